@@ -172,7 +172,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a decoder, for what memory and time depend on. `rest` counts parameters outside the linear layers."""
+    """The sizes of a decoder that memory and time depend on."""
 
     layers: int
     hidden: int
@@ -315,7 +315,7 @@ class Plan(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A value of the plan and why it is that. `reason.<reason>` is the sentence; `source` a paper, a rule or the user."""
+    """A value of the plan and why. `reason.<reason>` is the sentence; `source` a paper, a rule or the user."""
 
     value: Any
     reason: str
@@ -364,7 +364,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened in a run. `type`: stage, metrics, checkpoint, message, done. `data` holds plain numbers."""
+    """Something that happened in a run. `type`: stage, metrics, checkpoint, message, done. `data`: plain values."""
 
     type: str
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -415,7 +415,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Base and tuned on the same questions. `base` and `tuned` hold the metrics, `rows` each question with both answers."""
+    """Base and tuned on the same questions: their metrics, and in `rows` each question with both answers."""
 
     base: Mapping[str, float]
     tuned: Mapping[str, float]

@@ -56,7 +56,7 @@ class Ranks:
 
 
 def set_threads(count: int, environment: dict[str, str] | None = None) -> None:
-    """Ask OpenMP for `count` threads that sleep when they wait; call it before torch is loaded, it reads them only then."""
+    """Ask OpenMP for `count` threads that sleep when they wait. To be called before torch is loaded."""
     target = os.environ if environment is None else environment
     target.setdefault("OMP_NUM_THREADS", str(count))
     target.setdefault("MKL_NUM_THREADS", str(count))
