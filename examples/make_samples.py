@@ -1,0 +1,198 @@
+"""Make the two sample workbooks that Postil ships: python examples/make_samples.py [FOLDER].
+
+titles.xlsx: product titles and the noun that names the product; service.xlsx: dialogues of a service desk. Both
+are a little dirty on purpose, as real sheets are. Brands, rules and numbers are invented. The same words and the
+same seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
+
+from openpyxl import Workbook
+from openpyxl.styles import Alignment, Font, PatternFill
+from openpyxl.worksheet.worksheet import Worksheet
+
+SEED = 20260601
+WORDS = Path(__file__).parent / "words"
+SAMPLES = Path(__file__).parents[1] / "postil" / "samples"
+
+# ── titles ────────────────────────────────────────────────────────────────────────────────────────
+
+ROWS = 300
+LENGTHS = range(15, 36)
+LOUD = [
+    "2026新款",
+    "网红",
+    "爆款",
+    "热卖",
+    "高颜值",
+    "厂家直销",
+    "旗舰店",
+    "正品",
+    "ins风",
+    "抖音同款",
+    "限时特价",
+    "品质",
+    "经典",
+]
+SEASONS = ["夏季", "秋冬", "春秋", "四季", "冬季", "夏天", "春季", "秋季"]
+ORDERS = (
+    "【{brand}】{season}{a}{b}{noun}{whom}{size}",
+    "【{brand}】{a}{noun}{size}{second}{use}",
+    "{brand}{a}{b}{noun}{use}{whom}{size}",
+    "{brand}{noun}{a}{b}{whom}{use}{more}",
+    "{season}{whom}{a}{b}{noun}{second}{more}",
+    "{loud}{a}{noun}{b}{use}{second}{size}",
+    "{whom}{use}{a}{noun}{b}{size}{more}",
+    "{a}{b}{size}{second}{use}{noun}{more}",
+    "{loud}{brand}{second}{a}{noun}{size}",
+    "{use}{a}{b}{noun}{whom}{season}{more}{loud}",
+    "{brand} {a}{b}{whom}{noun} {size} {more}",
+    "{season}{loud}{use}{whom}{a}{b}{noun}",
+    "【{more}】{brand}{a}{noun}{use}{b}{size}",
+    "{noun}{a}{b}{season}{whom}{use}{loud}{size}",
+    "【{brand}】{loud}{season}{a}{b}{noun}{whom}{second}{use}{size}{more}",
+    "{loud}{season}{whom}{second}{a}{b}{noun}{use}{size}{more}",
+    "{brand}{loud}{a}{whom}{noun}{b}{second}{size}{use}",
+)
+
+
+@dataclass(frozen=True)
+class Product:
+    noun: str
+    looks: list[str]
+    sizes: list[str]
+    uses: list[str]
+    seconds: list[str]
+    brands: list[str]
+    people: list[str]
+    more: list[str]
+
+
+def products() -> list[Product]:
+    """The word list: a [category] line with brands, people and extras, then one product a line."""
+    found: list[Product] = []
+    category: list[list[str]] = []
+    for line in (WORDS / "titles.txt").read_text("utf-8").splitlines():
+        parts = [part.split() for part in line.partition("]")[2].split("|")] if line.startswith("[") else []
+        if parts:
+            category = parts
+        elif line and not line.startswith("#"):
+            noun, *lists = [part.split() for part in line.split("|")]
+            found.append(Product(noun[0], *lists, *category))
+    return found
+
+
+def compose(product: Product, brand: str, random_: random.Random) -> str:
+    """One title of this product: 15 to 35 characters, its noun once."""
+    while True:
+        a, b = random_.sample(product.looks, 2)
+        title = random_.choice(ORDERS).format(
+            brand=brand, season=random_.choice(SEASONS), loud=random_.choice(LOUD), a=a, b=b,
+            noun=product.noun, whom=random_.choice(product.people), size=random_.choice(product.sizes),
+            use=random_.choice(product.uses), second=random_.choice(product.seconds), more=random_.choice(product.more),
+        )  # fmt: skip
+        if len(title) in LENGTHS and title.count(product.noun) == 1:
+            return title
+
+
+def titles(random_: random.Random) -> list[tuple[str, str, str]]:
+    """300 distinct (title, noun, shop): common products more often than rare ones."""
+    all_products = products()
+    wanted = [random_.randint(1, 6) for _ in all_products]
+    chosen = all_products + random_.choices(all_products, wanted, k=ROWS - len(all_products))
+    rows: dict[str, tuple[str, str, str]] = {}
+    for product in chosen:
+        brand = random_.choice(product.brands)
+        title = compose(product, brand, random_)
+        while title in rows:
+            title = compose(product, brand, random_)
+        rows[title] = (title, product.noun, brand + random_.choice(("旗舰店", "专营店")))
+    shuffled = list(rows.values())
+    random_.shuffle(shuffled)
+    return shuffled
+
+
+def dirtied(rows: list[tuple[str, str, str]]) -> list[tuple[str, str | None, str]]:
+    """The same rows with what a real export has: blanks, an entity, an odd character, copies, a missing answer."""
+    dirty: list[tuple[str, str | None, str]] = list(rows)
+    title, noun, shop = rows[17]
+    dirty[17] = (f"{title}  ", noun, shop)
+    title, noun, shop = rows[58]
+    dirty[58] = (title.replace(noun, f"&nbsp;{noun}"), noun, shop)
+    at = next(i for i, row in enumerate(rows) if i > 60 and "防水" in row[0])
+    dirty[at] = (rows[at][0].replace("防水", "防\N{KANGXI RADICAL WATER}"), *rows[at][1:])
+    dirty.insert(95, rows[40])
+    dirty.insert(211, ("【眠小舍】夏季可折叠冰丝学生宿舍床上用品三件套0.9m", None, "眠小舍旗舰店"))
+    dirty.insert(260, rows[122])
+    return dirty
+
+
+def titles_book(random_: random.Random) -> Workbook:
+    book, sheet = blank("标题")
+    headed(sheet, "商品标题主体标注表（2026年上半年）", ("商品标题", "核心主体", "店铺", "上架日期"), (58, 14, 18, 13))
+    for title, noun, shop in dirtied(titles(random_)):
+        sheet.append((title, noun, shop, date(2026, 1, 4) + timedelta(days=random_.randrange(170))))
+        sheet.cell(sheet.max_row, 4).number_format = "yyyy-mm-dd"
+    sheet.append((f"合计 {ROWS} 条",))
+    return book
+
+
+# ── workbooks ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def blank(name: str) -> tuple[Workbook, Worksheet]:
+    book = Workbook()
+    book.properties.creator = "Postil"
+    book.properties.created = datetime(2026, 6, 1)
+    sheet = book.worksheets[0]
+    sheet.title = name
+    return book, sheet
+
+
+def headed(sheet: Worksheet, title: str, header: tuple[str, ...], widths: tuple[int, ...]) -> None:
+    """A title merged over all columns, and the header below it."""
+    sheet.append((title,))
+    sheet.merge_cells(start_row=1, end_row=1, start_column=1, end_column=len(header))
+    sheet["A1"].font = Font(bold=True, size=14)
+    sheet["A1"].alignment = Alignment(horizontal="center")
+    sheet.append(header)
+    for cell, width in zip(sheet[2], widths, strict=True):
+        cell.font = Font(bold=True)
+        cell.fill = PatternFill("solid", fgColor="E8EEF7")
+        sheet.column_dimensions[cell.column_letter].width = width
+    sheet.freeze_panes = "A3"
+
+
+def save(book: Workbook, path: Path) -> None:
+    """Write a workbook whose bytes depend on its content only: no clock, no compressor."""
+    raw = BytesIO()
+    book.save(raw)
+    with ZipFile(raw) as old, ZipFile(path, "w", ZIP_STORED) as new:
+        for name in sorted(old.namelist()):
+            content = old.read(name)
+            if name == "docProps/core.xml":
+                head, _, tail = content.partition(b'<dcterms:modified xsi:type="dcterms:W3CDTF">')
+                content = head + tail.partition(b"</dcterms:modified>")[2]
+            new.writestr(ZipInfo(name, (2026, 6, 1, 0, 0, 0)), content)
+
+
+def books() -> Iterator[tuple[str, Workbook]]:
+    yield "titles", titles_book(random.Random(SEED))  # noqa: S311
+
+
+def main(folder: Path = SAMPLES) -> None:
+    for name, book in books():
+        save(book, folder / f"{name}.xlsx")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
