@@ -18,6 +18,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from openpyxl import Workbook
 from openpyxl.styles import Alignment, Font, PatternFill
+from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
 SEED = 20260601
@@ -146,6 +147,70 @@ def titles_book(random_: random.Random) -> Workbook:
     return book
 
 
+# ── dialogues ─────────────────────────────────────────────────────────────────────────────────────
+
+DIALOGUES = 120
+Pair = tuple[str, str | None]  # what the customer says and what the desk answers
+GREETINGS = ("", "", "", "", "你好，", "在吗，", "您好，请教一下，", "亲，", "急，")
+OPENINGS = ("", "", "", "", "您好，", "您好！", "亲亲，", "好的，")
+CLOSINGS = (
+    ("好的，明白了", "不客气，有问题随时提单。"), ("谢谢", "应该的，祝您生意兴隆。"),
+    ("行，那我再等等", "好的，有进展第一时间在工单里同步您。"), ("嗯嗯知道了", "好的，麻烦稍后给个评价。"),
+    ("懂了，我按这个去弄", "好的，操作中卡住了直接回复本单就行。"),
+)  # fmt: skip
+
+
+def topics() -> list[list[tuple[list[str], list[str]]]]:
+    """A topic is a list of pairs: the ways to ask and the ways to answer."""
+    found: list[list[tuple[list[str], list[str]]]] = []
+    for block in (WORDS / "service.txt").read_text("utf-8").split("\n\n")[1:]:
+        asks = [line[2:].split(" / ") for line in block.splitlines() if line.startswith("问")]
+        answers = [line[2:].split(" / ") for line in block.splitlines() if line.startswith("答")]
+        found.append(list(zip(asks, answers, strict=True)))
+    return found
+
+
+def talk(topic: list[tuple[list[str], list[str]]], opening: int, random_: random.Random) -> list[Pair]:
+    """One dialogue: the topic's opening in its own words, some of the follow-ups, at times a goodbye."""
+    (asks, answers), *follow_ups = topic
+    pairs: list[Pair] = [
+        (
+            random_.choice(GREETINGS) + asks[opening],
+            random_.choice(OPENINGS) + random_.choice(answers).removeprefix("您好，"),
+        )
+    ]
+    kept = sorted(random_.sample(range(len(follow_ups)), random_.randint(1, len(follow_ups))))
+    pairs += [(random_.choice(follow_ups[i][0]), random_.choice(follow_ups[i][1])) for i in kept]
+    if random_.random() < 0.4:
+        pairs.append(random_.choice(CLOSINGS))
+    return pairs
+
+
+def dialogues(random_: random.Random) -> list[list[Pair]]:
+    """120 dialogues, each opened in its own words, with three blemishes."""
+    found = [talk(topic, opening, random_) for topic in topics() for opening in range(5)]
+    random_.shuffle(found)
+    found = found[:DIALOGUES]
+    found[12].append(("那我把截图发你？", None))
+    found[47].append(("麻烦回电 13800138000，找小周", "好的小周，已登记，客服会在15分钟内回拨。"))
+    found[90] = [("请问静默工单是多长时间？", "静默工单是24小时没有回复的工单。")]
+    found[101] = [("请问静默工单是多长时间？", "72小时没有新回复的工单，系统标记为静默。")]
+    return found
+
+
+def service_book(random_: random.Random) -> Workbook:
+    """One pair a row. The number of a dialogue is merged downwards, or stands in its first row only."""
+    book, sheet = blank("会话记录")
+    headed(sheet, "在线客服会话导出", ("会话编号", "轮次", "客户", "客服"), (14, 7, 44, 64))
+    for number, pairs in enumerate(dialogues(random_), start=1):
+        first = sheet.max_row + 1
+        for turn, (asked, answered) in enumerate(pairs, start=1):
+            sheet.append((f"KF2606{number:04d}" if turn == 1 else None, turn, asked, answered))
+        if len(pairs) > 1 and number % 3:
+            sheet.merge_cells(start_row=first, end_row=sheet.max_row, start_column=1, end_column=1)
+    return book
+
+
 # ── workbooks ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -165,10 +230,11 @@ def headed(sheet: Worksheet, title: str, header: tuple[str, ...], widths: tuple[
     sheet["A1"].font = Font(bold=True, size=14)
     sheet["A1"].alignment = Alignment(horizontal="center")
     sheet.append(header)
-    for cell, width in zip(sheet[2], widths, strict=True):
+    for column, width in enumerate(widths, start=1):
+        cell = sheet.cell(2, column)
         cell.font = Font(bold=True)
         cell.fill = PatternFill("solid", fgColor="E8EEF7")
-        sheet.column_dimensions[cell.column_letter].width = width
+        sheet.column_dimensions[get_column_letter(column)].width = width
     sheet.freeze_panes = "A3"
 
 
@@ -186,7 +252,9 @@ def save(book: Workbook, path: Path) -> None:
 
 
 def books() -> Iterator[tuple[str, Workbook]]:
+    """The name of each sample and its workbook; each has its own source of chance."""
     yield "titles", titles_book(random.Random(SEED))  # noqa: S311
+    yield "service", service_book(random.Random(SEED))  # noqa: S311
 
 
 def main(folder: Path = SAMPLES) -> None:

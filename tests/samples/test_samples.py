@@ -1,0 +1,74 @@
+"""The sample workbooks: made again, they are the same; and they hold what they promise."""
+
+from __future__ import annotations
+
+import runpy
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openpyxl import load_workbook
+
+from postil.samples import TITLES_INSTRUCTION, TITLES_SYSTEM, sample
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "make_samples.py"
+
+
+def cells(path: Path) -> list[tuple[Any, ...]]:
+    return list(load_workbook(path).worksheets[0].iter_rows(values_only=True))
+
+
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    main = runpy.run_path(str(SCRIPT))["main"]
+    folders = (tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two"))
+    for folder in folders:
+        main(folder)
+    return folders
+
+
+@pytest.mark.parametrize("name", ["titles", "service"])
+def test_the_script_gives_the_same_again(name: Any, twice: tuple[Path, Path]) -> None:
+    one, two = (folder / f"{name}.xlsx" for folder in twice)
+    assert one.read_bytes() == two.read_bytes()
+    assert cells(one) == cells(sample(name))
+
+
+def test_titles_name_their_product_and_are_long_enough() -> None:
+    rows = cells(sample("titles"))
+    assert rows[1][:2] == ("商品标题", "核心主体")
+    data = [row for row in rows[2:-1] if row[1]]
+    assert len({row[0] for row in data}) == 300
+    assert all(row[0].count(row[1]) == 1 for row in data)
+    assert all(15 <= len(row[0].replace("&nbsp;", "").strip()) <= 35 for row in data)
+    assert 80 <= len({row[1] for row in data}) <= 110
+
+
+def test_titles_are_slightly_dirty() -> None:
+    rows = cells(sample("titles"))[2:]
+    assert rows[-1][0] == "合计 300 条"
+    assert sum(count == 2 for count in Counter(row[:2] for row in rows).values()) == 2
+    titles = [row[0] for row in rows]
+    assert sum(title != title.strip() for title in titles) == 1
+    assert sum("&nbsp;" in title for title in titles) == 1
+    assert sum("\N{KANGXI RADICAL WATER}" in title for title in titles) == 1
+    assert sum(row[1] is None for row in rows[:-1]) == 1
+
+
+def test_service_dialogues_are_multi_turn_and_slightly_dirty() -> None:
+    rows = cells(sample("service"))
+    assert rows[1] == ("会话编号", "轮次", "客户", "客服")
+    data = rows[2:]
+    assert 250 <= len(data) <= 350
+    assert sum(row[0] is not None for row in data) == 120
+    assert sum(row[3] is None for row in data) == 1
+    assert sum("13800138000" in row[2] for row in data) == 1
+    same = [row[3] for row in data if row[2] == "请问静默工单是多长时间？"]
+    assert len(same) == 2 and "24小时" in same[0] and "72小时" in same[1]
+    assert len({row[2] for row in data}) > 150
+
+
+def test_the_task_is_told_as_the_title_follows() -> None:
+    assert TITLES_INSTRUCTION.endswith("：")
+    assert TITLES_SYSTEM.isascii()
