@@ -55,12 +55,27 @@ class Ranks:
     world: int = field(default_factory=lambda: int(_number("WORLD_SIZE", 1)))
 
 
-def set_threads(count: int, environment: dict[str, str] | None = None) -> None:
-    """Ask OpenMP for `count` threads that sleep when they wait. To be called before torch is loaded."""
-    target = os.environ if environment is None else environment
-    target.setdefault("OMP_NUM_THREADS", str(count))
-    target.setdefault("MKL_NUM_THREADS", str(count))
-    target.setdefault("OMP_WAIT_POLICY", "passive")
-    target.setdefault("TOKENIZERS_PARALLELISM", "false")
-    target.setdefault("HF_HUB_OFFLINE", "1")
-    target.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+_QUIET = {
+    "OMP_WAIT_POLICY": "passive",  # threads that spin while they wait slow a shared machine down threefold
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",  # nothing is fetched but by `postil models pull`
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def quiet() -> None:
+    """Set what OpenMP and the tokenizers read only once: to be called before torch is loaded."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def for_child() -> dict[str, str]:
+    """The environment of a process that we start: ours, made quiet, and with UTF-8 whatever the system speaks."""
+    return {**_QUIET, **os.environ, "PYTHONUTF8": "1"}
+
+
+def online() -> dict[str, str]:
+    """The environment for a child process that downloads: this one's, without the switches that forbid it."""
+    closed = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    return {**{name: value for name, value in os.environ.items() if name not in closed},
+            "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}  # fmt: skip
