@@ -1,0 +1,148 @@
+"""Workbooks and Parquet files, opened in a child process that a hostile file may kill and that may kill nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from postil.dataset import limits
+from postil.dataset.raw import Findings, Record, Row, Sheet
+from postil.errors import FileError
+
+_PACKAGE = Path(__file__).parents[2]  # the directory that holds the package `postil`
+
+_NO_WINDOW = 0x0800_0000 if sys.platform == "win32" else 0  # subprocess.CREATE_NO_WINDOW
+
+
+@dataclass
+class Opened:
+    """What a workbook or a Parquet file holds."""
+
+    sheets: list[Sheet] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+
+def open_file(path: Path, kind: str, found: Findings) -> Opened:
+    """The sheets of a workbook, or the records of a Parquet file (`kind`: xlsx xlsm xlsb ods xls parquet).
+
+    Raises FileError: `file_bomb`, `file_broken`, `file_encrypted`, `workbook_unsafe`, `cell_far_away`, ...
+    """
+    if kind in ("xlsx", "xlsm", "xlsb", "ods"):
+        _look_inside(path)
+    opened = Opened()
+    ended = False
+    with _Child(path, kind) as child:
+        for what, *rest in child.messages():
+            if what == "error":
+                raise FileError(rest[0], rows=rest[2], **rest[1])
+            ended |= what == "end"
+            _take(opened, found, what, rest)
+    if not ended:
+        raise FileError(child.verdict())
+    return opened
+
+
+def _take(opened: Opened, found: Findings, what: str, rest: list[Any]) -> None:
+    if what == "sheet":
+        name, hidden, active, merged = rest
+        opened.sheets.append(Sheet(name, (), hidden, active, tuple(tuple(each) for each in merged)))
+    elif what == "rows":
+        last = opened.sheets[-1]
+        rows = last.rows + tuple(Row(number, tuple(cells)) for number, cells in rest[0])
+        opened.sheets[-1] = Sheet(last.name, rows, last.hidden, last.active, last.merged)
+    elif what == "record":
+        opened.records.append(Record(*rest))
+    elif what == "issue":
+        code, severity, row, cell, values = rest
+        found.issue(code, severity, row, cell, **values)
+    elif what == "repair":
+        code, row, before, after, cell, values = rest
+        found.repair(code, row, before, after, cell, **values)
+
+
+def _look_inside(path: Path) -> None:
+    """Judge a zip by its directory, before anything is unpacked."""
+    try:
+        with zipfile.ZipFile(path) as parts:
+            members = parts.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
+        raise FileError("file_truncated") from None
+    unpacked = sum(member.file_size for member in members)
+    if len(members) > limits.MAX_MEMBERS or unpacked > limits.MAX_UNPACKED:
+        raise FileError("file_bomb")
+    for member in members:
+        dense = member.file_size > limits.MAX_RATIO * max(1, member.compress_size)
+        if dense and member.file_size > limits.SMALL_UNPACKED:
+            raise FileError("file_bomb")
+        if member.flag_bits & 1:
+            raise FileError("file_encrypted")
+
+
+class _Child:
+    """The child process, with a watch on its time and memory."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.memory = _memory_for(path)
+        self.deadline = time.monotonic() + limits.CHILD_SECONDS
+        spare = 4 * 1024 * limits.MB if kind == "parquet" else 256 * limits.MB  # address space that is never touched
+        program = [sys.executable, "-m", "postil.dataset.opener", kind, str(path.absolute()), str(self.memory + spare)]
+        self.process = subprocess.Popen(
+            program, cwd=_PACKAGE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            creationflags=_NO_WINDOW,
+        )  # fmt: skip
+        self.why = ""
+        self.watch = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _Child:
+        self.watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        if self.process.stdout:
+            self.process.stdout.close()
+        self.process.wait()
+        self.watch.join()
+
+    def messages(self) -> Iterator[list[Any]]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if not line.endswith(b"\n"):
+                return  # the child died in the middle of a word
+            yield json.loads(line)
+        self.process.wait()
+
+    def verdict(self) -> str:
+        """Why the child ended without an answer: what the watch saw, else that the system stopped it."""
+        return self.why or "file_needs_memory"
+
+    def _watch(self) -> None:
+        import psutil
+
+        try:
+            watched = psutil.Process(self.process.pid)
+            while self.process.poll() is None:
+                if time.monotonic() > self.deadline:
+                    self.why = "file_takes_too_long"
+                elif watched.memory_info().rss > self.memory:
+                    self.why = "file_needs_memory"
+                if self.why:
+                    self.process.kill()
+                    return
+                time.sleep(0.02)
+        except psutil.Error:
+            return  # it has ended
+
+
+def _memory_for(path: Path) -> int:
+    wanted = limits.CHILD_BYTES + limits.CHILD_BYTES_PER_BYTE * path.stat().st_size
+    return min(wanted, limits.CHILD_MOST_BYTES)
