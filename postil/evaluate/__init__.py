@@ -1,15 +1,22 @@
 """Base and tuned answer the same questions: metrics, a verdict in words, neutral texts, a report."""
 
-from postil.evaluate.metrics import score, summary, visible
+from postil.evaluate.metrics import METRICS, score, summary, visible
+from postil.evaluate.neutral import neutral_texts
+from postil.evaluate.report import Facts, Run, write_report
 from postil.evaluate.verdict import FEWEST_ROWS, FORGETTING_LIMIT, forgets, forgetting_words, verdict
 
 __all__ = [
     "FEWEST_ROWS",
     "FORGETTING_LIMIT",
+    "METRICS",
+    "Facts",
+    "Run",
     "forgets",
     "forgetting_words",
+    "neutral_texts",
     "score",
     "summary",
     "verdict",
     "visible",
+    "write_report",
 ]
