@@ -30,7 +30,8 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 
 # Control characters, the marks that turn the direction of text around, and halves of characters.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ud800-\udfff]")
-_MARKDOWN = re.compile(r"[\\`*_{}\[\]()#|~!$+=@^-]")
+_MARKDOWN = re.compile(r"[\\`*_\[\]#|~$@]")
+_AT_START = re.compile(r"^(\s*)([-+=]|\d+(?=[.)]))")  # would begin a list or underline a heading
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +141,9 @@ def to_markdown(blocks: Sequence[Block]) -> str:
 def _markdown(block: Block) -> str:
     match block:
         case Heading(text, level):
-            return "#" * level + " " + _quoted(text.strip())
+            return "#" * level + " " + _line(text)
         case Paragraph(text, lead):
-            return ("> " if lead else "") + _quoted(text.strip())
+            return ("> " if lead else "") + _line(text)
         case Table(head, rows):
             lines = [[_quoted(name) for name in head], ["---"] * len(head)]
             lines += [[_markdown_cell(cell) for cell in row] for row in rows]
@@ -164,8 +165,15 @@ def _quoted(text: str) -> str:
     shown = escape(plain(text), quote=False)
     shown = _MARKDOWN.sub(r"\\\g<0>", shown)
     shown = re.sub(r"(?i)(?<=\bwww)\.", "&#46;", shown.replace("://", "&#58;//"))
-    shown = re.sub(r"^(\s*\d+)([.)])", r"\1\\\2", shown)
     return re.sub(r"\n\s*", "<br>", shown)
+
+
+def _line(text: str) -> str:
+    return _AT_START.sub(_disarmed, _quoted(text.strip()))
+
+
+def _disarmed(start: re.Match[str]) -> str:
+    return start[0] + "\\" if start[2].isdigit() else start[1] + "\\" + start[2]
 
 
 def _fenced(text: str, language: str) -> str:

@@ -23,6 +23,7 @@ from postil.store import write_text
 _ROWS_SHOWN = 12  # of the test questions, the first ones: a choice would flatter
 _TEXT_SHOWN = 160  # characters of a cell
 _FINDINGS_SHOWN = 8
+_OPENING = 12  # characters, from which a shared beginning of all questions is told apart
 _MAIN_FIELDS = (
     "kind", "metric", "learning_rate", "r", "lora_alpha", "lora_dropout", "target_modules", "n_epochs", "batch_size",
     "max_length", "device", "dtype",
@@ -110,8 +111,21 @@ def _evaluation(evaluation: Evaluation, lang: str) -> Iterator[Block]:
         yield Heading(say("report.answers", lang))
         shown = evaluation.rows[:_ROWS_SHOWN]
         yield Paragraph(say("report.answers.legend", lang, shown=len(shown), all=len(evaluation.rows)))
+        opening = _opening([str(row.get("question", "")) for row in shown])
+        if opening:
+            yield Paragraph(say("report.answers.opening", lang, opening=_short(opening)))
         head = [say(f"report.answers.{part}", lang) for part in ("question", "reference", "base", "tuned")]
-        yield Table(head, [_answers(row, lang) for row in shown])
+        yield Table(head, [_answers(row, len(opening), lang) for row in shown])
+
+
+def _opening(questions: Sequence[str]) -> str:
+    """What all questions begin with, up to a space or punctuation: a fixed instruction need be read only once."""
+    if len(questions) < 2:
+        return ""
+    first, last = min(questions), max(questions)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    found = re.match(r".*\W", first[:same], re.DOTALL)
+    return found[0] if found and len(found[0]) >= _OPENING and found[0] not in questions else ""
 
 
 def _metric(evaluation: Evaluation, name: str, lang: str) -> list[str]:
@@ -126,9 +140,9 @@ def _metric(evaluation: Evaluation, name: str, lang: str) -> list[str]:
     return [label, f"{base:.1%}", f"{tuned:.1%}", say("report.points", lang, change=change)]
 
 
-def _answers(row: Mapping[str, Any], lang: str) -> list[str | tuple[Piece, ...]]:
+def _answers(row: Mapping[str, Any], skipped: int, lang: str) -> list[str | tuple[Piece, ...]]:
     reference = visible(str(row.get("reference", "")))
-    cells: list[str | tuple[Piece, ...]] = [_short(str(row.get("question", ""))), _short(reference)]
+    cells: list[str | tuple[Piece, ...]] = [_short(str(row.get("question", ""))[skipped:]), _short(reference)]
     for name in ("base", "tuned"):
         answer = _short(visible(str(row.get(name, ""))))
         cells.append(marked(_short(reference), answer) if answer else say("report.answers.empty", lang))
@@ -190,7 +204,7 @@ def _measured(run: Run, proposal: Proposal, lang: str) -> Iterator[list[str]]:
 
 def _plan(proposal: Proposal, lang: str) -> Iterator[Block]:
     values = proposal.plan.model_dump()
-    chosen = [field for field in values if field in _MAIN_FIELDS or _of_user(proposal, field)]
+    chosen = [*_MAIN_FIELDS, *(field for field in values if field not in _MAIN_FIELDS and _of_user(proposal, field))]
     yield Heading(say("report.plan", lang))
     head = [say(f"report.plan.{part}", lang) for part in ("field", "value", "reason")]
     yield Table(head, [_choice(proposal, field, values[field], lang) for field in chosen])

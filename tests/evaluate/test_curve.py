@@ -1,5 +1,6 @@
 import math
 import re
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -9,7 +10,7 @@ from postil.evaluate.curve import draw, thinned, ticks
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def history(n: int) -> list[dict[str, float]]:
+def history(n: int) -> list[dict[str, Any]]:
     return [{"step": i, "loss": 3 / math.sqrt(i), "validation_loss": 3.1 / math.sqrt(i)} for i in range(1, n + 1)]
 
 
@@ -38,7 +39,11 @@ def test_axes_legend_and_best_checkpoint_are_named() -> None:
 
 
 def test_losses_at_different_steps_and_gaps() -> None:
-    mixed = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": None, "validation_loss": 1.9}, {"step": 3, "loss": math.nan}]
+    mixed: list[dict[str, Any]] = [
+        {"step": 1, "loss": 2.0},
+        {"step": 2, "loss": None, "validation_loss": 1.9},
+        {"step": 3, "loss": math.nan},
+    ]
     svg = draw(mixed, None, "en")
     assert len(list(ElementTree.fromstring(svg).iter(f"{SVG}circle"))) >= 2
     assert "nan" not in svg

@@ -42,11 +42,13 @@ def char_f1(trouble: Scores) -> Scores:
 
 def best(values: Scores) -> NDArray[Any]:
     """Of each run the candidate with the lowest mean [run]."""
-    return np.argmin(values.mean(axis=2), axis=1)
+    chosen: NDArray[Any] = np.argmin(values.mean(axis=2), axis=1)
+    return chosen
 
 
 def one_of_each(values: NDArray[Any], chosen: NDArray[Any]) -> NDArray[Any]:
-    return values[np.arange(RUNS), chosen]
+    found: NDArray[Any] = values[np.arange(RUNS), chosen]
+    return found
 
 
 def pipeline(seed: int, peek: Metric | None = None) -> tuple[Scores, Scores]:
