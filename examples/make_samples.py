@@ -192,7 +192,7 @@ def dialogues(random_: random.Random) -> list[list[Pair]]:
     random_.shuffle(found)
     found = found[:DIALOGUES]
     found[12].append(("那我把截图发你？", None))
-    found[47].append(("麻烦回电 13800138000，找小周", "好的小周，已登记，客服会在15分钟内回拨。"))
+    found[47].append(("麻烦回电 19900007788，找小周", "好的小周，已登记，客服会在15分钟内回拨。"))
     found[90] = [("请问静默工单是多长时间？", "静默工单是24小时没有回复的工单。")]
     found[101] = [("请问静默工单是多长时间？", "72小时没有新回复的工单，系统标记为静默。")]
     return found

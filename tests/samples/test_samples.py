@@ -63,7 +63,7 @@ def test_service_dialogues_are_multi_turn_and_slightly_dirty() -> None:
     assert 250 <= len(data) <= 350
     assert sum(row[0] is not None for row in data) == 120
     assert sum(row[3] is None for row in data) == 1
-    assert sum("13800138000" in row[2] for row in data) == 1
+    assert sum("19900007788" in row[2] for row in data) == 1
     same = [row[3] for row in data if row[2] == "请问静默工单是多长时间？"]
     assert len(same) == 2 and "24小时" in same[0] and "72小时" in same[1]
     assert len({row[2] for row in data}) > 150
