@@ -16,9 +16,11 @@ MAX_GAP = 1_000  # blank rows in a row that are still listed one by one
 MAX_MEMBERS = 10_000  # files inside a workbook
 MAX_UNPACKED = 3_072 * MB  # all files inside a workbook, unpacked
 MAX_RATIO = 150  # unpacked to packed, for what unpacks to more than SMALL_UNPACKED
-SMALL_UNPACKED = 64 * MB
+SMALL_UNPACKED = 16 * MB
+MAX_TOKEN = 4 * MB  # one tag of XML with its attributes
 
-CHILD_SECONDS = 60.0  # for reading a workbook or Parquet file
-CHILD_BYTES = 300 * MB  # memory for a small workbook ...
+CHILD_SECONDS = 20.0  # for reading a small workbook or Parquet file ...
+CHILD_SECONDS_PER_MB = 1.0  # ... plus this much for each megabyte of the file
+CHILD_BYTES = 300 * MB  # its memory ...
 CHILD_BYTES_PER_BYTE = 20  # ... plus this much for each byte of the file ...
 CHILD_MOST_BYTES = 2_048 * MB  # ... up to this

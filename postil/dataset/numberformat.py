@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 
 Shown = Callable[[float], str]
 
@@ -98,7 +99,8 @@ def _sections(code: str) -> list[str]:
 def _section(code: str, epoch_1904: bool) -> Shown:
     tokens = list(_TOKEN.finditer(code))
     if any(token["part"] or token["elapsed"] for token in tokens):
-        return lambda value: _moment(value, tokens, epoch_1904)
+        minutes = [_is_minute(tokens, i) for i in range(len(tokens))]
+        return lru_cache(maxsize=4096)(lambda value: _moment(value, tokens, minutes, epoch_1904))
     return _Number(tokens).show
 
 
@@ -188,7 +190,7 @@ def _literal(token: re.Match[str]) -> str:
     return " " if token[0].startswith("_") else ""
 
 
-def _moment(value: float, tokens: list[re.Match[str]], epoch_1904: bool) -> str:
+def _moment(value: float, tokens: list[re.Match[str]], minutes: list[bool], epoch_1904: bool) -> str:
     if not 0 <= value < _LAST_SERIAL:
         return general(value)
     days, rest = divmod(round(value * 86_400 * 1000), 86_400 * 1000)
@@ -200,12 +202,11 @@ def _moment(value: float, tokens: list[re.Match[str]], epoch_1904: bool) -> str:
     except OverflowError:
         return general(value)
     half = any(token["half"] for token in tokens)
-    pieces = [_piece(tokens, i, moment, value, half) for i in range(len(tokens))]
+    pieces = [_piece(token, moment, value, half, minute) for token, minute in zip(tokens, minutes, strict=True)]
     return "".join(pieces).strip()
 
 
-def _piece(tokens: list[re.Match[str]], i: int, moment: datetime, value: float, half: bool) -> str:
-    token = tokens[i]
+def _piece(token: re.Match[str], moment: datetime, value: float, half: bool, minute: bool) -> str:
     if token["half"]:
         names = ("上午", "下午") if token["half"][0] == "上" else ("AM", "PM")
         return names[moment.hour >= 12]
@@ -217,7 +218,7 @@ def _piece(tokens: list[re.Match[str]], i: int, moment: datetime, value: float, 
     if not token["part"]:
         sign = _literal(token)
         return "" if sign == "@" else sign
-    return _date_part(token["part"].lower(), moment, half, _is_minute(tokens, i))
+    return _date_part(token["part"].lower(), moment, half, minute)
 
 
 def _date_part(part: str, moment: datetime, half: bool, minute: bool) -> str:

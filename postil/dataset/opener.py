@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -75,6 +76,8 @@ def _say(*message: Any) -> None:
 def _tell(sheet: Found) -> None:
     _say("sheet", sheet.name, sheet.hidden, sheet.active, sheet.merged)
     _fill_merged(sheet)
+    if sum(max(cells) for cells in sheet.rows.values()) > MAX_CELLS:
+        raise FileError("too_many_cells", most=MAX_CELLS)  # empty cells before the filled ones count too
     rows: list[tuple[int, list[str]]] = []
     for row in _listed(sheet):
         rows.append(row)
@@ -113,14 +116,14 @@ def _fill_merged(sheet: Found) -> None:
     if not numbers:
         return
     used = max(max(cells) for cells in sheet.rows.values())
-    room = MAX_CELLS
+    room = MAX_ROWS  # merged ranges never overlap in an honest sheet
     for top, left, bottom, right in sheet.merged:
         text = sheet.rows.get(top, {}).get(left)
         banner = right > left and (top == 1 or right - left + 1 >= used)
         if not text or bottom <= top or banner:
             continue
-        below = [n for n in range(top + 1, min(bottom, numbers[-1]) + 1) if n in sheet.rows]
-        room -= len(below) + (min(bottom, numbers[-1]) - top) // 64
+        below = numbers[bisect_right(numbers, top) : bisect_right(numbers, bottom)]
+        room -= len(below)
         if room < 0:
             raise FileError("too_many_cells", most=MAX_CELLS)
         for number in below:

@@ -9,7 +9,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,12 @@ class Opened:
 
     sheets: list[Sheet] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)  # of the sheet that is being told
+
+    def finish_sheet(self) -> None:
+        if self.rows:
+            self.sheets[-1] = replace(self.sheets[-1], rows=tuple(self.rows))
+        self.rows = []
 
 
 def open_file(path: Path, kind: str, found: Findings) -> Opened:
@@ -47,17 +53,17 @@ def open_file(path: Path, kind: str, found: Findings) -> Opened:
             _take(opened, found, what, rest)
     if not ended:
         raise FileError(child.verdict())
+    opened.finish_sheet()
     return opened
 
 
 def _take(opened: Opened, found: Findings, what: str, rest: list[Any]) -> None:
     if what == "sheet":
+        opened.finish_sheet()
         name, hidden, active, merged = rest
         opened.sheets.append(Sheet(name, (), hidden, active, tuple(tuple(each) for each in merged)))
     elif what == "rows":
-        last = opened.sheets[-1]
-        rows = last.rows + tuple(Row(number, tuple(cells)) for number, cells in rest[0])
-        opened.sheets[-1] = Sheet(last.name, rows, last.hidden, last.active, last.merged)
+        opened.rows += [Row(number, tuple(cells)) for number, cells in rest[0]]
     elif what == "record":
         opened.records.append(Record(*rest))
     elif what == "issue":
@@ -91,7 +97,9 @@ class _Child:
 
     def __init__(self, path: Path, kind: str) -> None:
         self.memory = _memory_for(path)
-        self.deadline = time.monotonic() + limits.CHILD_SECONDS
+        self.deadline = (
+            time.monotonic() + limits.CHILD_SECONDS + limits.CHILD_SECONDS_PER_MB * path.stat().st_size / limits.MB
+        )
         spare = 4 * 1024 * limits.MB if kind == "parquet" else 256 * limits.MB  # address space that is never touched
         program = [sys.executable, "-m", "postil.dataset.opener", kind, str(path.absolute()), str(self.memory + spare)]
         self.process = subprocess.Popen(

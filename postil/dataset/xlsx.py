@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO
 from xml.parsers import expat
 
-from postil.dataset.limits import MAX_CELL, MAX_CELLS, MAX_COLUMNS, MAX_ROWS
+from postil.dataset.limits import MAX_CELL, MAX_CELLS, MAX_COLUMNS, MAX_ROWS, MAX_TOKEN
 from postil.dataset.numberformat import BUILT_IN, Shown, formatter, general
 from postil.dataset.raw import Findings, column_letter
 from postil.errors import FileError
@@ -39,34 +39,37 @@ class Found:
 
 
 class _Reader:
-    """Feeds an XML part to `start`, `end` and `text`. Names come without their namespace."""
+    """Feeds an XML part to `start` and `end`. Names come without the prefix that the root element has."""
 
     def __init__(self) -> None:
-        self.names: dict[str, str] = {}
+        self.prefix = ""
         self.pieces: list[str] = []
         self.size = 0
 
     def read(self, part: IO[bytes]) -> None:
         parser = expat.ParserCreate()
         parser.buffer_text = True
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
+        parser.StartElementHandler = lambda name, attributes: self._root(parser, name, attributes)
+        parser.EndElementHandler = self.end
         parser.CharacterDataHandler = self._text
         parser.StartDoctypeDeclHandler = _refuse
+        fed = 0
         while block := part.read(256 * 1024):
             parser.Parse(block, False)
+            fed += len(block)
+            if fed - parser.CurrentByteIndex > MAX_TOKEN:
+                raise FileError("workbook_unsafe")
         parser.Parse(b"", True)
 
-    def _local(self, name: str) -> str:
-        if name not in self.names:
-            self.names[name] = name.rpartition(":")[2]
-        return self.names[name]
-
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self.start(self._local(name), attributes)
-
-    def _end(self, name: str) -> None:
-        self.end(self._local(name))
+    def _root(self, parser: expat.XMLParserType, name: str, attributes: dict[str, str]) -> None:
+        """Most sheets write no prefix: then the handlers are called without a step between."""
+        self.prefix = name[: name.find(":") + 1]
+        if self.prefix:
+            parser.StartElementHandler = lambda name, attributes: self.start(name.removeprefix(self.prefix), attributes)
+            parser.EndElementHandler = lambda name: self.end(name.removeprefix(self.prefix))
+        else:
+            parser.StartElementHandler = self.start
+        self.start(name.removeprefix(self.prefix), attributes)
 
     def _text(self, text: str) -> None:
         self.size += len(text)
@@ -81,8 +84,9 @@ class _Reader:
         return text
 
     def fresh(self) -> None:
-        self.pieces.clear()
-        self.size = 0
+        if self.pieces:
+            self.pieces.clear()
+            self.size = 0
 
     def row(self) -> int:
         return 0
@@ -209,20 +213,23 @@ class _Sheet(_Reader):
             self._merge(attributes.get("ref", ""))
         elif name == "col" and attributes.get("hidden") in ("1", "true"):
             self.sheet.hidden_columns += 1
-        self.fresh()
+        if self.pieces:
+            self.fresh()
 
     def _cell(self, attributes: Mapping[str, str]) -> None:
-        place = _CELL.fullmatch(attributes.get("r", ""))
-        if place:
-            letters = place[1]
-            if letters not in self.columns:
-                self.columns[letters] = column_number(letters)
-            self.number, self.column = int(place[2]), self.columns[letters]
+        name = attributes.get("r", "")
+        letters = name.rstrip("0123456789")
+        if letters not in self.columns:
+            self.columns[letters] = column_number(letters)
+        if name:
+            self.column, row = self.columns[letters], name[len(letters) :]
+            self.number = int(row) if row else self.number
         else:
             self.column += 1
         self.kind, self.style = attributes.get("t", "n"), int(attributes.get("s", 0))
         self.value, self.formula = None, False
-        self.parts.clear()
+        if self.parts:
+            self.parts.clear()
 
     def _merge(self, ref: str) -> None:
         ends = [_CELL.fullmatch(end) for end in ref.split(":")]
@@ -239,7 +246,8 @@ class _Sheet(_Reader):
             self.guide = False
         elif name == "c":
             self._keep(self._display())
-        self.fresh()
+        elif self.pieces:
+            self.fresh()
 
     def _display(self) -> str:
         if self.kind == "inlineStr":
@@ -294,6 +302,8 @@ def decoded(text: str) -> str:
 def column_number(name: str) -> int:
     """A is 1, AA is 27."""
     number = 0
+    if not re.fullmatch("[A-Z]{0,3}", name):
+        raise ValueError(f"{name!r} is no column")
     for letter in name:
         number = number * 26 + ord(letter) - 64
     return number
