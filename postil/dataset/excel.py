@@ -71,8 +71,8 @@ def dress_as(cell: Cell, other: Cell | MergedCell) -> None:
 
 
 def address(cell: str | None) -> tuple[str, int] | None:
-    """("B", 7) for "B7"; None for what is no address, such as a key of a JSON record."""
-    found = _ADDRESS.fullmatch(cell) if cell else None
+    """("B", 7) for "B7" and for a range that begins there; None for what is no address, such as a key of a record."""
+    found = _ADDRESS.fullmatch(cell.partition(":")[0]) if cell else None
     return (found[1], int(found[2])) if found else None
 
 

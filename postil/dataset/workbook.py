@@ -101,8 +101,9 @@ def _sheet(book: Workbook, name: str | None) -> Worksheet:
 
 def _place(sheet: Worksheet, finding: Finding, columns: Mapping[str, str]) -> str | None:
     """The cell to mark: the finding's own, else the question of its row, else the first cell that holds something."""
-    if excel.address(finding.cell):
-        return finding.cell
+    own = excel.address(finding.cell)
+    if own:
+        return f"{own[0]}{own[1]}"
     if finding.row is None or finding.row > excel.MAX_SHEET_ROWS:
         return None
     question = f"{columns.get('question', '')}{finding.row}"

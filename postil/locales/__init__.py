@@ -25,7 +25,7 @@ def speak(lang: str) -> None:
     _current.set(lang)
 
 
-def say(key: str, lang: str | None = None, **values: Any) -> str:
+def say(key: str, /, lang: str | None = None, **values: Any) -> str:
     """The sentence behind `key`, with `values` filled in. A key that is missing is a bug and raises KeyError."""
     return _sentences(lang or language())[key].format(**values)
 

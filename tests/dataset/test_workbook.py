@@ -107,7 +107,7 @@ def test_cells_are_coloured_by_the_worst_finding_and_have_one_comment(own: Path,
     known = dataset(
         own, sheet="数据's", columns={"question": "A", "answer": "B"},
         issues=(bad(3, "A3", "advice", "一"), bad(3, "A3", "error", "二"), bad(4, "B4", "warning"), bad(5)),
-        repaired=(Repair("mended", 2, "前", "后", "C2"),),
+        repaired=(Repair("mended", 2, "前", "后", "C2"), Repair("mended", 3, "", "后", "C4:C5")),
     )  # fmt: skip
     out = tmp_path / "out.xlsx"
     write_report(known, out, "zh")
@@ -117,6 +117,7 @@ def test_cells_are_coloured_by_the_worst_finding_and_have_one_comment(own: Path,
     assert colour(sheet["B4"]) == workbook.COLOURS["warning"]
     assert colour(sheet["A5"]) == workbook.COLOURS["error"], "only the row was known: the question is marked"
     assert colour(sheet["C2"]) == workbook.COLOURS["repair"]
+    assert sheet["C4"].comment is not None and sheet["C5"].comment is None, "of a range, the first cell is marked"
     assert sheet["B3"].comment is None and colour(sheet["B3"]) == "000000"
 
 
