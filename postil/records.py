@@ -242,6 +242,33 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """The split data in tokens of one base model. All but the last two are of the training part, one epoch of it.
+
+    loss_tokens: what the loss is taken on (answers and their ends); longest: of a whole sequence; longest_answer and
+    mean_answer: of the last answer; exact: counted by the tokenizer, not guessed from the characters.
+    """
+
+    n: int
+    tokens: int
+    loss_tokens: int
+    longest: int
+    longest_answer: int
+    mean_answer: float
+    exact: bool = True
+    validation: int = 0  # examples
+    test: int = 0  # examples
+
+    @property
+    def prompt_tokens(self) -> int:
+        return self.tokens - self.loss_tokens
+
+    @property
+    def mean_length(self) -> float:
+        return self.tokens / max(1, self.n)
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """What this machine has. Bytes and counts."""
 
@@ -294,6 +321,7 @@ class Plan(BaseModel):
     seed: int = Field(42, ge=0, le=2_147_483_647)
 
     # choosing and stopping
+    training_rows: int = Field(0, ge=0, le=10_000_000)  # at most so many examples; 0: all
     validation_rows: int = Field(20, ge=0, le=100_000)
     test_rows: int = Field(20, ge=0, le=100_000)
     evaluations_per_epoch: int = Field(3, ge=1, le=100)

@@ -77,5 +77,5 @@ def for_child() -> dict[str, str]:
 def online() -> dict[str, str]:
     """The environment for a child process that downloads: this one's, without the switches that forbid it."""
     closed = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    return {**{name: value for name, value in os.environ.items() if name not in closed},
-            "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}  # fmt: skip
+    kept = {name: value for name, value in for_child().items() if name not in closed}
+    return {**kept, "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,6 @@ def _base(line: Mapping[str, Any]) -> Base:
 
 def _placed(base: Base, path: Path) -> Base:
     """`base` with the path and the source that it was really fetched from, if it is there."""
-    from dataclasses import replace
-
     if not (path / "source.json").is_file():
         return base
     return replace(base, path=path, source=str(_said(path).get("source", base.source)))
