@@ -1,0 +1,62 @@
+"""Base and tuned answer the same questions, and the one metric that was fixed beforehand decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from postil.evaluate.metrics import score, summary, visible
+from postil.evaluate.neutral import neutral_texts
+from postil.evaluate.verdict import verdict
+from postil.records import Answer, Evaluation, Example
+
+if TYPE_CHECKING:
+    from postil.model.pair import Pair
+
+Tell = Callable[[str, float], None]  # what is being done, and how much of it [0..1]
+
+
+def evaluate(pair: Pair, examples: Sequence[Example], metric: str, tell: Tell = lambda what, share: None) -> Evaluation:
+    """Both models on every example: greedy answers, losses on the references, the verdict and the forgetting guard."""
+    questions = [example.question for example in examples]
+    references = [example.answer for example in examples]
+    answers: dict[bool, list[Answer]] = {}
+    scores: dict[bool, dict[str, list[float]]] = {}
+    summaries: dict[bool, dict[str, float]] = {}
+    for tuned in (False, True):
+        name = "tuned" if tuned else "base"
+
+        def heard(done: int, name: str = name) -> None:
+            tell(name, done / max(1, len(questions)))
+
+        tell(name, 0.0)
+        answers[tuned] = pair.answers(questions, tuned=tuned, tell=heard)
+        losses = pair.losses(examples, tuned=tuned)
+        scores[tuned] = score(references, answers[tuned], losses)
+        summaries[tuned] = summary(references, answers[tuned], losses, scores[tuned])
+    tell("neutral", 0.0)
+    return Evaluation(
+        base=summaries[False],
+        tuned=summaries[True],
+        verdict=verdict(metric, scores[False][metric], scores[True][metric]),
+        forgetting=_forgetting(pair),
+        rows=tuple(
+            {
+                "rows": list(example.rows),
+                "question": example.question[-1].content,
+                "reference": example.answer,
+                "base": visible(answers[False][i].text),
+                "tuned": visible(answers[True][i].text),
+                "base_score": scores[False][metric][i],
+                "tuned_score": scores[True][metric][i],
+            }
+            for i, example in enumerate(examples)
+        ),
+    )
+
+
+def _forgetting(pair: Pair) -> float:
+    """How much the loss on neutral text rose, in nats per token."""
+    texts = neutral_texts()
+    return fmean(pair.losses_of_texts(texts, tuned=True)) - fmean(pair.losses_of_texts(texts, tuned=False))

@@ -1,0 +1,29 @@
+"""How long the data is in tokens of a model."""
+
+from __future__ import annotations
+
+from postil.model.template import Template, Tokens
+from postil.records import Counts, Split
+
+
+def count(split: Split, template: Template) -> Counts:
+    """Exact counts of a split, by the tokenizer."""
+    encoded = [template.sequences(example) for example in split.training]
+    every = [s for part in (split.validation, split.test) for example in part for s in template.sequences(example)]
+    own = [sequence for sequences in encoded for sequence in sequences]
+    answers = [_answer(sequences[-1]) for sequences in encoded if sequences]
+    return Counts(
+        n=len(split.training),
+        tokens=sum(len(s.ids) for s in own),
+        loss_tokens=sum(1 for s in own for weight in s.weights if weight),
+        longest=max((len(s.ids) for s in (*own, *every)), default=0),
+        longest_answer=max(answers, default=0),
+        mean_answer=sum(answers) / max(1, len(answers)),
+        validation=len(split.validation),
+        test=len(split.test),
+    )
+
+
+def _answer(sequence: Tokens) -> int:
+    last = sequence.spans[-1]
+    return last.end - last.start

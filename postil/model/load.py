@@ -1,0 +1,76 @@
+"""A directory becomes a model and its tokenizer: safetensors only, never remote code, never the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+from postil.errors import ModelError
+from postil.model.template import Template
+from postil.model.trust import check_directory
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class Loaded:
+    """A model in memory with its tokenizer and template."""
+
+    model: Any
+    tokenizer: Any
+    template: Template
+    device: str
+
+
+def load_template(path: Path, *, thinking: bool = False) -> Template:
+    """The template of the model in `path`, without its weights."""
+    check_directory(path)
+    tokenizer = _try(path, lambda: AutoTokenizer.from_pretrained(str(path), local_files_only=True))
+    return Template(tokenizer, thinking=thinking, stop_ids=_stop_ids(path))
+
+
+def load_base(path: Path, *, dtype: str = "float32", device: str = "cpu", thinking: bool = False) -> Loaded:
+    """The base model in `path`, frozen and in evaluation mode.
+
+    Raises ModelError when the directory is unsafe, broken or of an unknown architecture.
+    """
+    template = load_template(path, thinking=thinking)
+
+    def read() -> Any:
+        return AutoModelForCausalLM.from_pretrained(
+            str(path), dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+
+    model = _try(path, read)
+    model.requires_grad_(False)
+    model.eval()
+    model.config.use_cache = True
+    return Loaded(model.to(device), template.tokenizer, template, device)
+
+
+def _try(path: Path, read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError("model_load_failed", path=str(path), reason=reason[0]) from error
+
+
+def _stop_ids(path: Path) -> list[int]:
+    """The tokens at which the model's makers let it stop."""
+    import json
+
+    file = path / "generation_config.json"
+    if not file.exists():
+        return []
+    ids = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+    return list(ids) if isinstance(ids, list) else [] if ids is None else [ids]

@@ -1,0 +1,149 @@
+"""How fast is this machine with this model? Measured for a few seconds in a child process, so that it leaves no trace.
+
+As a program (`python -m postil.model.probe`) it reads a JSON request on standard input and prints a JSON answer.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from postil.records import Plan, Probe
+from postil.settings import for_child
+
+TIMEOUT_SECONDS = 180
+
+
+def probe(base: Path | None, lengths: Sequence[int] = (), answer_lengths: Sequence[int] = ()) -> Probe | None:
+    """Measure this machine, with the model in `base` and an update of rows of these lengths [tokens] if given.
+
+    Returns None when the child process cannot measure (no memory for the model, say): an estimate is then made from
+    the sizes alone.
+    """
+    request = {"base": str(base) if base else None, "lengths": list(lengths), "answers": list(answer_lengths)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "postil.model.probe"],
+            input=json.dumps(request), capture_output=True, text=True, encoding="utf-8", env=for_child(),
+            timeout=TIMEOUT_SECONDS, check=True,
+        )  # fmt: skip
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return None
+    return Probe(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _measure(request: dict[str, Any]) -> Probe:
+    import torch
+
+    device = _device()
+    cores = torch.get_num_threads()
+    choices = sorted({1, max(1, cores // 2), cores}) if device == "cpu" else [cores]
+    rates: dict[tuple[str, int], float] = {}
+    for threads in choices:
+        torch.set_num_threads(threads)
+        for dtype in ("float32", "bfloat16"):
+            rates[dtype, threads] = _gemm_rate(dtype, device)
+    best = {dtype: max(rates[dtype, threads] for threads in choices) for dtype in ("float32", "bfloat16")}
+    dtype = "bfloat16" if best["bfloat16"] > 1.5 * best["float32"] else "float32"
+    threads = max(choices, key=lambda count: rates[dtype, count])
+    step: dict[str, Any] = {}
+    if request["base"]:
+        threads, step = _with_base(request, dtype, device, choices)
+    reason = {
+        "float32": best["float32"] / 1e9,
+        "bfloat16": best["bfloat16"] / 1e9,
+        "tried": ", ".join(map(str, choices)),
+    }
+    return Probe(device, dtype, threads, rates[dtype, threads], reason=reason, **step)
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _gemm_rate(dtype: str, device: str) -> float:
+    """FLOP/s of a matmul in the shape of a small model's MLP."""
+    import torch
+
+    from postil.model.load import DTYPES
+
+    size = (512, 1024, 2816) if device == "cpu" else (4096, 4096, 8192)
+    a = torch.ones(size[0], size[1], dtype=DTYPES[dtype], device=device)
+    b = torch.ones(size[1], size[2], dtype=DTYPES[dtype], device=device)
+    return 2.0 * size[0] * size[1] * size[2] / _seconds(lambda: a @ b, device, budget=0.15)
+
+
+def _seconds(work: Callable[[], Any], device: str, budget: float) -> float:
+    """The shortest time of `work` within `budget` seconds, after one run that does not count."""
+    import torch
+
+    def once() -> float:
+        start = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        elif device == "mps":
+            torch.mps.synchronize()
+        return time.perf_counter() - start
+
+    once()
+    end, best = time.perf_counter() + budget, once()
+    while time.perf_counter() < end:
+        best = min(best, once())
+    return best
+
+
+def _with_base(request: dict[str, Any], dtype: str, device: str, choices: list[int]) -> tuple[int, dict[str, Any]]:
+    """The best number of threads for real training steps, and what they took."""
+    import torch
+
+    from postil.model.adapt import attach
+    from postil.model.generate import generate
+    from postil.model.layout import by_length, lay_out
+    from postil.model.load import load_base
+    from postil.model.loss import loss_sum
+    from postil.model.memory import peak_bytes
+    from postil.model.template import Tokens
+
+    plan = Plan(dtype=dtype, device=device)
+    loaded = load_base(Path(request["base"]), dtype=dtype, device=device)
+    loaded.model = attach(loaded.model, plan, request["base"])
+    rows = [
+        Tokens((5,) * n, (0.0,) * (n - a) + (1.0,) * a, ())
+        for n, a in zip(request["lengths"], request["answers"], strict=True)
+    ]
+    batches = [lay_out([rows[i] for i in g], device=device) for g in by_length(rows, plan.micro_batch_tokens)]
+
+    def step() -> None:
+        for batch in batches:
+            loss_sum(loaded.model, batch).backward()  # type: ignore[no-untyped-call]
+
+    took = {}
+    for threads in choices:
+        torch.set_num_threads(threads)
+        took[threads] = _seconds(step, device, budget=2.0)
+    threads = min(choices, key=lambda count: took[count])
+    torch.set_num_threads(threads)
+    prompts, new = [[5] * n for n in request["lengths"][:8]], 8
+    start = time.perf_counter()
+    generate(loaded, prompts, max_new_tokens=new)
+    return threads, {
+        "step_seconds": took[threads],
+        "step_tokens": sum(request["lengths"]),
+        "generate_seconds": (time.perf_counter() - start) / new,
+        "peak_bytes": peak_bytes(),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_measure(json.loads(sys.stdin.read())))))  # noqa: T201

@@ -1,0 +1,227 @@
+"""A dialogue becomes tokens, by the tokenizer's own chat template, and each token knows whether it is learned.
+
+The rule that everything here follows: **what is learned is what serving will see.** For each answer the prompt is
+exactly what the template writes when it asks for that answer (`add_generation_prompt=True`), and what is learned is
+the answer and the token that ends the turn. Several answers share one sequence as long as the serving prompt of the
+next one begins with the tokens so far; where a template rewrites earlier turns (Qwen3 drops earlier reasoning), the
+answer gets a sequence of its own. So every answer is learned once, in the context in which it will be given.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from jinja2.exceptions import TemplateError
+
+from postil.errors import ModelError
+from postil.records import Example, Message
+
+# For a tokenizer that has no chat template of its own. Line breaks, not spaces, stand before an answer, because
+# tokenizers differ in what they do with a leading space.
+PLAIN_TEMPLATE = (
+    "{{ bos }}{% for message in messages %}"
+    "{% if message['role'] == 'system' %}{{ message['content'] + '\n\n' }}"
+    "{% elif message['role'] == 'assistant' %}{{ 'Assistant:\n' + message['content'] + eos_token + '\n' }}"
+    "{% else %}{{ 'User:\n' + message['content'] + '\n' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
+)
+
+_OPEN_THINKING = re.compile(r"<think>\s*$")
+_PROBE_ANSWER = "POSTILANSWER"
+_DAY = datetime(2024, 7, 26)  # templates that print today's date would teach each day another prompt
+
+
+class Tokenizer(Protocol):
+    """What we need of a transformers tokenizer."""
+
+    chat_template: str | None
+    eos_token: str | None
+    eos_token_id: int | None
+    bos_token_id: int | None
+    all_special_tokens: list[str]
+    added_tokens_decoder: Mapping[int, Any]
+
+    def encode(self, text: str, add_special_tokens: bool = ...) -> list[int]: ...
+    def decode(self, ids: Sequence[int], **how: Any) -> str: ...
+    def apply_chat_template(self, conversation: Sequence[Mapping[str, Any]], **how: Any) -> Any: ...
+    def convert_tokens_to_ids(self, tokens: Any) -> Any: ...
+    def save_pretrained(self, directory: str) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An answer inside a sequence: tokens [start, end), of which the last ends the turn; `text` is the user's own."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What the model reads at once. `weights[i]` is how much the prediction of token i counts (0: not learned)."""
+
+    ids: tuple[int, ...]
+    weights: tuple[float, ...]
+    spans: tuple[Span, ...]
+    rows: tuple[int, ...] = ()
+
+    @property
+    def learned(self) -> float:
+        return sum(self.weights)
+
+
+class Template:
+    """The chat template of one tokenizer: prompts for serving, sequences for training, tokens at which to stop."""
+
+    def __init__(self, tokenizer: Any, *, thinking: bool = False, stop_ids: Sequence[int] = ()) -> None:
+        self.tokenizer: Tokenizer = tokenizer
+        self.thinking = thinking
+        self.own = tokenizer.chat_template is None
+        if self.own:
+            tokenizer.chat_template = _plain_template(tokenizer)
+        self._folds_system = self._refuses_system()
+        self.end_text = self._end_text()
+        end_id = self._end_id()
+        known = [i for i in (end_id, tokenizer.eos_token_id, *stop_ids) if i is not None]
+        self.end_id = end_id
+        self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys(known))
+
+    # ── serving ──
+
+    def prompt_text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """The text that asks for the next answer."""
+        return self._render(messages, tools, ask=True)
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
+        """The tokens that ask for the next answer: what serving feeds to the model."""
+        return self._encode(self.prompt_text(messages, tools))
+
+    # ── training ──
+
+    def sequences(self, example: Example) -> list[Tokens]:
+        """The sequences from which `example` is learned: one, unless the template rewrites earlier turns."""
+        done: list[Tokens] = []
+        ids: list[int] = []
+        spans: list[tuple[Span, float]] = []
+        for i, message in enumerate(example.messages):
+            if message.role != "assistant" or message.weight == 0:
+                continue
+            prompt_text = self.prompt_text(example.messages[:i], example.tools)
+            prompt = self._encode(prompt_text)
+            if spans and prompt[: len(ids)] != ids:
+                done.append(_close(ids, spans, example.rows))
+                spans = []
+            answer = self._answer(example, i, prompt_text, prompt)
+            spans.append((Span(len(prompt), len(prompt) + len(answer), message.content), message.weight))
+            ids = prompt + answer
+        if spans:
+            done.append(_close(ids, spans, example.rows))
+        return done
+
+    def _answer(self, example: Example, i: int, prompt_text: str, prompt: list[int]) -> list[int]:
+        """The tokens of answer `i` and of its end, as they follow `prompt`."""
+        message = example.messages[i]
+        written = self._render(example.messages[: i + 1], example.tools, ask=False)
+        if written.startswith(prompt_text) and message.content.strip() in written[len(prompt_text) :]:
+            text = self._up_to_end(written[len(prompt_text) :])
+        else:  # the template changes the answer (it strips reasoning, say): the user's own words are what is learned
+            text = _after_open_thinking(prompt_text, message.content) + (self.end_text or "")
+        together = self._encode(prompt_text + text)
+        return together[len(prompt) :] if together[: len(prompt)] == prompt else self._encode(text)
+
+    def _up_to_end(self, text: str) -> str:
+        """`text` up to and with the end of the turn; what the template writes after that is no part of an answer."""
+        if not self.end_text:
+            return text
+        at = text.rfind(self.end_text)
+        return text if at < 0 else text[: at + len(self.end_text)]
+
+    # ── the template itself ──
+
+    def _render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, ask: bool) -> str:
+        if self._folds_system:
+            messages = _fold_system(messages)
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": m.role, "content": m.content, **m.extra} for m in messages],
+                tools=[dict(tool) for tool in tools] or None,
+                add_generation_prompt=ask,
+                tokenize=False,
+                enable_thinking=self.thinking,
+                strftime_now=_DAY.strftime,
+                date_string=_DAY.strftime("%d %b %Y"),
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise ModelError("template_refuses", reason=str(error)) from error
+        assert isinstance(text, str)
+        return text
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _refuses_system(self) -> bool:
+        """Whether the template cannot take a system message (it is then put before the first question)."""
+        self._folds_system = False
+        try:
+            text = self._render([Message("system", "SYSTEMTEXT"), Message("user", "q")], (), ask=True)
+        except ModelError:
+            return True
+        return "SYSTEMTEXT" not in text
+
+    def _end_text(self) -> str | None:
+        """What the template writes to end an answer, without the white space around it; None if it writes nothing."""
+        written = self._render([Message("user", "q"), Message("assistant", _PROBE_ANSWER)], (), ask=False)
+        if _PROBE_ANSWER not in written:
+            raise ModelError("template_drops_answer")
+        tail = written.rsplit(_PROBE_ANSWER, 1)[1]
+        found = [token for token in self.special_tokens() if token in tail]
+        return min(found, key=tail.index) if found else tail.strip() or None
+
+    def special_tokens(self) -> set[str]:
+        """The texts that this tokenizer reads as one token with a meaning of its own."""
+        added = (str(token) for token in self.tokenizer.added_tokens_decoder.values())
+        return {token for token in (*self.tokenizer.all_special_tokens, *added) if token.strip()}
+
+    def _end_id(self) -> int | None:
+        if not self.end_text:
+            return None
+        ids = self._encode(self.end_text)
+        return ids[0] if len(ids) == 1 else None
+
+
+def _plain_template(tokenizer: Any) -> str:
+    if not tokenizer.eos_token:
+        raise ModelError("no_end_token")
+    starts = tokenizer.encode("x", add_special_tokens=True)[:1] == [tokenizer.bos_token_id]
+    return PLAIN_TEMPLATE.replace("{{ bos }}", "{{ bos_token }}" if starts and tokenizer.bos_token else "")
+
+
+def _fold_system(messages: Sequence[Message]) -> list[Message]:
+    system = [m.content for m in messages if m.role == "system"]
+    rest = [m for m in messages if m.role != "system"]
+    for i, message in enumerate(rest):
+        if system and message.role == "user":
+            rest[i] = Message("user", "\n\n".join([*system, message.content]), message.weight, message.extra)
+            break
+    return rest
+
+
+def _after_open_thinking(prompt: str, answer: str) -> str:
+    """`answer` as it goes on after a prompt that already opened `<think>` (DeepSeek-R1's does)."""
+    if not _OPEN_THINKING.search(prompt):
+        return answer
+    if answer.startswith("<think>"):
+        return answer.removeprefix("<think>").lstrip("\n")
+    return f"\n</think>\n\n{answer}"
+
+
+def _close(ids: list[int], spans: Sequence[tuple[Span, float]], rows: tuple[int, ...]) -> Tokens:
+    weights = [0.0] * len(ids)
+    for span, weight in spans:
+        weights[span.start : span.end] = [weight] * (span.end - span.start)
+    return Tokens(tuple(ids), tuple(weights), tuple(span for span, _ in spans), rows)

@@ -1,0 +1,162 @@
+"""One adapter that learns: an update, a validation loss, and the state that both depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from postil.errors import TrainError
+from postil.model.adapt import put_weights, weights_of
+from postil.model.layout import by_length, lay_out
+from postil.model.loss import loss_sum
+from postil.model.template import Tokens
+from postil.records import Plan
+from postil.settings import Ranks
+from postil.train.batches import batches, weight
+
+SMALLEST_MICRO_BATCH = 64  # tokens; below this, halving frees no memory worth having
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's own names
+Tensors = dict[str, torch.Tensor]
+
+
+class Learner:
+    """An adapter on its base with AdamW. Rows are examples; an example may have several sequences."""
+
+    def __init__(self, model: Any, plan: Plan, ranks: Ranks) -> None:
+        self.model = model
+        self.plan = plan
+        self.ranks = ranks
+        self.micro_batch_tokens = plan.micro_batch_tokens
+        self._names = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            [p for _, p in self._names], lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
+        )
+        self._training = plan.lora_dropout > 0 or plan.gradient_checkpointing
+        self._shares = not self._training  # dropout must differ from row to row; checkpointing keeps no keys and values
+        self._checked = not self._shares
+        if plan.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.enable_input_require_grads()
+
+    def update(self, step: int, rows: Sequence[Sequence[Tokens]], learning_rate: float) -> float:
+        """Learn from `rows` once. Returns their mean loss in nats per token that counts.
+
+        Halves the micro-batch and tries again when memory runs out. Raises TrainError when the loss is not finite, or
+        when a single row does not fit.
+        """
+        self.model.train(self._training)
+        while True:
+            try:
+                loss = self._gradients(step, rows)
+                break
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                self._retreat(error)
+        if not torch.isfinite(torch.tensor(loss)):
+            raise TrainError("diverged", step=step + 1, learning_rate=learning_rate)
+        torch.nn.utils.clip_grad_norm_([p for _, p in self._names], self.plan.max_grad_norm)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def _gradients(self, step: int, rows: Sequence[Sequence[Tokens]]) -> float:
+        total = weight([s for row in rows for s in row], self.plan)
+        mine = [s for row in rows[self.ranks.rank :: self.ranks.world] for s in row]
+        loss = torch.zeros((), dtype=torch.float64)
+        self._check_sharing(mine)
+        for micro, batch in enumerate(batches(mine, self.plan, self.micro_batch_tokens, share=self._shares)):
+            torch.manual_seed(hash((self.plan.seed, step, micro, self.ranks.rank)) & 0x7FFF_FFFF)
+            part = loss_sum(self.model, batch) / total
+            part.backward()  # type: ignore[no-untyped-call]
+            loss += part.detach().double().cpu()
+        if self.ranks.world > 1:
+            self._sum_over_ranks(loss)
+        return float(loss)
+
+    def _check_sharing(self, sequences: Sequence[Tokens]) -> None:
+        """Once: does reading a shared beginning once give the same loss? Where it does not, rows are read whole."""
+        if self._checked:
+            return
+        self._checked = True
+        with torch.inference_mode():
+            first = next(batches(sequences, self.plan, self.micro_batch_tokens, share=True))
+            if first.prefix is None:
+                self._checked = False  # nothing shared here; look again in the next update
+                return
+            plain = next(batches(sequences, self.plan, self.micro_batch_tokens, share=False))
+            try:
+                shared, whole = (float(loss_sum(self.model, batch)) for batch in (first, plain))
+            except (AttributeError, TypeError, ValueError, NotImplementedError):  # an architecture without such a cache
+                self._shares = False
+                return
+        bound = 1e-4 if self.plan.dtype == "float32" else 3e-2
+        self._shares = abs(shared - whole) <= bound * abs(whole)
+
+    @property
+    def shares(self) -> bool:
+        """Whether rows with the same beginning read it once."""
+        return self._shares
+
+    def _sum_over_ranks(self, loss: torch.Tensor) -> None:
+        """Add up the gradients of all processes; each already divided by the weight of the whole update."""
+        for _, parameter in self._names:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        flat = torch.cat([p.grad.flatten() for _, p in self._names if p.grad is not None])
+        dist.all_reduce(flat)
+        dist.all_reduce(loss)
+        start = 0
+        for _, parameter in self._names:
+            assert parameter.grad is not None
+            parameter.grad.copy_(flat[start : start + parameter.numel()].view_as(parameter))
+            start += parameter.numel()
+
+    def _retreat(self, error: RuntimeError) -> None:
+        memory = isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+        if not memory or self.ranks.world > 1:
+            raise error
+        self._optimizer.zero_grad(set_to_none=True)
+        if self.micro_batch_tokens <= SMALLEST_MICRO_BATCH:
+            raise TrainError("out_of_memory", batch_size=self.plan.batch_size) from error
+        self.micro_batch_tokens //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def validation_loss(self, rows: Sequence[Sequence[Tokens]]) -> float:
+        """Mean loss over the answers of `rows`, in nats per token."""
+        self.model.eval()
+        sequences = [s for row in rows[self.ranks.rank :: self.ranks.world] for s in row]
+        sums = torch.zeros(2, dtype=torch.float64)
+        with torch.inference_mode():
+            for group in by_length(sequences, self.micro_batch_tokens):
+                batch = lay_out([sequences[i] for i in group], device=self.plan.device, share=self._shares)
+                sums += torch.stack([loss_sum(self.model, batch), batch.weights.sum()]).double().cpu()
+        if self.ranks.world > 1:
+            dist.all_reduce(sums)
+        return float(sums[0] / sums[1])
+
+    def state(self) -> tuple[Tensors, Tensors]:
+        """Copies of the adapter's tensors and of AdamW's moments, by name."""
+        moments: Tensors = {}
+        for name, parameter in self._names:
+            for key, value in self._optimizer.state.get(parameter, {}).items():
+                moments[f"{name}|{key}"] = value.detach().to("cpu", copy=True).contiguous()
+        return weights_of(self.model), moments
+
+    def restore(self, weights: Tensors, moments: Tensors) -> None:
+        """Go back to a `state`."""
+        put_weights(self.model, weights)
+        self._optimizer.state.clear()
+        for name, parameter in self._names:
+            own = {
+                key: moments[f"{name}|{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}|{key}" in moments
+            }
+            if own:
+                self._optimizer.state[parameter] = {
+                    key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
+                    for key, value in own.items()
+                }

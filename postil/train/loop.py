@@ -1,0 +1,195 @@
+"""The loop: probe the learning rate, update, validate, keep the best, checkpoint, stop when nothing is gained.
+
+Written for any number of processes: each takes its share of an update's rows, gradients are added up, rank 0 writes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from postil.errors import TrainError
+from postil.model.adapt import weights_of
+from postil.model.template import Tokens
+from postil.records import Plan
+from postil.settings import Ranks
+from postil.train import checkpoint
+from postil.train.batches import Schedule
+from postil.train.checkpoint import Position, Saved
+from postil.train.learner import Learner
+from postil.train.progress import Progress
+
+Rows = Sequence[Sequence[Tokens]]  # for each example, its sequences
+
+PROBE_FACTORS = (0.3, 1.0, 3.0)
+PROBE_SHARE = 0.06  # of the updates, for each factor; the winner's are kept, so two of three are extra
+FEWEST_PROBE_UPDATES = 5
+GAIN = 1e-4  # nats; a smaller fall of the validation loss is no gain
+
+
+class Loop:
+    """One run of training on one adapter, from wherever its checkpoints stand."""
+
+    def __init__(
+        self, model: Any, plan: Plan, training: Rows, validation: Rows, directory: Path, progress: Progress,
+        stop: Callable[[], bool], ranks: Ranks,
+    ) -> None:  # fmt: skip
+        self._plan, self._training, self._validation = plan, training, validation
+        self._checkpoints = directory / "checkpoints"
+        self._progress, self._stop, self._ranks = progress, stop, ranks
+        self._schedule = Schedule(len(training), plan)
+        self._learner = Learner(model, plan, ranks)
+        self._model = model
+        self._best = weights_of(model)
+        self._at = Position(micro_batch_tokens=plan.micro_batch_tokens)
+
+    def run(self) -> tuple[Position, dict[str, Any]]:
+        """Train to the end. Returns the final position and the best adapter's tensors.
+
+        Raises TrainError `interrupted` after saving a checkpoint when `stop` says so, `diverged` when the loss is not
+        finite, and `out_of_memory`.
+        """
+        self._go_on()
+        if self._at.base_loss is None:
+            self._validate()
+        if self._at.learning_rate is None:
+            self._at = replace(self._at, learning_rate=self._probe())
+            self._save()
+        while self._at.step < self._schedule.total and not self._gained_nothing():
+            started = time.monotonic()
+            loss = self._update(self._at.step, self._learning_rate())
+            self._after(loss, time.monotonic() - started)
+        self._progress.stage("select", 1.0, step=self._at.best_step)
+        return self._at, self._best
+
+    # ── one update ──
+
+    def _update(self, step: int, peak: float) -> float:
+        rows = [self._training[i] for i in self._schedule.rows(step)]
+        return self._learner.update(step, rows, self._schedule.learning_rate(step, peak))
+
+    def _after(self, loss: float, seconds: float) -> None:
+        """Count, validate, tell and save as the plan says, after an update."""
+        done = self._at.step + 1
+        tokens = sum(len(s.ids) for i in self._schedule.rows(self._at.step) for s in self._training[i])
+        self._at = replace(
+            self._at,
+            step=done,
+            trained_tokens=self._at.trained_tokens + tokens,
+            micro_batch_tokens=self._learner.micro_batch_tokens,
+        )
+        validation = self._validate() if self._is_time_to_validate(done) else None
+        if done % self._plan.logging_steps == 0 or validation is not None or done == self._schedule.total:
+            numbers = {
+                "epoch": done / self._schedule.per_epoch,
+                "loss": loss,
+                "validation_loss": validation,
+                "learning_rate": self._schedule.learning_rate(done - 1, self._learning_rate()),
+                "tokens_per_second": tokens / max(seconds, 1e-9),
+            }
+            left = (self._schedule.total - done) * self._progress.seconds / done
+            self._progress.step(done, self._schedule.total, numbers, left)
+        if done % self._plan.save_steps == 0 or done == self._schedule.total:
+            self._save()
+        if self._stop():
+            self._save()
+            raise TrainError("interrupted", step=done)
+
+    def _learning_rate(self) -> float:
+        assert self._at.learning_rate is not None, "the probe comes first"
+        return self._at.learning_rate
+
+    # ── validation ──
+
+    def _is_time_to_validate(self, done: int) -> bool:
+        every = max(1, round(self._schedule.per_epoch / self._plan.evaluations_per_epoch))
+        return bool(self._validation) and (done % every == 0 or done == self._schedule.total)
+
+    def _validate(self) -> float | None:
+        """The validation loss, which decides what is best; without validation rows the last state is the best."""
+        if not self._validation:
+            self._best = weights_of(self._model)
+            self._at = replace(self._at, best_step=self._at.step)
+            return None
+        loss = self._learner.validation_loss(self._validation)
+        if self._at.base_loss is None:
+            self._at = replace(self._at, base_loss=loss, best_loss=loss)
+        assert self._at.best_loss is not None
+        if loss < self._at.best_loss - GAIN:
+            self._best = weights_of(self._model)
+            self._at = replace(self._at, best_loss=loss, best_step=self._at.step, without_gain=0)
+        elif self._at.step:
+            self._at = replace(self._at, without_gain=self._at.without_gain + 1)
+        return loss
+
+    def _gained_nothing(self) -> bool:
+        if self._at.without_gain < self._plan.patience:
+            return False
+        self._progress.tell("stopped_early", step=self._at.step, best_step=self._at.best_step)
+        return True
+
+    # ── the learning rate ──
+
+    def _probe(self) -> float:
+        """The best of a few learning rates by validation loss after a few updates each; it goes on from the winner."""
+        plan, updates = self._plan, max(FEWEST_PROBE_UPDATES, round(self._schedule.total * PROBE_SHARE))
+        if not plan.learning_rate_probe or not self._validation or 3 * updates > self._schedule.total:
+            return plan.learning_rate
+        start = self._learner.state()
+        tried: dict[float, float] = {}
+        for place, factor in enumerate(PROBE_FACTORS):
+            self._progress.stage("probe", place / len(PROBE_FACTORS), learning_rate=factor * plan.learning_rate)
+            self._learner.restore(*start)
+            tried[factor] = self._loss_after(updates, factor * plan.learning_rate)
+        best = min(tried, key=lambda factor: tried[factor])
+        self._learner.restore(*start)
+        self._progress.tell(
+            "learning_rate_probed", best=best * plan.learning_rate, updates=updates,
+            tried=", ".join(f"{factor * plan.learning_rate:.1e} → {loss:.3f}" for factor, loss in tried.items()),
+        )  # fmt: skip
+        return best * plan.learning_rate
+
+    def _loss_after(self, updates: int, learning_rate: float) -> float:
+        try:
+            for step in range(updates):
+                self._update(step, learning_rate)
+        except TrainError as error:
+            if error.code != "diverged":
+                raise
+            return float("inf")
+        loss = self._learner.validation_loss(self._validation)
+        return loss if loss == loss else float("inf")
+
+    # ── checkpoints ──
+
+    def _save(self) -> None:
+        self._at = replace(self._at, seconds=self._progress.seconds)
+        if not self._validation:
+            self._best = weights_of(self._model)
+            self._at = replace(self._at, best_step=self._at.step)
+        if self._ranks.rank == 0:
+            weights, moments = self._learner.state()
+            checkpoint.save(self._checkpoints, Saved(self._at, weights, self._best, moments))
+            checkpoint.tidy(self._checkpoints, self._plan.save_total_limit)
+            self._progress.checkpoint(self._at.step)
+        if self._ranks.world > 1:
+            import torch.distributed as dist
+
+            dist.barrier()
+
+    def _go_on(self) -> None:
+        """From the newest checkpoint that is whole, if there is one."""
+        saved, broken = checkpoint.latest(self._checkpoints)
+        for name in broken:
+            self._progress.tell("checkpoint_broken", level="warn", name=name)
+        if saved is None:
+            self._progress.go_on(0, 0.0)
+            return
+        self._learner.restore(saved.weights, saved.moments)
+        self._learner.micro_batch_tokens = saved.position.micro_batch_tokens
+        self._best, self._at = saved.best, saved.position
+        self._progress.go_on(saved.position.step, saved.position.seconds)
+        self._progress.tell("resumed", step=saved.position.step)

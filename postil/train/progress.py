@@ -1,0 +1,74 @@
+"""What a run tells while it goes: stage, percentage, loss, speed, time left, cost so far. And metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from postil.records import Event
+from postil.store import write_text
+
+Emit = Callable[[Event], None]
+
+# Where each stage begins and ends, in percent of the whole, as a person counts it.
+STAGES = {"prepare": (0, 10), "probe": (10, 15), "train": (15, 80), "select": (80, 82), "evaluate": (82, 100)}
+
+
+class Progress:
+    """Turns what happens in a run into events; rank 0 also keeps the numbers in `metrics.jsonl`."""
+
+    def __init__(self, directory: Path, emit: Emit, price_per_second: float, *, writes: bool) -> None:
+        self._file = directory / "metrics.jsonl"
+        self._emit = emit
+        self._price = price_per_second
+        self._writes = writes
+        self._before = 0.0  # seconds of earlier attempts
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work so far, over all attempts."""
+        return self._before + time.monotonic() - self._start
+
+    def go_on(self, step: int, seconds: float) -> None:
+        """Continue after `step`: what an earlier attempt did beyond it is forgotten."""
+        self._before, self._start = seconds, time.monotonic()
+        if not self._writes:
+            return
+        lines = self._file.read_text("utf-8").splitlines() if self._file.exists() else []
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        write_text(self._file, "".join(f"{line}\n" for line in kept))
+
+    def stage(self, name: str, share: float = 0.0, **data: Any) -> None:
+        """`share`: how much of this stage is done, 0 to 1."""
+        low, high = STAGES[name]
+        self._emit(Event("stage", {"stage": name, "percent": round(low + (high - low) * share, 1), **data}))
+
+    def step(self, step: int, total: int, numbers: Mapping[str, Any], seconds_left: float) -> None:
+        """Numbers of a finished update. Those that are not finite are left out: they are no JSON."""
+        low, high = STAGES["train"]
+        finite = {key: value for key, value in numbers.items() if value is not None and abs(value) < float("inf")}
+        if self._writes:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **finite}) + "\n")
+        self._emit(
+            Event(
+                "metrics",
+                {
+                    "stage": "train", "step": step, "total_steps": total,
+                    "percent": round(low + (high - low) * step / max(1, total), 1),
+                    "seconds": round(self.seconds, 1), "seconds_left": round(max(0.0, seconds_left), 1),
+                    "cost": round(self.seconds * self._price, 4), **finite,
+                },
+            )
+        )  # fmt: skip
+
+    def tell(self, code: str, level: str = "info", **values: Any) -> None:
+        """A sentence: `event.<code>` in `locales/`."""
+        self._emit(Event("message", {"code": code, **values}, "warn" if level == "warn" else "info"))
+
+    def checkpoint(self, step: int) -> None:
+        self._emit(Event("checkpoint", {"step": step}))

@@ -1,0 +1,211 @@
+"""A directory with a plan and its data becomes a directory with an adapter: the worker's program.
+
+plan.json            the plan, its reasons, the base model and the hashes of the data
+data/*.jsonl         training, validation and test examples, as they were split
+metrics.jsonl        a line for each logged update
+checkpoints/         while it runs, and the last ones after that
+adapter_*.{json,safetensors}, tokenizer files: a plain PEFT adapter
+result.json          written last: a run is finished when it is there
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from postil import __version__
+from postil.errors import AdapterError, DataError, TrainError
+from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, to_bytes
+from postil.model.labels import Fault, prove
+from postil.model.load import Loaded, load_base
+from postil.model.memory import peak_bytes
+from postil.model.template import Template, Tokens
+from postil.records import Adapter, Base, Example, Message, Plan, Proposal, Split
+from postil.settings import Ranks
+from postil.store import read_json, sha256, write_bytes, write_json, write_text
+from postil.train.loop import Loop
+from postil.train.progress import Emit, Progress
+
+PARTS = ("training", "validation", "test")
+
+
+def prepare(directory: Path, proposal: Proposal, base: Base, base_sha256: str, split: Split,
+            source: Mapping[str, Any], *, force: bool) -> None:  # fmt: skip
+    """Lay out a new run in `directory`.
+
+    Raises TrainError when a run is there already: `run_finished`, or `run_unfinished` (resume it); with `force` it is
+    removed, but only if it is a run: other people's files are never touched.
+    """
+    if (directory / "plan.json").exists():
+        if not force:
+            finished = (directory / "result.json").exists()
+            raise TrainError("run_finished" if finished else "run_unfinished", path=str(directory))
+        _clear(directory)
+    elif directory.exists() and any(directory.iterdir()):
+        raise TrainError("directory_not_empty", path=str(directory))
+    for part in PARTS:
+        examples: Sequence[Example] = getattr(split, part)
+        lines = (json.dumps({**e.as_json(), "rows": e.rows}, ensure_ascii=False) for e in examples)
+        write_text(directory / "data" / f"{part}.jsonl", "".join(f"{line}\n" for line in lines))
+    data = {part: sha256(directory / "data" / f"{part}.jsonl") for part in PARTS}
+    write_json(
+        directory / "plan.json",
+        {
+            "postil": __version__,
+            **proposal.as_json(),
+            "base": {"name": base.name, "path": str(base.path), "sha256": base_sha256, "source": base.source,
+                     "licence": base.licence},
+            "data": {**source, **data},
+        },
+    )  # fmt: skip
+
+
+def examples_of(directory: Path, part: str) -> tuple[Example, ...]:
+    """The examples of one part of the split of a run.
+
+    Raises TrainError `data_changed` when the file is not the one that the run began with.
+    """
+    file = directory / "data" / f"{part}.jsonl"
+    if not file.exists() or sha256(file) != _told(directory)["data"][part]:
+        raise TrainError("data_changed", path=str(file))
+    return tuple(_example(json.loads(line)) for line in file.read_text("utf-8").splitlines())
+
+
+def read_adapter(directory: Path) -> Adapter:
+    """What is known of the adapter in `directory`. Raises AdapterError when it is none, or not finished."""
+    if not (directory / "plan.json").exists():
+        raise AdapterError("not_an_adapter", path=str(directory))
+    if not (directory / WEIGHTS).exists():
+        raise AdapterError("adapter_unfinished", path=str(directory))
+    return _adapter(directory)
+
+
+def run(
+    directory: Path,
+    emit: Emit,
+    *,
+    price_per_second: float = 0.0,
+    stop: Callable[[], bool] = lambda: False,
+    ranks: Ranks | None = None,
+) -> dict[str, Any]:
+    """Train what `prepare` laid out, from its newest checkpoint if there is one. Returns the result.
+
+    Raises TrainError, ModelError, and DataError `labels_wrong` when the labels of any example would be wrong.
+    """
+    ranks = ranks or Ranks()
+    told = _adapter(directory)
+    plan = told.plan
+    progress = Progress(directory, emit if ranks.rank == 0 else lambda event: None, price_per_second,
+                        writes=ranks.rank == 0)  # fmt: skip
+    with _together(ranks):
+        progress.stage("prepare")
+        torch.set_num_threads(plan.threads)
+        torch.use_deterministic_algorithms(plan.device == "cpu")
+        loaded = load_base(told.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
+        progress.stage("prepare", 0.5)
+        rows = {part: encode(examples_of(directory, part), loaded.template, plan) for part in PARTS[:2]}
+        model = attach(loaded.model, plan, told.base)
+        progress.stage("prepare", 1.0)
+        loop = Loop(model, plan, rows["training"], rows["validation"], directory, progress, stop, ranks)
+        position, best = loop.run()
+        result = {
+            "adapter": str(directory),
+            "updates": position.step,
+            "epochs": round(position.step * plan.batch_size / max(1, len(rows["training"])), 2),
+            "best_update": position.best_step,
+            "learning_rate": position.learning_rate,
+            "seconds": round(progress.seconds, 2),
+            "trained_tokens": position.trained_tokens,
+            "peak_rss_bytes": peak_bytes(),
+            "validation_loss": {"base": position.base_loss, "tuned": position.best_loss},
+        }
+        if ranks.rank == 0:
+            _publish(directory, model, loaded, best)
+            write_json(directory / "result.json", result)
+    return result
+
+
+def encode(examples: Sequence[Example], template: Template, plan: Plan) -> list[list[Tokens]]:
+    """The sequences of each example, proven.
+
+    Raises DataError `labels_wrong` with the rows and causes when any would teach something wrong.
+    """
+    encoded = [template.sequences(example) for example in examples]
+    faults: list[Fault] = []
+    for example, sequences in zip(examples, encoded, strict=True):
+        faults += prove(example, sequences, template, plan.max_length)
+    if faults:
+        raise labels_wrong(faults)
+    return encoded
+
+
+def labels_wrong(faults: Sequence[Fault]) -> DataError:
+    """The refusal to train, with every cause and its rows."""
+    from postil.locales import say
+
+    rows: dict[str, set[int]] = {}
+    for fault in faults:
+        rows.setdefault(fault.cause, set()).update(fault.rows)
+    causes = "\n".join(
+        f"  · {say(f'label.{cause}')} ({', '.join(map(str, sorted(found)[:20]))}{', …' if len(found) > 20 else ''})"
+        for cause, found in rows.items()
+    )
+    every = sorted(set().union(*rows.values()))
+    return DataError("labels_wrong", rows=every, n=len(every), causes=causes)
+
+
+# ── the directory ──
+
+
+def _told(directory: Path) -> dict[str, Any]:
+    try:
+        told: dict[str, Any] = read_json(directory / "plan.json")
+    except (OSError, ValueError) as error:
+        raise TrainError("nothing_to_resume", path=str(directory)) from error
+    return told
+
+
+def _adapter(directory: Path) -> Adapter:
+    told = _told(directory)
+    base = told["base"]
+    return Adapter(directory, base["name"], Path(base["path"]), base["sha256"], Plan.model_validate(told["plan"]))
+
+
+def _example(told: Mapping[str, Any]) -> Example:
+    known = ("role", "content", "weight")
+    messages = (
+        Message(m["role"], m["content"], m.get("weight", 1.0), {k: v for k, v in m.items() if k not in known})
+        for m in told["messages"]
+    )
+    return Example(tuple(messages), tuple(told["rows"]), tools=tuple(told.get("tools", ())))
+
+
+def _clear(directory: Path) -> None:
+    """Remove what a run wrote, and nothing else."""
+    for name in ("checkpoints", "data"):
+        rmtree(directory / name, ignore_errors=True)
+    for name in ("result.json", "evaluation.json", "metrics.jsonl", CONFIG, WEIGHTS, "plan.json"):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _publish(directory: Path, model: Any, loaded: Loaded, best: Mapping[str, torch.Tensor]) -> None:
+    loaded.tokenizer.save_pretrained(str(directory))
+    write_bytes(directory / WEIGHTS, to_bytes(dict(best)))
+    write_bytes(directory / CONFIG, config_bytes(model))
+
+
+@contextmanager
+def _together(ranks: Ranks) -> Iterator[None]:
+    """A process group when there is more than one process."""
+    with ExitStack() as leave:
+        if ranks.world > 1:
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            leave.callback(dist.destroy_process_group)
+        yield
