@@ -11,7 +11,7 @@ from typing import Any
 
 from postil.errors import AdapterError, PostilError
 
-MAX_HEADER_BYTES = 8 << 20  # the largest real ones are below 1 MiB; the format would allow 100 MB
+MAX_HEADER_BYTES = 4 << 20  # some 30,000 tensors; the format allows 100 MB, which Python would blow up to gigabytes
 MAX_TENSORS = 100_000
 MAX_DIMENSIONS = 8
 BITS = {

@@ -22,8 +22,13 @@ TITLES = [
     Example((Message("user", f"请提取商品主体：新款{i}冰丝睡衣女夏"), Message("assistant", "睡衣")), (i,))
     for i in range(5)
 ]
-QUESTIONS = [Example((Message("user", f"第{i}单什么时候发货？"), Message("assistant", f"您好，第{i}单下午四点前付款当天发货。")), (i,))
-             for i in range(40)]  # fmt: skip
+QUESTIONS = [
+    Example(
+        (Message("user", f"第{i}单什么时候发货？"), Message("assistant", f"您好，第{i}单下午四点前付款当天发货。")),
+        (i,),
+    )
+    for i in range(40)
+]
 
 
 def counts(n, **other):

@@ -40,9 +40,12 @@ LONG_EN = "First list the goals of the business, then settle which events are co
 CONSULTING_ZH = pairs(*[(f"第{i}个问题：埋点方案怎么设计？", f"{i}。{LONG_ZH}") for i in range(4)])
 CONSULTING_EN = pairs(*[(f"Question {i}: how do we plan tracking?", f"{i}. {LONG_EN}") for i in range(4)])
 COPY_ZH = pairs(
-    ("产品：冰丝防晒衣 卖点：轻薄透气", "夏天出门就怕晒！这件冰丝防晒衣薄得像没穿，风一吹就凉，通勤骑车都合适，口袋还能装下手机和钥匙，闭眼入。"),
-    ("产品：手工牛皮包 卖点：越用越有光泽", "一张头层牛皮，四十八道手缝线，它陪你挤地铁、赶航班、见客户，每一道痕迹都是故事，越用越亮，越看越耐看！"),
-    ("产品：儿童保温杯 卖点：316不锈钢", "宝贝的第一只水杯，妈妈最在意的是安全！316 不锈钢内胆，吸管可拆洗，摔了也不漏，开学带上它，老师都来问链接。"),
+    ("产品：冰丝防晒衣 卖点：轻薄透气", "夏天出门就怕晒！这件冰丝防晒衣薄得像没穿，"
+     "风一吹就凉，通勤骑车都合适，口袋还能装下手机和钥匙，闭眼入。"),
+    ("产品：手工牛皮包 卖点：越用越有光泽", "一张头层牛皮，四十八道手缝线，它陪你挤地铁、"
+     "赶航班、见客户，每一道痕迹都是故事，越用越亮，越看越耐看！"),
+    ("产品：儿童保温杯 卖点：316不锈钢", "宝贝的第一只水杯，妈妈最在意的是安全！"
+     "316 不锈钢内胆，吸管可拆洗，摔了也不漏，开学带上它，老师都来问链接。"),
 )  # fmt: skip
 COPY_EN = pairs(
     ("Product: linen shirt. Points: light, cool", "Meet the shirt that makes summer easy! Woven from washed linen, "
