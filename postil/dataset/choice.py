@@ -1,0 +1,80 @@
+"""Which sheet of a workbook holds the data: the one with most pairs, unless several are equally likely."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from postil.dataset.columns import Cells, Layout, find_layout, list_columns
+from postil.dataset.drafts import blank
+from postil.dataset.raw import Sheet
+from postil.errors import DataError, FileError
+
+_ABOUT = re.compile(
+    r"说明|须知|示例|样例|模板|范例|字典|目录|备份|旧|封面|readme|instruction|example|sample|template|guide|cover|notes?$",
+    re.I,
+)
+_AS_LIKELY = 0.5  # of the best sheet's pairs
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen sheet, its layout, and the sheets beside it that hold something."""
+
+    sheet: Sheet
+    layout: Layout
+    others: tuple[Sheet, ...] = ()
+
+
+def choose_sheet(sheets: Sequence[Sheet], wanted: str | None, columns: Mapping[str, str]) -> Choice:
+    """The sheet with the data. Raises DataError if none can be understood, or if several are equally likely."""
+    filled = [sheet for sheet in sheets if any(not blank(cell) for row in sheet.rows for cell in row.cells)]
+    if not filled:
+        raise DataError("no_rows")
+    if wanted is not None:
+        filled = [_by_name(filled, wanted)]
+    laid = [(sheet, _layout(sheet, columns)) for sheet in filled]
+    good = [(sheet, layout, _score(sheet, layout)) for sheet, layout in laid if layout is not None]
+    if not good:
+        rows = [row.cells for row in max(filled, key=lambda sheet: len(sheet.rows)).rows]
+        raise DataError("no_columns", columns=list_columns(_widest(rows)))
+    good.sort(key=lambda entry: -entry[2])
+    best, layout, score = good[0]
+    rivals = [
+        sheet.name or "" for sheet, other, points in good[1:] if points >= _AS_LIKELY * score and not other.guessed
+    ]
+    if rivals and not layout.guessed:
+        raise DataError("several_sheets", sheets=", ".join([best.name or "", *rivals]))
+    return Choice(best, layout, tuple(s for s in sheets if s is not best and s in filled) if wanted is None else ())
+
+
+def _by_name(sheets: Sequence[Sheet], wanted: str) -> Sheet:
+    for sheet in sheets:
+        if (sheet.name or "").strip().casefold() == wanted.strip().casefold():
+            return sheet
+    raise FileError("sheet_missing", sheet=wanted, names=", ".join(sheet.name or "" for sheet in sheets))
+
+
+def _layout(sheet: Sheet, columns: Mapping[str, str]) -> Layout | None:
+    try:
+        return find_layout([row.cells for row in sheet.rows], columns)
+    except DataError:
+        if sheet.name is None:
+            raise
+        return None
+
+
+def _score(sheet: Sheet, layout: Layout) -> float:
+    """Rows with both sides filled; less for a hidden sheet, for one about the data, for a guess."""
+    start = -1 if layout.header is None else layout.header
+    sides = [layout.roles[role] for role in ("message", "question", "answer") if role in layout.roles]
+    pairs = sum(all(any(c < len(row.cells) and not blank(row.cells[c]) for c in side) for side in sides)
+                for row in sheet.rows[start + 1 :])  # fmt: skip
+    about = 0.3 if _ABOUT.search(sheet.name or "") else 1.0
+    return pairs * about * (0.3 if sheet.hidden else 1.0) * (0.4 if layout.guessed else 1.0)
+
+
+def _widest(rows: Sequence[Cells]) -> Cells:
+    """The row that most likely holds the headings: the first of those with most cells filled."""
+    return max(rows[:30], key=lambda row: sum(not blank(cell) for cell in row), default=())

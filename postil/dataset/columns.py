@@ -1,0 +1,374 @@
+"""Which row of a table is its header, and which column plays which role: by name in two languages, else by content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from postil.dataset.drafts import blank
+from postil.dataset.names import meanings, normal, stem
+from postil.dataset.raw import column_letter
+from postil.errors import DataError
+
+Cells = tuple[str, ...]
+HEADER_WITHIN = 30  # rows that are searched for a header
+SAMPLE = 400  # rows that are looked at to judge a column by its content
+
+_NUMERIC = re.compile(r"[-+]?[¥￥$€]?[\d,.]{1,40}\s?[%％元件个条次天分]?")
+_TIME = re.compile(r"(?:\d{2,4}[-/.年]\d{1,2}(?:[-/.月]\d{1,2}日?)?)?[ T]?(?:\d{1,2}:\d{2}(?::\d{2})?(?:\.\d{1,6})?)?")
+_CODE = re.compile(r"[A-Za-z]{0,6}[-_#]?\d[\dA-Za-z_-]{0,40}|https?://\S{1,300}")
+_ASKS = re.compile(
+    r"[?？]|什么|怎么|如何|多少|为什么|哪|吗|几|能不能|可不可以|^(?:what|how|why|when|where|who|can|do|is)\b", re.I
+)
+_SENTENCE = re.compile(r"[。！？!?；;]|.[,，].")
+_LABELS_FIRST = (
+    "标签",
+    "label",
+    "labels",
+    "情感",
+    "情感倾向",
+    "情感标签",
+    "情绪",
+    "sentiment",
+    "意图",
+    "intent",
+    "标注",
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The roles of a table's columns.
+
+    roles: question (its parts in order), answer (its parts), context, system, conversation, turn, speaker, message,
+    time, similar -> column indexes from 0. header: index of the header row, None if there is none. guessed: found by
+    content. fields: several answer columns become one JSON object, not lines.
+    """
+
+    names: Cells
+    roles: Mapping[str, tuple[int, ...]]
+    header: int | None = None
+    guessed: bool = False
+    fields: bool = False
+    unused: tuple[int, ...] = ()
+
+    def of(self, role: str) -> int | None:
+        columns = self.roles.get(role, ())
+        return columns[0] if columns else None
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the cells of a column look like, from a sample: fractions of the filled cells, mean length in characters."""
+
+    filled: float = 0.0
+    length: float = 0.0
+    asks: float = 0.0
+    numbers: float = 0.0
+    distinct: float = 0.0
+    values: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def text(self) -> bool:
+        return self.filled > 0 and self.numbers < 0.6
+
+
+def find_layout(rows: Sequence[Cells], wanted: Mapping[str, str] | None = None) -> Layout | None:
+    """The layout of a table, or None if no question and answer can be found in it.
+
+    `wanted`: role -> column letter or header text; raises DataError if there is no such column.
+    """
+    width = max((len(row) for row in rows), default=0)
+    if not width:
+        return None
+    header = _named_header(rows, wanted or {})
+    if header is None:
+        header = _header_by_look(rows, width)
+    names = _padded(rows[header], width) if header is not None else ("",) * width
+    columns = look(rows[header + 1 :] if header is not None else rows, width)
+    return settle_roles(names, columns, wanted, header)
+
+
+def settle_roles(
+    names: Cells, columns: Sequence[Column], wanted: Mapping[str, str] | None = None, header: int | None = None
+) -> Layout | None:
+    """Roles by the user's wish, then by name, then by content."""
+    roles = roles_by_name(names, columns, wanted)
+    taken = {find_column(text, names) for text in (wanted or {}).values()}
+    guessed = fields = False
+    if "message" not in roles and not ("question" in roles and "answer" in roles):
+        roles, guessed, fields = _by_content(names, columns, roles, taken)
+    if "message" not in roles and not ("question" in roles and "answer" in roles):
+        return None
+    if "time" in roles and not {"message", "conversation", "turn"} & set(roles):
+        roles = {role: found for role, found in roles.items() if role != "time"}
+    used = {column for found in roles.values() for column in found}
+    unused = tuple(c for c in range(len(names)) if c not in used and columns[c].filled > 0)
+    return Layout(names, roles, header, guessed, fields, unused)
+
+
+def roles_by_name(
+    names: Cells, columns: Sequence[Column], wanted: Mapping[str, str] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Roles by the user's wish, then by name. A side that no name gives is missing."""
+    chosen = {role: (find_column(text, names),) for role, text in (wanted or {}).items()}
+    roles = _by_name(names, columns, {column for found in chosen.values() for column in found})
+    if set(chosen) & {"question", "answer"}:
+        for role in ("message", "speaker"):
+            roles.pop(role, None)
+    if "question" in chosen:
+        roles.pop("context", None)
+    roles = {**roles, **chosen}
+    if "label" in roles:
+        roles.setdefault("answer", roles["label"])
+        del roles["label"]
+    return roles
+
+
+def find_column(text: str, names: Cells) -> int:
+    """The column that the user means by a header's text, or by a letter. Raises DataError if there is none."""
+    for same in (lambda a: a.strip() == text.strip(), lambda a: normal(a) == normal(text)):
+        for column, name in enumerate(names):
+            if name.strip() and same(name):
+                return column
+    letters = text.strip().upper()
+    if re.fullmatch(r"[A-Z]{1,3}", letters):
+        number = 0
+        for letter in letters:
+            number = number * 26 + ord(letter) - 64
+        if number <= len(names):
+            return number - 1
+    raise DataError("column_not_found", column=text, columns=list_columns(names))
+
+
+def list_columns(names: Sequence[str]) -> str:
+    """The columns in words: A 问题, B 答案."""
+    return ", ".join(f"{column_letter(i + 1)} {name}".strip() for i, name in enumerate(names[:40]))
+
+
+def look(rows: Sequence[Cells], width: int) -> list[Column]:
+    """What each of the first `width` columns looks like, judged by a sample of the rows."""
+    step = max(1, len(rows) // SAMPLE)
+    sample = [row for row in rows[::step] if any(not blank(cell) for cell in row)]
+    return [_look([row[c] for row in sample if c < len(row)], len(sample)) for c in range(width)]
+
+
+def _look(cells: Sequence[str], rows: int) -> Column:
+    texts = [cell.strip() for cell in cells if not blank(cell)]
+    if not texts:
+        return Column()
+    count = len(texts)
+    values = frozenset(texts)
+    return Column(
+        filled=count / max(1, rows),
+        length=fmean(len(text) for text in texts),
+        asks=sum(bool(_ASKS.search(text[:400])) for text in texts) / count,
+        numbers=sum(_no_text(text) for text in texts) / count,
+        distinct=len(values) / count,
+        values=values if len(values) <= 50 else frozenset(),
+    )
+
+
+def _no_text(text: str) -> bool:
+    if len(text) > 300:
+        return False
+    return bool(_NUMERIC.fullmatch(text) or _TIME.fullmatch(text) or _CODE.fullmatch(text))
+
+
+def _padded(row: Cells, width: int) -> Cells:
+    return tuple(cell.strip() for cell in row) + ("",) * (width - len(row))
+
+
+# ── the header ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _named_header(rows: Sequence[Cells], wanted: Mapping[str, str]) -> int | None:
+    """The first row that names a question and an answer, or that holds the headings the user asked for."""
+    looked = [(i, row) for i, row in enumerate(rows[: HEADER_WITHIN * 3]) if any(not blank(c) for c in row)]
+    best: tuple[int, int] | None = None
+    for i, row in looked[:HEADER_WITHIN]:
+        score = _header_score(row)
+        if wanted:
+            cells = {normal(cell) for cell in row if not blank(cell)}
+            score += 10 * sum(normal(text) in cells for text in wanted.values() if not _is_letter(text))
+        if score > (best[0] if best else 0):
+            best = (score, i)
+    return best[1] if best else None
+
+
+def _is_letter(text: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z]{1,2}", text.strip()))
+
+
+def _header_score(row: Cells) -> int:
+    """How surely this row is a header: 0 unless it names two sides of a dialogue."""
+    roles: dict[str, int] = {}
+    for cell in row:
+        if blank(cell) or len(cell) > 30:
+            continue
+        for role, strength in meanings(cell):
+            roles[role] = max(roles.get(role, 0), strength)
+    asks = max(roles.get("question", 0), roles.get("instruction", 0), roles.get("input", 0))
+    answers = max(roles.get("answer", 0), roles.get("label", 0))
+    if len({normal(cell) for cell in row if not blank(cell)}) < 2:
+        return 0
+    if asks and answers:
+        return asks + answers
+    if roles.get("speaker") and roles.get("message"):
+        return roles["speaker"] + roles["message"]
+    known = sum(strength >= 3 for role, strength in roles.items())
+    named = sum(bool(meanings(cell)) for cell in row if not blank(cell))
+    return 2 if (asks >= 3 or answers >= 3) and not _sentences(row) else 1 if known and named >= 2 else 0
+
+
+def _sentences(row: Cells) -> bool:
+    return any(_SENTENCE.search(cell) for cell in row)
+
+
+def _header_by_look(rows: Sequence[Cells], width: int) -> int | None:
+    """The first full row, if its cells look like headings over the rest and not like one more row of it."""
+    filled = [(i, row) for i, row in enumerate(rows[: HEADER_WITHIN * 3]) if sum(not blank(c) for c in row) >= 2]
+    if len(filled) < 3:
+        return None
+    first, row = filled[0]
+    below = look(rows[first + 1 :], width)
+    signs = 0
+    for cell, column in zip(row, below, strict=False):
+        text = cell.strip()
+        if blank(text) or _no_text(text) or len(text) > 16 or _SENTENCE.search(text) or _ASKS.search(text):
+            if not blank(text):
+                return None
+            continue
+        if text in column.values:
+            return None
+        longer = column.length >= 2.5 * len(text)
+        numeric = column.numbers >= 0.8
+        labels = bool(column.values) and column.distinct < 0.3
+        signs += longer or numeric or labels
+    return first if signs else None
+
+
+# ── roles by name ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _by_name(names: Cells, columns: Sequence[Column], taken: set[int]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, list[tuple[float, int]]] = {}
+    for column, name in enumerate(names):
+        if column in taken or not name:
+            continue
+        for role, strength in meanings(name):
+            found.setdefault(role, []).append((_worth(strength, columns[column], role), column))
+    for entries in found.values():
+        entries.sort(key=lambda entry: (-entry[0], entry[1]))
+    roles: dict[str, tuple[int, ...]] = {}
+    for role in ("system", "conversation", "turn", "time"):
+        if role in found:
+            roles[role] = (found[role][0][1],)
+    if "similar" in found:
+        roles["similar"] = tuple(sorted(column for _, column in found["similar"]))
+    if _is_chat_log(found):
+        roles["speaker"] = (found["speaker"][0][1],)
+        roles["message"] = (next(c for _, c in found["message"] if c != roles["speaker"][0]),)
+        return roles
+    roles.update(_question_side(found))
+    roles.update(_answer_side(names, columns, found, {c for cs in roles.values() for c in cs}))
+    return roles
+
+
+def _worth(strength: int, column: Column, role: str) -> float:
+    """A name's strength, less where the content speaks against it. An empty column is worth little."""
+    if not column.filled:
+        return strength - 2.5
+    if role in ("question", "answer") and strength <= 2 and column.numbers > 0.6:
+        return strength - 2.0
+    if role in ("question", "answer") and strength == 2 and column.length < 5 and column.distinct > 0.3:
+        return 0.5  # 客户 over a column of people's names
+    return float(strength)
+
+
+def _is_chat_log(found: Mapping[str, list[tuple[float, int]]]) -> bool:
+    if "speaker" not in found or not any(c != found["speaker"][0][1] for _, c in found.get("message", ())):
+        return False
+    strongest = {role: found[role][0][0] if role in found else 0.0 for role in ("question", "answer")}
+    return min(strongest.values()) < 2
+
+
+def _question_side(found: Mapping[str, list[tuple[float, int]]]) -> dict[str, tuple[int, ...]]:
+    asks = [column for worth, column in found.get("question", ()) if worth > 0]
+    inputs = [column for _, column in found.get("input", ())]
+    context = [column for _, column in found.get("context", ())]
+    if "instruction" in found:
+        question = found["instruction"][0][1]
+        rest = inputs or [column for column in asks if column != question][:1]
+        return {"question": (question,), **_context([*rest, *context], question)}
+    if asks:
+        question = asks[0]
+        both = [column for column in inputs if column not in asks]
+        return {"question": (question,), **_context([*both, *context], question)}
+    if inputs:
+        return {"question": (inputs[0],), **_context(context, inputs[0])}
+    return {}
+
+
+def _context(columns: Sequence[int], question: int) -> dict[str, tuple[int, ...]]:
+    kept = tuple(dict.fromkeys(column for column in columns if column != question))
+    return {"context": kept} if kept else {}
+
+
+def _answer_side(
+    names: Cells, columns: Sequence[Column], found: Mapping[str, list[tuple[float, int]]], taken: set[int]
+) -> dict[str, tuple[int, ...]]:
+    answers = [(worth, column) for worth, column in found.get("answer", ()) if column not in taken and worth > 0]
+    if answers:
+        best = answers[0][1]
+        family = [c for _, c in answers if stem(names[c]) == stem(names[best]) and columns[c].filled]
+        return {"answer": tuple(sorted(family)) if best in family else (best,)}
+    labels = [column for _, column in found.get("label", ()) if column not in taken]
+    if labels:
+        labels.sort(key=lambda c: (stem(names[c]) not in _LABELS_FIRST, c))
+        return {"answer": (labels[0],)}
+    return {}
+
+
+# ── roles by content ──────────────────────────────────────────────────────────────────────────────
+
+
+def _by_content(
+    names: Cells, columns: Sequence[Column], roles: Mapping[str, tuple[int, ...]], taken: set[int]
+) -> tuple[dict[str, tuple[int, ...]], bool, bool]:
+    """Fill in the side that no name gives. Returns roles, whether it was guessed, whether answers are fields."""
+    settled = dict(roles)
+    used = {column for found in settled.values() for column in found} | taken
+    free = [c for c, column in enumerate(columns) if c not in used and column.text and column.filled >= 0.2]
+    free = [c for c in free if not any(role in ("nothing", "time") for role, _ in meanings(names[c]))] or free
+    if "question" in settled and free:
+        if len(free) > 1 and all(names[c] for c in free) and max(columns[c].length for c in free) <= 20:
+            return {**settled, "answer": tuple(free)}, True, True
+        return {**settled, "answer": (max(free, key=lambda c: columns[c].length),)}, True, False
+    if "answer" in settled and free:
+        return {**settled, "question": (_asking(free, columns),)}, True, False
+    if len(free) < 2:
+        return settled, False, False
+    question, answer = _two_sides(free, columns)
+    return {**settled, "question": (question,), "answer": (answer,)}, True, False
+
+
+def _asking(free: Sequence[int], columns: Sequence[Column]) -> int:
+    """The column that asks most, or the one whose cells are longest and differ most."""
+    if max(columns[c].asks for c in free) >= 0.3:
+        return max(free, key=lambda c: columns[c].asks)
+    return max(free, key=lambda c: columns[c].distinct * columns[c].length * columns[c].filled)
+
+
+def _two_sides(free: Sequence[int], columns: Sequence[Column]) -> tuple[int, int]:
+    asking = [c for c in free if columns[c].asks >= 0.3]
+    if asking:
+        question = max(asking, key=lambda c: columns[c].asks)
+        rest = [c for c in free if c != question]
+        return question, max(rest, key=lambda c: columns[c].length * columns[c].filled)
+    texts = sorted(free, key=lambda c: -columns[c].length * columns[c].filled * max(columns[c].distinct, 0.05))[:2]
+    left, right = sorted(texts)
+    repeated = columns[left].distinct < 0.3 and columns[right].distinct > 0.6
+    return (right, left) if repeated else (left, right)

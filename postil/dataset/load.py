@@ -1,0 +1,219 @@
+"""From a file to a checked data set: read, understand, mend, settle, check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from postil.dataset.blocks import read_lines
+from postil.dataset.check import check, masked, without_placeholders
+from postil.dataset.choice import Choice, choose_sheet
+from postil.dataset.clean import Settled, prompted, settle, without_duplicates
+from postil.dataset.columns import Layout
+from postil.dataset.drafts import Draft, Ledger
+from postil.dataset.raw import Raw, Sheet, column_letter
+from postil.dataset.read import read
+from postil.dataset.repair import mend, wrapped
+from postil.dataset.rows import Table, read_table
+from postil.dataset.shapes import read_records
+from postil.errors import DataError
+from postil.records import Dataset, Issue, Repair
+
+ROLES = ("question", "answer", "system", "conversation", "turn", "context", "label")
+DAMAGE = frozenset(  # repairs of the reader that say that a record was damaged
+    (
+        "json_quotes", "json_punctuation", "json_split", "json_joined", "json_line_break", "json_trailing_comma",
+        "json_brace_added", "json_comma_added", "json_bare_key", "json_single_quotes", "json_inner_quotes",
+        "json_comment", "json_control", "json_nan", "json_literal", "json_escape", "lone_surrogate", "mixed_encoding",
+    )
+)  # fmt: skip
+
+
+@dataclass
+class _Understood:
+    """What a raw file means: its dialogues, and what was found out about its form."""
+
+    ledger: Ledger
+    drafts: list[Draft]
+    shape: str
+    sheet: str | None = None
+    header_row: int | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def load(
+    path: Path,
+    *,
+    sheet: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    system: str | None = None,
+    instruction: str | None = None,
+    mask: bool = False,
+) -> Dataset:
+    """Read and check a file. Bad rows never raise: they are listed.
+
+    columns: role (question answer system conversation turn context label) -> column letter, header text or key.
+    system, instruction: a prompt for all rows. mask: replace personal data by what it is.
+    Raises FileError if the file cannot be read, DataError if nothing in it can be understood.
+    """
+    return understand(
+        read(Path(path), sheet), sheet=sheet, columns=columns, system=system, instruction=instruction, mask=mask
+    )
+
+
+def understand(
+    raw: Raw,
+    *,
+    sheet: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    system: str | None = None,
+    instruction: str | None = None,
+    mask: bool = False,
+) -> Dataset:
+    """The checked data set of a file that has been read. See `load`."""
+    wanted = _wanted(columns)
+    found = _table(raw, sheet, wanted) if raw.sheets else _records(raw, wanted) if raw.records else _lines(raw)
+    ledger = found.ledger
+    examples = _examples(found.drafts, ledger, system, instruction, mask)
+    used = {at for one in examples for at in one.at}
+    dropped, not_data = ledger.close(used)
+    return Dataset(
+        path=raw.path, sha256=raw.sha256, format=raw.format, encoding=raw.encoding,
+        rows=len(ledger.numbers) + len(raw.left), examples=tuple(one.example for one in examples),
+        dropped=tuple(sorted((*raw.left, *dropped), key=lambda left: left.row)), not_data=not_data,
+        issues=tuple(sorted((*raw.issues, *_form_issues(raw), *ledger.issues), key=lambda issue: issue.row or 0)),
+        repaired=tuple(sorted((*_worth_showing(raw), *ledger.repaired), key=lambda repair: repair.row or 0)),
+        shape=found.shape, sheet=found.sheet, header_row=found.header_row,
+        columns=found.columns, column_names=found.names, system=system, instruction=instruction,
+    )  # fmt: skip
+
+
+def _worth_showing(raw: Raw) -> list[Repair]:
+    """The reader's repairs. A byte order mark is how Excel writes CSV files, and no damage."""
+    plain = raw.format in ("csv", "tsv", "txt")
+    return [repair for repair in raw.repaired if not (plain and repair.code == "bom")]
+
+
+def _form_issues(raw: Raw) -> list[Issue]:
+    """What the reader's repairs say about the file: each damaged JSON record, and merged cells once."""
+    issues = [
+        Issue(repair.code, "advice", repair.row, repair.cell, repair.values)
+        for repair in raw.repaired
+        if repair.code in DAMAGE
+    ]
+    merged = [repair for repair in raw.repaired if repair.code == "merged_filled"]
+    if merged:
+        issues.append(Issue("merged_filled", "advice", merged[0].row, None, {"count": len(merged)}))
+    return issues
+
+
+def _wanted(columns: Mapping[str, str] | None) -> dict[str, str]:
+    wanted = {role: text for role, text in (columns or {}).items() if text}
+    for role in wanted:
+        if role not in ROLES:
+            raise DataError("role_unknown", role=role, roles=", ".join(ROLES))
+    if "label" in wanted:
+        wanted["answer"] = wanted.pop("label")
+    return wanted
+
+
+def _examples(
+    drafts: Sequence[Draft], ledger: Ledger, system: str | None, instruction: str | None, mask: bool
+) -> list[Settled]:
+    """Mended, settled, without duplicates, checked; then with the prompt for all rows."""
+    for draft in drafts:
+        for turn in draft.turns:
+            mend(turn, ledger)
+    wrapped([turn for draft in drafts for turn in draft.turns], ledger)
+    settled = [one for draft in drafts if (one := settle(draft, ledger)) is not None]
+    settled = without_placeholders(settled, ledger)
+    if mask:
+        settled = [masked(one, ledger) for one in settled]
+    settled = without_duplicates(settled, ledger)
+    if system and (own := sum(one.example.messages[0].role == "system" for one in settled)):
+        ledger.issue("own_system_kept", "advice", count=own)
+    check(settled, ledger)
+    return [prompted(one, system, instruction) for one in settled]
+
+
+# ── tables ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> _Understood:
+    chosen = choose_sheet(raw.sheets, sheet, wanted)
+    rows = chosen.sheet.rows
+    ledger = Ledger([row.number for row in rows])
+    _note_form(chosen, ledger)
+    wide = {top for top, left, bottom, right in chosen.sheet.merged if right > left}
+    table = Table(
+        [row.cells for row in rows], range(len(rows)), True,
+        frozenset(i for i, row in enumerate(rows) if row.number in wide),
+    )  # fmt: skip
+    drafts = read_table(table, chosen.layout, ledger)
+    layout = chosen.layout
+    return _Understood(
+        ledger, drafts, _shape(layout), chosen.sheet.name,
+        rows[layout.header].number if layout.header is not None else None,
+        {role: ",".join(column_letter(c + 1) for c in found) for role, found in layout.roles.items()},
+        {role: ", ".join(layout.names[c] for c in found) for role, found in layout.roles.items()},
+    )  # fmt: skip
+
+
+def _shape(layout: Layout) -> str:
+    if "message" in layout.roles:
+        return "messages"
+    return "conversation" if {"conversation", "turn"} & set(layout.roles) else "table"
+
+
+def _note_form(chosen: Choice, ledger: Ledger) -> None:
+    """What a person should know about how the table was understood."""
+    layout = chosen.layout
+    if chosen.others:
+        names = ", ".join(_described(sheet) for sheet in chosen.others)
+        ledger.issue("other_sheets_not_used", "warning", sheets=names, sheet=chosen.sheet.name)
+    if layout.header is None:
+        ledger.issue("header_missing", "advice", 0)
+    if layout.guessed:
+        question, answer = (_named(layout, role) for role in ("question", "answer"))
+        ledger.issue(
+            "columns_guessed", "advice" if layout.header is None else "warning", question=question, answer=answer
+        )
+    if layout.fields or len(layout.roles.get("answer", ())) > 1:
+        ledger.issue("answer_columns_joined", "advice", columns=_named(layout, "answer"))
+    if "similar" in layout.roles:
+        ledger.issue("similar_questions_used", "advice", columns=_named(layout, "similar"))
+    if layout.unused:
+        names = ", ".join(f"{column_letter(c + 1)} {layout.names[c]}".strip() for c in layout.unused)
+        ledger.issue("columns_not_used", "advice", columns=names, count=len(layout.unused))
+
+
+def _described(sheet: Sheet) -> str:
+    return f"{sheet.name} ({len(sheet.rows)})"
+
+
+def _named(layout: Layout, role: str) -> str:
+    return ", ".join(f"{column_letter(c + 1)} {layout.names[c]}".strip() for c in layout.roles.get(role, ()))
+
+
+# ── records and lines ─────────────────────────────────────────────────────────────────────────────
+
+
+def _records(raw: Raw, wanted: Mapping[str, str]) -> _Understood:
+    ledger = Ledger([record.row for record in raw.records])
+    drafts, shape, columns = read_records(raw.records, wanted, ledger)
+    if not drafts and all(code == "missing_answer" for code in {issue.code for issue in ledger.issues}):
+        keys = dict.fromkeys(
+            key for record in raw.records[:50] if isinstance(record.value, dict) for key in record.value
+        )
+        raise DataError("no_keys", keys=", ".join(list(keys)[:20]))
+    return _Understood(ledger, drafts, shape, columns=columns, names=columns)
+
+
+def _lines(raw: Raw) -> _Understood:
+    if not raw.lines:
+        raise DataError("no_rows")
+    ledger = Ledger([line.number for line in raw.lines])
+    drafts, shape = read_lines(raw.lines, ledger)
+    return _Understood(ledger, drafts, shape)

@@ -1,0 +1,340 @@
+"""JSON records of many shapes become dialogues: messages, sharegpt, conversation, alpaca, pairs, flat rows."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from postil.dataset.columns import Column, Layout, look, roles_by_name, settle_roles
+from postil.dataset.drafts import Draft, Ledger, Turn, blank
+from postil.dataset.names import meanings, misspelt, normal
+from postil.dataset.raw import Record
+from postil.dataset.rows import Table, read_table
+from postil.dataset.speakers import role_of
+from postil.records import Role
+
+_SAID = ("content", "value", "text", "parts", "message", "utterance", "内容", "消息", "文本")
+_BY = ("role", "from", "speaker", "sender", "author", "角色", "发送方", "说话人")
+_KEPT = ("name", "tool_calls", "tool_call_id")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What the keys of a record mean. `repaired`: damaged key -> the right one."""
+
+    roles: Mapping[str, tuple[str, ...]]
+    dialogue: str | None = None
+    history: str | None = None
+    tools: str | None = None
+    repaired: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Reading:
+    """State while the records of one file are read."""
+
+    ledger: Ledger
+    wanted: Mapping[str, str]
+    shapes: Counter[str] = field(default_factory=Counter)
+    columns: dict[str, str] = field(default_factory=dict)
+    flat: dict[tuple[str, ...], list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
+    unused: Counter[str] = field(default_factory=Counter)
+
+
+def read_records(
+    records: Sequence[Record], wanted: Mapping[str, str], ledger: Ledger
+) -> tuple[list[Draft], str, dict[str, str]]:
+    """Dialogues, the name of the shape ("mixed" if there are several), and role -> key as they were understood."""
+    reading = _Reading(ledger, wanted)
+    drafts: list[Draft] = []
+    for at, record in enumerate(records):
+        drafts += _one(at, record.value, reading)
+    for keys, rows in reading.flat.items():
+        drafts += _flat(keys, rows, reading)
+    drafts.sort(key=lambda draft: draft.at[0])
+    if reading.unused:
+        names = ", ".join(reading.unused)
+        ledger.issue("columns_not_used", "advice", columns=names, count=len(reading.unused))
+    shapes = list(reading.shapes)
+    shape = shapes[0] if len(shapes) == 1 else "mixed" if shapes else ""
+    return drafts, shape, reading.columns
+
+
+def _one(at: int, value: Any, reading: _Reading) -> list[Draft]:
+    ledger = reading.ledger
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], (dict, list)):
+        ledger.repair("list_opened", at, "[{…}]", "{…}")
+        value = value[0]
+    if isinstance(value, list):
+        return _bare_list(at, value, reading)
+    if not isinstance(value, dict):
+        ledger.drop(at, "missing_answer" if not blank(as_text(value)) else "empty_record", text=as_text(value)[:80])
+        return []
+    if not value or (
+        all(blank(as_text(item)) for item in value.values() if not isinstance(item, list))
+        and not any(isinstance(item, list) for item in value.values())
+    ):
+        ledger.drop(at, "empty_record", severity="warning", text="")
+        return []
+    keys = understand(tuple(value), tuple(sorted(reading.wanted.items())))
+    for before, after in keys.repaired.items():
+        ledger.repair("key_repaired", at, before, after, key=before, right=after)
+        if normal(before) != normal(after):
+            ledger.issue("damaged_key", "warning", at, key=before, right=after)
+    if keys.dialogue is not None and (turns := _listed(value[keys.dialogue])) is not None:
+        return _dialogue(at, value, keys, turns, reading)
+    if "question" in keys.roles and "answer" in keys.roles and not _needs_grid(keys, value):
+        return _pair(at, value, keys, reading)
+    reading.flat.setdefault(tuple(value), []).append((at, value))
+    return []
+
+
+def _needs_grid(keys: Keys, value: Mapping[str, Any]) -> bool:
+    """Whether records of this kind must be read together: turns held by an id, similar questions in columns."""
+    return any(role in keys.roles and not blank(as_text(value[keys.roles[role][0]])) for role in
+               ("conversation", "message", "similar")) or "turn" in keys.roles  # fmt: skip
+
+
+# ── what keys mean ────────────────────────────────────────────────────────────────────────────────
+
+
+@lru_cache(maxsize=4096)
+def understand(names: tuple[str, ...], wanted: tuple[tuple[str, str], ...] = ()) -> Keys:
+    """Roles of the keys of a record, by name; `wanted` (role, key) pairs come first where the record has the key."""
+    repaired: dict[str, str] = {}
+    known = {role for name in names for role, _ in meanings(name)}
+    readable = []
+    for name in names:
+        right = name
+        if not meanings(name) and (fix := misspelt(name)) and (fix[1] not in known or fix[1] == "messages"):
+            right, _ = fix
+            repaired[name] = right
+        elif name != name.strip() or (len(name) > 2 and name.isascii() and name.isupper() and meanings(name)):
+            right = repaired[name] = name.strip().lower()
+        readable.append(right)
+    wish = {role: key for role, key in wanted if any(normal(key) == normal(name) for name in names)}
+    columns = [Column(filled=1.0, length=20.0) for _ in names]
+    found = roles_by_name(tuple(readable), columns, wish)
+    roles = {role: tuple(names[c] for c in hits) for role, hits in found.items()}
+    special: dict[str, str | None] = {}
+    for role in ("messages", "history", "tools"):
+        hits = [names[i] for i, name in enumerate(readable) if any(r == role for r, _ in meanings(name))]
+        special[role] = hits[0] if hits else None
+    return Keys(roles, special["messages"], special["history"], special["tools"], repaired)
+
+
+# ── values ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def as_text(value: Any) -> str:
+    """A JSON value as the text that a person would write for it. Content parts are joined."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, list) and value and all(_is_part(part) for part in value):
+        return "".join(part if isinstance(part, str) else as_text(part.get("text")) for part in value)
+    return json.dumps(value, ensure_ascii=False, default=str) if value else ""
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, dict) and isinstance(part.get("text"), str) and part.get("type", "text") in (
+        "text", "input_text", "output_text")  # fmt: skip
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """The turns of a dialogue: a list, one object, or either written as a JSON string."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(value, dict):
+        return [value]
+    return value if isinstance(value, list) else None
+
+
+# ── dialogues ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _bare_list(at: int, value: list[Any], reading: _Reading) -> list[Draft]:
+    if not value:
+        reading.ledger.drop(at, "empty_conversation")
+        return []
+    if len(value) == 2 and all(isinstance(item, str) for item in value):
+        reading.shapes["pairs"] += 1
+        draft = Draft([], (at,))
+        draft.say("user", value[0], at)
+        draft.say("assistant", value[1], at)
+        return [draft]
+    return _dialogue(at, {}, Keys({}), value, reading)
+
+
+def _dialogue(at: int, value: Mapping[str, Any], keys: Keys, items: list[Any], reading: _Reading) -> list[Draft]:
+    if not items:
+        reading.ledger.drop(at, "empty_conversation")
+        return []
+    draft = Draft([], (at,), tools=_tools(value.get(keys.tools)) if keys.tools else ())
+    if system := _system(value, keys):
+        draft.say("system", system, at)
+    shape = ""
+    for number, item in enumerate(items, 1):
+        found = _turns_of(item, at, number, len(draft.turns))
+        if isinstance(found, str):
+            reading.ledger.drop(at, "bad_roles", turn=number, role=found[:40])
+            return []
+        shape = shape or found[0]
+        draft.turns += found[1]
+    reading.shapes[shape] += 1
+    if keys.dialogue is not None:
+        reading.columns.setdefault("conversation", keys.dialogue)
+    _note_unused(value, {keys.dialogue, keys.tools, *keys.roles.get("system", ())}, reading)
+    return [draft]
+
+
+def _turns_of(item: Any, at: int, number: int, said: int) -> tuple[str, list[Turn]] | str:
+    """(shape, turns) of one item of a dialogue's list; or the role, or the keys, that cannot be understood."""
+    if isinstance(item, str):
+        return "turns", [Turn("user" if said % 2 == 0 else "assistant", item, (at,))]
+    if isinstance(item, (list, tuple)) and len(item) == 2:
+        return "pairs", [Turn("user", as_text(item[0]), (at,)), Turn("assistant", as_text(item[1]), (at,))]
+    if not isinstance(item, dict):
+        return as_text(item) or "null"
+    by = next((key for key in item if isinstance(key, str) and normal(key) in _BY), None)
+    if by is not None:
+        return _message(item, by, at)
+    sides = [(role_of(key), key) for key in item]
+    keys = understand(tuple(item))
+    if "question" in keys.roles or "answer" in keys.roles:
+        turns = [Turn("system", text, (at,))] if (text := _system(item, keys)) else []
+        turns += [Turn("user", _joined(item, keys, ("question", "context")), (at,)),
+                  Turn("assistant", _joined(item, keys, ("answer",)), (at,))]  # fmt: skip
+        return "conversation", turns
+    if sides and all(role is not None for role, _ in sides):
+        return "conversation", [Turn(role, as_text(item[key]), (at,)) for role, key in sides if role is not None]
+    return ", ".join(map(str, item)) or "{}"
+
+
+def _message(item: Mapping[str, Any], by: str, at: int) -> tuple[str, list[Turn]] | str:
+    named = as_text(item[by])
+    role: Role | None = role_of(named)
+    if role is None:
+        return named or "null"
+    said = next((key for key in item if normal(str(key)) in _SAID), None)
+    content = item[said] if said is not None else ""
+    extra = {key: item[key] for key in _KEPT if item.get(key)}
+    if normal(named) == "functioncall":
+        role = "assistant"
+    weight = item.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+        weight = 1.0
+    if isinstance(item.get("loss"), bool):  # ms-swift writes the same wish so
+        weight = float(item["loss"])
+    shape = "sharegpt" if normal(by) == "from" else "messages"
+    return shape, [Turn(role, as_text(content), (at,), None, float(weight), extra)]
+
+
+def _tools(value: Any) -> tuple[Mapping[str, Any], ...]:
+    listed = _listed(value)
+    return tuple(tool for tool in listed if isinstance(tool, dict)) if listed else ()
+
+
+def _system(value: Mapping[str, Any], keys: Keys) -> str:
+    return as_text(value[keys.roles["system"][0]]) if "system" in keys.roles else ""
+
+
+# ── pairs ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _joined(value: Mapping[str, Any], keys: Keys, roles: Sequence[str]) -> str:
+    texts = [as_text(value[key]) for role in roles for key in keys.roles.get(role, ())]
+    return texts[0] if len(texts) == 1 else "\n".join(text for text in texts if not blank(text))
+
+
+def _pair(at: int, value: Mapping[str, Any], keys: Keys, reading: _Reading) -> list[Draft]:
+    draft = Draft([], (at,), tools=_tools(value.get(keys.tools)) if keys.tools else ())
+    if not blank(system := _system(value, keys)):
+        draft.say("system", system, at)
+    if keys.history is not None:
+        for number, item in enumerate(_listed(value[keys.history]) or [], 1):
+            found = _turns_of(item, at, number, len(draft.turns))
+            if isinstance(found, str):
+                reading.ledger.drop(at, "bad_roles", turn=number, role=found[:40])
+                return []
+            draft.turns += found[1]
+    for role, parts in (("user", ("question", "context")), ("assistant", ("answer",))):
+        turns = _said_in_messages(value, keys, parts, at)
+        draft.turns += turns or [Turn(role, _joined(value, keys, parts), (at,))]  # type: ignore[arg-type]
+    _note_columns(value, keys, reading)
+    reading.shapes["alpaca" if "context" in keys.roles else "pairs"] += 1
+    return [draft]
+
+
+def _said_in_messages(value: Mapping[str, Any], keys: Keys, parts: Sequence[str], at: int) -> list[Turn]:
+    """prompt and completion may be lists of messages themselves."""
+    (key, *_) = keys.roles[parts[0]]
+    if (
+        not isinstance(value[key], list)
+        or not value[key]
+        or not all(isinstance(m, dict) and "role" in m for m in value[key])
+    ):
+        return []
+    found = [_turns_of(item, at, n, 0) for n, item in enumerate(value[key], 1)]
+    return [turn for each in found if not isinstance(each, str) for turn in each[1]]
+
+
+def _note_columns(value: Mapping[str, Any], keys: Keys, reading: _Reading) -> None:
+    for role, names in keys.roles.items():
+        reading.columns.setdefault(role, names[0])
+    _note_unused(value, {*(name for names in keys.roles.values() for name in names), keys.history, keys.tools}, reading)
+
+
+def _note_unused(value: Mapping[str, Any], used: set[str | None], reading: _Reading) -> None:
+    for name in value:
+        if name not in used and value[name] not in (None, "", []) and name not in reading.unused:
+            reading.unused[name] += 1
+
+
+# ── flat records that only make sense together ────────────────────────────────────────────────────
+
+
+def _flat(names: tuple[str, ...], rows: list[tuple[int, dict[str, Any]]], reading: _Reading) -> list[Draft]:
+    ledger = reading.ledger
+    cells = [tuple(as_text(value[name]) for name in names) for _, value in rows]
+    keys = understand(names)
+    readable = tuple(keys.repaired.get(name, name) for name in names)
+    wish = {role: key for role, key in reading.wanted.items() if any(normal(key) == normal(name) for name in names)}
+    layout = settle_roles(readable, look(cells, len(names)), wish) if len(names) > 1 else None
+    if layout is None or (layout.guessed and len(rows) < 3):
+        for at, value in rows:
+            code = "missing_question" if "answer" in keys.roles and "question" not in keys.roles else "missing_answer"
+            ledger.drop(at, code, text=_joined_all(value))
+        return []
+    if layout.guessed:
+        _say_guess(layout, names, ledger, rows[0][0])
+    reading.shapes["rows" if "question" in layout.roles else "messages"] += 1
+    for role, found in layout.roles.items():
+        reading.columns.setdefault(role, names[found[0]])
+    for column in layout.unused:
+        reading.unused[names[column]] += 1
+    return read_table(Table(cells, [at for at, _ in rows], lettered=False), layout, ledger)
+
+
+def _say_guess(layout: Layout, names: tuple[str, ...], ledger: Ledger, at: int) -> None:
+    question, answer = layout.of("question"), layout.of("answer")
+    if question is not None and answer is not None:
+        ledger.issue("columns_guessed", "warning", at, question=names[question], answer=names[answer])
+
+
+def _joined_all(value: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, (as_text(item) for item in value.values())))[:80]
