@@ -38,6 +38,14 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16-be", "UTF-16"),
 )
 
+_NAMES = {
+    "utf_16": "UTF-16",
+    "utf_16_le": "UTF-16",
+    "utf_16_be": "UTF-16",
+    "utf_32": "UTF-32",
+    "cp1252": "Windows-1252",
+}
+
 
 @dataclass(frozen=True)
 class _Candidate:
@@ -84,7 +92,7 @@ def _wide(data: bytes) -> str | None:
     """UTF-16 without a mark: zero bytes stand all on even or all on odd places, and often."""
     sample = data[:_SAMPLE]
     even, odd = sample[::2].count(0), sample[1::2].count(0)
-    if len(data) % 2 or max(even, odd) < max(2, len(sample) // 100) or min(even, odd) > max(even, odd) // 50:
+    if len(data) % 2 or max(even, odd) < max(2, len(sample) // 100) or 4 * min(even, odd) > max(even, odd):
         return None
     text = _strict(data, "utf-16-le" if odd > even else "utf-16-be")
     return text if text is not None and "\0" not in text[:_SAMPLE] and _is_writing(text[:_SAMPLE]) else None
@@ -114,7 +122,7 @@ def _cut(data: bytes) -> bytes:
 
 
 def _rate(sample: bytes, candidate: _Candidate) -> float:
-    """0: cannot be. Half the mark is for everyday characters, half for the very commonest (above a third: full)."""
+    """0: cannot be. Counts the everyday characters, and half as much the very commonest (a third of them: full)."""
     text = _strict(sample, candidate.codec)
     if text is None:
         return 0.0
@@ -123,11 +131,13 @@ def _rate(sample: bytes, candidate: _Candidate) -> float:
         return 0.0
     everyday = candidate.everyday("".join(characters)) / len(characters)
     common = sum(c in candidate.common for c in characters) / len(characters)
-    return 0.5 * everyday + 0.5 * min(1.0, 3 * common)
+    return everyday * (0.5 + 0.5 * min(1.0, 3 * common))
 
 
 def _in_gb2312(text: str) -> int:
-    return len(text.encode("gb2312", "ignore").decode("gb2312", "ignore"))
+    """Simplified characters of every day, and the traditional ones, which GB18030 keeps elsewhere."""
+    simplified = text.encode("gb2312", "ignore").decode("gb2312", "ignore")
+    return len(simplified) + _in_big5("".join(set(text) - set(simplified)))
 
 
 def _in_big5(text: str) -> int:
@@ -201,4 +211,4 @@ def _guess(data: bytes) -> tuple[str, str]:
     text = _strict(data, best.encoding) if best else None
     if best is None or text is None:
         raise FileError("encoding_unknown")
-    return text, best.encoding.replace("_", "-")
+    return text, _NAMES.get(best.encoding, best.encoding.replace("_", "-"))

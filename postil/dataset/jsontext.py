@@ -1,65 +1,24 @@
-"""JSON as people really have it: correct text goes through `json` untouched, damaged text is repaired and listed.
-
-The scanner reads each character a bounded number of times: a string that never closes ends where the next record
-begins.
-"""
+"""JSON as people really have it: correct text goes through `json` untouched, damaged text is repaired and listed."""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any
 
-from postil.dataset.limits import MAX_CELL, MAX_DEPTH, MAX_ROWS
+from postil.dataset.jsonscan import CLOSE_LIST, COMMA, COMMENT, OPEN_LIST, QUOTE, SPACE, Scanner, Unreadable, end_of
+from postil.dataset.limits import MAX_DEPTH, MAX_ROWS
 from postil.dataset.raw import Findings, Record
 from postil.errors import FileError
 
-_OPEN_OBJECT, _CLOSE_OBJECT = "{｛", "}｝"
-_OPEN_LIST, _CLOSE_LIST = "[［", "]］"
-_COMMA, _COLON = ",，", ":："
-_DOUBLE, _SINGLE = '"“”„＂', "'‘’"
-_FULL_WIDTH = "｛｝［］，："
-_QUOTE = re.escape(_DOUBLE + _SINGLE)
-
-_SPACE = re.compile(r"[\s\u3000\ufeff\u200b]*")
-_COMMENT = re.compile(r"//[^\n]*|#[^\n]*|/\*.{0,10000}?\*/", re.S)
-_RECORD = re.compile(rf"[ \t\u3000]*[{{｛\[［][ \t]*[{_QUOTE}{{｛\[［]")  # what the first line of a record looks like
-_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
-_WORD = re.compile(r"[A-Za-z_\u4e00-\u9fff][\w\-]{0,63}")
-_LITERALS = {"true": True, "false": False, "null": None, "True": True, "False": False, "None": None,
-             "NaN": None, "Infinity": None, "undefined": None}  # fmt: skip
-_CORRECT_LITERALS = ("true", "false", "null")
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.S)
-_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "'": "'"}
+_WINDOW = 64 * 1024  # characters in which a correct record of several lines is looked for
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-# What may stand after the mark that closes a string. One that is followed by anything else belongs to the text.
-_KEY_NEXT = rf"(?:[{_QUOTE}][^{_QUOTE}\n]{{1,64}}[{_QUOTE}]|[A-Za-z_]\w{{0,63}})\s*[:：]"
-_AFTER_KEY = re.compile(r"\s{0,200}[:：]")
-_AFTER_MEMBER = re.compile(
-    rf"\s{{0,200}}(?:\Z|[,，]\s{{0,200}}(?:{_KEY_NEXT}|[}}｝]|\Z)"
-    rf"|[}}｝]\s{{0,200}}(?:\Z|[,，\]］}}｝{{｛])|[}}｝][ \t]*\n|\n)"
-)
-_AFTER_ELEMENT = re.compile(rf"\s{{0,200}}(?:\Z|[,，]\s{{0,200}}[{_QUOTE}{{｛\[［\]］\d\-]|[\]］])")
-_MARKS = {mark: re.compile(rf'[\\\n"{re.escape(marks)}]') for marks in (_DOUBLE, _SINGLE) for mark in marks}
-_PLAIN = re.compile(r'[\\\n"]')
-
-
-class Unreadable(Exception):
-    """This text is no JSON, and no repair is clear. `at` is the place where reading stopped."""
-
-    def __init__(self, at: int, code: str = "bad_json") -> None:
-        super().__init__(code)
-        self.at = at
-        self.code = code
 
 
 def looks_like_json(text: str) -> bool:
     """Whether the text begins as JSON does, or most of its first lines do."""
-    start = re.compile(rf"\s*[{{｛\[［]\s*(?:[{_QUOTE}{{｛\[［}}\]]|[A-Za-z_]\w{{0,63}}\s*[:：]|-?\d+\s*[,\]]|//|#)")
-    body = text[:100_000].lstrip("\ufeff \t\r\n\u3000,，")
-    while comment := re.match(r"(?://|#)[^\n]*\n\s*", body):
-        body = body[comment.end() :]
+    start = re.compile(rf"\s*[{{｛\[［]\s*(?:[{QUOTE}{{｛\[［}}\]]|[A-Za-z_]\w{{0,63}}\s*[:：]|-?\d+\s*,|//|#)")
+    body = re.sub(r"\A(?:[\s\ufeff,，]|//[^\n]*\n|#[^\n]*\n)+", "", text[:100_000])
     if start.match(body):
         return True
     lines = [line for line in body.splitlines()[:50] if line.strip()]
@@ -73,9 +32,11 @@ def read_json(text: str, found: Findings) -> tuple[str, list[Record]]:
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     try:
-        whole, notes = _load(text)
+        whole, notes = _load_whole(text)
     except Unreadable:
         return _Stream(text, found).read()
+    if isinstance(whole, list) and notes and len(whole) > 1:
+        return _Stream(text, found).read()  # element by element, so that each note has its place
     if isinstance(whole, dict) and (inner := _wrapped(whole)):
         found.repair("wrapper_opened", 1, f'{{"{inner}": [...]}}', "[...]", key=inner)
         whole = whole[inner]
@@ -101,10 +62,11 @@ def _elements(whole: list[Any], notes: _Notes, text: str, found: Findings) -> li
 class _Notes:
     """What `json` accepts and we do not pass over in silence."""
 
-    def __init__(self) -> None:
-        self.twice: list[str] = []
+    def __init__(self, twice: list[str] | None = None) -> None:
+        self.twice: list[str] = twice or []
         self.not_a_number = False
         self.surrogate = False
+        self.end = 0  # of the value in the text
 
     def __bool__(self) -> bool:
         return bool(self.twice) or self.not_a_number or self.surrogate
@@ -123,17 +85,45 @@ class _Notes:
 def _load(text: str) -> tuple[Any, _Notes]:
     """Correct JSON, by the standard library. Raises Unreadable for all else, and for what is too deep or too long."""
     notes = _Notes()
+    decoder = json.JSONDecoder(object_pairs_hook=notes.pairs, parse_constant=notes.constant)
+    start = end_of(SPACE, text, 0)
     try:
-        value = json.loads(text, object_pairs_hook=notes.pairs, parse_constant=notes.constant)
+        value, end = decoder.raw_decode(text, start)
     except RecursionError:
-        raise Unreadable(0, "json_too_deep") from None
-    except ValueError:  # JSONDecodeError, and a number of more than 4300 digits
-        raise Unreadable(0) from None
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise Unreadable(0, "json_too_deep")
-    if "\\ud" in text or "\\uD" in text:
+        raise Unreadable(start, "json_too_deep") from None
+    except json.JSONDecodeError as error:
+        raise Unreadable(error.pos) from None
+    except ValueError:  # a number of more than 4300 digits
+        raise Unreadable(start, "json_too_long") from None
+    notes.end = end
+    if text.count("[", 0, end) + text.count("{", 0, end) > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise Unreadable(start, "json_too_deep")
+    if text.find("\\ud", 0, end) >= 0 or text.find("\\uD", 0, end) >= 0:
         value = _without_surrogates(value, notes)
     return value, notes
+
+
+def _load_whole(text: str) -> tuple[Any, _Notes]:
+    value, notes = _load(text)
+    if end_of(SPACE, text, notes.end) < len(text):
+        raise Unreadable(notes.end)
+    return value, notes
+
+
+def _load_at(text: str, at: int) -> tuple[Any, _Notes, int]:
+    """The correct JSON value that begins at `at`, and the place after it.
+
+    Only a piece is handed to `json`, which counts the lines of all that it was given for each error that it raises.
+    """
+    end = text.find("\n", at)
+    line = text[at : len(text) if end < 0 else end]
+    try:
+        value, notes = _load(line)
+    except Unreadable as problem:
+        if end < 0 or problem.at < len(line.rstrip()):
+            raise
+        value, notes = _load(text[at : at + _WINDOW])
+    return value, notes, at + notes.end
 
 
 def _depth(value: Any) -> int:
@@ -201,6 +191,8 @@ class _Stream:
         self.array = False
         self.element = 0
         self.fresh = True  # no other record began on this line
+        self.between = tuple(COMMA)  # signs that may stand between two records
+        self.seen = ""  # those that stood there
 
     def read(self) -> tuple[str, list[Record]]:
         self._open_array()
@@ -213,16 +205,16 @@ class _Stream:
 
     def _open_array(self) -> None:
         """A text that is one damaged array: its first line opens a list and does not close it."""
-        at = _end(_SPACE, self.text, 0)
-        if self.text[at : at + 1] not in _OPEN_LIST or at >= len(self.text):
+        at = end_of(SPACE, self.text, 0)
+        if self.text[at : at + 1] not in OPEN_LIST or at >= len(self.text):
             return
         end = self.text.find("\n", at)
         first = self.text[at : len(self.text) if end < 0 else end].strip()
-        if len(first) > 1 and end >= 0 and first[-1] in _CLOSE_LIST:
+        if len(first) > 1 and end >= 0 and first[-1] in CLOSE_LIST:
             return
-        if end < 0 and first[-1] in _CLOSE_LIST and _is_record_list(first) is False:
+        if end < 0 and first[-1] in CLOSE_LIST and _is_record_list(first) is False:
             return
-        self.array, self.at = True, at + 1
+        self.array, self.at, self.between = True, at + 1, tuple(COMMA + CLOSE_LIST)
 
     def _row(self) -> int:
         if self.array:
@@ -235,73 +227,74 @@ class _Stream:
         """Go to where the next record begins, over blank lines, commas and comments. False: there is none."""
         while self.at < len(self.text):
             start = self.at
-            self.at = _end(_SPACE, self.text, self.at)
+            self.at = end_of(SPACE, self.text, self.at)
             self.fresh |= "\n" in self.text[start : self.at]
-            if comment := _COMMENT.match(self.text, self.at):
+            if comment := COMMENT.match(self.text, self.at):
                 self.found.repair("json_comment", None if self.array else self._row(), comment[0], "")
                 self.at = comment.end()
-            elif self.text[self.at : self.at + 1] in (
-                [*_COMMA, *_CLOSE_LIST] if self.array else _COMMA
-            ) and self.at < len(self.text):
+            elif self.text[self.at : self.at + 1] in self.between:
+                self.seen += self.text[self.at]
                 self.at += 1
             else:
                 break
+        self._check_between(self.at < len(self.text))
         return self.at < len(self.text)
 
+    def _check_between(self, more: bool) -> None:
+        """The elements of an array stand between commas, and its end is marked: list what is not so."""
+        if self.array:
+            comma, closed = any(sign in COMMA for sign in self.seen), any(sign in CLOSE_LIST for sign in self.seen)
+            if more and self.element and not comma and not closed:
+                self.found.repair("json_comma_added", self.element, "", ",")
+            elif not more and not closed:
+                self.found.repair("json_brace_added", self.element or None, "", "]")
+            elif not more and comma:
+                self.found.repair("json_trailing_comma", self.element or None, self.seen, self.seen.strip(COMMA))
+        self.seen = ""
+
     def _one(self) -> None:
-        row, start, fresh = self._row(), self.at, self.fresh
-        if not self.array and fresh and self._correct_line(row):
-            return
-        scanner = _Scanner(self.text, start)
+        """Read the record at this place: by the standard library if it is correct, else with repairs."""
+        row, start = self._row(), self.at
+        codes: list[str] = []
         try:
-            value = scanner.record()
-        except Unreadable as problem:
-            self._skip(row, start, problem)
-            return
-        self.at = scanner.at
-        self.fresh = False
-        if not fresh and not self.array:
-            scanner.codes["json_split"] = True
-        self._keep(row, value, self.text[start : self.at], scanner)
-
-    def _correct_line(self, row: int) -> bool:
-        """The usual case: the whole line is one correct record."""
-        end = self.text.find("\n", self.at)
-        line = self.text[self.at : len(self.text) if end < 0 else end]
-        try:
-            value, notes = _load(line)
+            value, notes, end = _load_at(self.text, start)
+            if not isinstance(value, dict | list) and not self._ends_line(end):
+                raise Unreadable(end)
         except Unreadable:
-            return False
-        self.at += len(line)
-        if isinstance(value, list) and _opens(value):
-            self.found.repair("list_opened", row, line, ", ".join(_shown(each) for each in value))
-            self.records += [Record(row, each) for each in value]
-        else:
-            self.records.append(Record(row, value))
-        if notes:
-            _report(notes, Record(row, value), line, self.found)
-        return True
+            scanner = Scanner(self.text, start)
+            try:
+                value = scanner.record()
+            except Unreadable as problem:
+                self._skip(row, start, problem)
+                return
+            notes, end = _Notes(scanner.twice), start + len(self.text[start : scanner.at].rstrip())
+            codes = list(scanner.codes)
+        before, self.at = self.text[start:end], end
+        if not self.array:
+            codes += ["json_split"] * (not self.fresh) + ["json_joined"] * ("\n" in before)
+        self.fresh = False
+        self._keep(row, value, before, codes)
+        _report(notes, Record(row, value), before, self.found)
 
-    def _keep(self, row: int, value: Any, before: str, scanner: _Scanner) -> None:
-        before = before.strip()
-        if "\n" in before and not self.array:
-            scanner.codes["json_joined"] = True
-        if isinstance(value, list) and _opens(value):
+    def _ends_line(self, at: int) -> bool:
+        end = self.text.find("\n", at)
+        return not self.text[at : len(self.text) if end < 0 else end].strip(" \t,，]")
+
+    def _keep(self, row: int, value: Any, before: str, codes: list[str]) -> None:
+        if isinstance(value, list) and _opens(value) and not self.array:
             self.found.repair("list_opened", row, before, ", ".join(_shown(each) for each in value))
             self.records += [Record(row, each) for each in value]
         else:
             self.records.append(Record(row, value))
-        for code in scanner.codes:
+        for code in codes:
             self.found.repair(code, row, before, _shown(value))
-        for key in scanner.twice:
-            self.found.issue("duplicate_key", "warning", row, key=key)
 
     def _skip(self, row: int, start: int, problem: Unreadable) -> None:
         """Leave what cannot be read: to the end of its line, or to the next element of an array."""
         text = self.text
         if self.array:
             following = re.compile(r"[,，]?[ \t]*\n\s*(?=[{｛])|[}｝]\s*[,，]\s*(?=[{｛])").search(text, problem.at)
-            self.at = following.end() if following else len(text)
+            self.at, self.seen = (following.end() if following else len(text)), ","
             if not following and not text[start:].strip(" \t\n]］,，"):
                 return
         else:
@@ -313,7 +306,7 @@ class _Stream:
 
 def _is_record_list(line: str) -> bool:
     try:
-        value, _ = _load(line)
+        value, _ = _load_whole(line)
     except Unreadable:
         return True
     return isinstance(value, list)
@@ -326,198 +319,3 @@ def _opens(items: list[Any]) -> bool:
 def _glimpse(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= 60 else text[:59] + "…"
-
-
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
-    matched = pattern.match(text, at)
-    return matched.end() if matched else at
-
-
-class _Scanner:
-    """Reads one value that begins at `at`, with repairs. `codes` keeps which were needed."""
-
-    def __init__(self, text: str, at: int) -> None:
-        self.text = text
-        self.at = at
-        self.start = at
-        self.codes: dict[str, bool] = {}
-        self.twice: list[str] = []
-        self.ended = False  # the record broke off; all that is open closes here
-
-    def record(self) -> Any:
-        if self._peek() not in _OPEN_OBJECT + _OPEN_LIST or not self._peek():
-            self._fail()
-        return self._value(0, _AFTER_MEMBER)
-
-    def _value(self, depth: int, after: re.Pattern[str]) -> Any:
-        if depth > MAX_DEPTH:
-            raise Unreadable(self.at, "json_too_deep")
-        sign = self._peek()
-        if not sign:
-            self._fail()
-        if sign in _OPEN_OBJECT:
-            return self._object(depth)
-        if sign in _OPEN_LIST:
-            return self._list(depth)
-        if sign in _DOUBLE + _SINGLE:
-            return self._string(after)
-        return self._atom()
-
-    def _object(self, depth: int) -> dict[str, Any]:
-        self._take()
-        made: dict[str, Any] = {}
-        while not self._closes(_CLOSE_OBJECT, made):
-            key = self._key()
-            self._space()
-            if self._peek() not in _COLON or not self._peek():
-                self._fail()
-            self._take()
-            self._space()
-            if key in made:
-                self.twice.append(key)
-            made[key] = self._value(depth + 1, _AFTER_MEMBER)
-        return made
-
-    def _list(self, depth: int) -> list[Any]:
-        self._take()
-        made: list[Any] = []
-        while not self._closes(_CLOSE_LIST, made):
-            made.append(self._value(depth + 1, _AFTER_ELEMENT))
-        return made
-
-    def _closes(self, closers: str, made: Any) -> bool:
-        """Step over a comma to the next member; True at the closing bracket, which is stepped over too."""
-        if self.ended:
-            return True
-        self._space()
-        comma = bool(made) and self._peek() != "" and self._peek() in _COMMA
-        if comma:
-            self._take()
-            self._space()
-        if self._broke_off(bool(made)):
-            self.codes["json_brace_added"] = self.ended = True
-            return True
-        if self._peek() in closers:
-            self._take()
-            if comma:
-                self.codes["json_trailing_comma"] = True
-            return True
-        if made and not comma:
-            self._missing_comma(closers)
-        return False
-
-    def _broke_off(self, has_content: bool) -> bool:
-        """The text is over, or the next record begins on a new line although this one is not closed."""
-        if not self._peek():
-            if not has_content:
-                self._fail()
-            return True
-        line_start = self.text.rfind("\n", self.start, self.at) + 1
-        starts_line = line_start > self.start and not self.text[line_start : self.at].strip()
-        return has_content and starts_line and self.at == line_start and self._peek() in _OPEN_OBJECT
-
-    def _missing_comma(self, closers: str) -> None:
-        begins = _OPEN_OBJECT + _OPEN_LIST if closers == _CLOSE_LIST else _DOUBLE
-        if self._peek() not in begins:
-            self._fail()
-        self.codes["json_comma_added"] = True
-
-    def _key(self) -> str:
-        sign = self._peek()
-        if sign in _DOUBLE + _SINGLE:
-            return self._string(_AFTER_KEY)
-        word = _WORD.match(self.text, self.at)
-        if not word:
-            self._fail()
-        self.codes["json_bare_key"] = True
-        self.at = word.end()
-        return word[0]
-
-    def _string(self, after: re.Pattern[str]) -> str:
-        """A string up to the mark that closes it: one of the opening mark's kind, with a fitting sign behind it."""
-        opening, begin = self.text[self.at], self.at + 1
-        marks = _PLAIN if opening == '"' and after is not _AFTER_KEY else _MARKS[opening]
-        end = self._string_end(begin, marks, after)
-        if end < 0 and opening == '"':
-            end = self._string_end(begin, _MARKS[opening], after)
-        if end < 0:
-            self._fail()
-        raw, closing = self.text[begin:end], self.text[end]
-        self.at = end + 1
-        if len(raw) > MAX_CELL:
-            raise Unreadable(self.at, "json_too_long")
-        if opening in _SINGLE:
-            self.codes["json_single_quotes"] = True
-        elif opening != '"' or closing != '"':
-            self.codes["json_quotes"] = True
-        return self._decoded(raw)
-
-    def _string_end(self, at: int, marks: re.Pattern[str], after: re.Pattern[str]) -> int:
-        """Place of the closing mark, or -1. An inner mark is text if nothing fitting stands behind it."""
-        inner = False
-        kind = _SINGLE if marks is _MARKS["'"] or marks is _MARKS["‘"] else _DOUBLE
-        while mark := marks.search(self.text, at):
-            sign, at = mark[0], mark.end()
-            if sign == "\\":
-                at += 1
-            elif sign == "\n":
-                if _RECORD.match(self.text, at):
-                    return -1
-            elif sign in kind:
-                if after.match(self.text, at):
-                    if inner:
-                        self.codes["json_inner_quotes"] = True
-                    return mark.start()
-                inner |= sign == '"'
-        return -1
-
-    def _decoded(self, raw: str) -> str:
-        if "\n" in raw:
-            self.codes["json_line_break"] = True
-        elif re.search(r"[\x00-\x08\x0b-\x1f]", raw):
-            self.codes["json_control"] = True
-        if "\\" not in raw:
-            return raw
-        text = _ESCAPE.sub(self._unescape, raw)
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return text
-
-    def _unescape(self, escape: re.Match[str]) -> str:
-        sign = escape[1]
-        if len(sign) == 5:
-            return chr(int(sign[1:], 16))
-        if sign not in _ESCAPES:
-            self.codes["json_escape"] = True
-            return "\\" + sign
-        return _ESCAPES[sign]
-
-    def _atom(self) -> Any:
-        if number := _NUMBER.match(self.text, self.at):
-            self.at = number.end()
-            if len(number[0]) > 4000:
-                raise Unreadable(self.at, "json_too_long")
-            return float(number[0]) if number[1] or number[2] else int(number[0])
-        word = _WORD.match(self.text, self.at)
-        if not word or word[0] not in _LITERALS:
-            self._fail()
-        self.at = word.end()
-        if word[0] not in _CORRECT_LITERALS:
-            self.codes["json_nan" if word[0] in ("NaN", "Infinity", "undefined") else "json_literal"] = True
-        return _LITERALS[word[0]]
-
-    def _peek(self) -> str:
-        return self.text[self.at : self.at + 1]
-
-    def _take(self) -> None:
-        if self.text[self.at] in _FULL_WIDTH:
-            self.codes["json_punctuation"] = True
-        self.at += 1
-
-    def _space(self) -> None:
-        self.at = _end(_SPACE, self.text, self.at)
-        while comment := _COMMENT.match(self.text, self.at):
-            self.codes["json_comment"] = True
-            self.at = _end(_SPACE, self.text, comment.end())
-
-    def _fail(self) -> NoReturn:
-        raise Unreadable(self.at)

@@ -7,7 +7,7 @@ MB = 1024 * 1024
 MAX_BYTES = 512 * MB  # a workbook or Parquet file on disk
 MAX_TEXT_BYTES = 256 * MB  # a text file: it is held in memory, up to four times its size
 MAX_ROWS = 2_000_000  # rows, records or lines of one file
-MAX_CELL = 1 * MB  # characters of one cell, or of one string of JSON
+MAX_CELL = 1 * MB  # characters of one cell, or of one line of plain text
 MAX_DEPTH = 100  # lists and objects inside each other in JSON
 
 MAX_COLUMNS = 2_000  # of a sheet; a text further to the right is a stray one

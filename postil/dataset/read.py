@@ -61,7 +61,7 @@ def _fingerprint(path: Path) -> tuple[str, bytes]:
     except (OSError, ValueError) as error:
         raise FileError("file_unreadable", path=str(path), detail=str(error)) from None
     if not head:
-        raise FileError("file_empty", path=str(path))
+        raise FileError("file_empty", path=path.name)
     return digest, head
 
 
@@ -158,6 +158,8 @@ def _read_text(path: Path, digest: str, found: Findings) -> Raw:
     delimiter = find_delimiter(lines, named_table=named in (".csv", ".tsv"))
     if delimiter is not None or (named in (".csv", ".tsv") and not is_labelled(lines)):
         table = read_table(lines, delimiter, found)
+        if not table.rows:
+            raise FileError("file_empty", path=path.name)
         form = "tsv" if delimiter == "\t" else "csv"
         return Raw(path, digest, form, encoding, delimiter, sheets=(table,), issues=tuple(found.issues),
                    repaired=tuple(found.repaired))  # fmt: skip

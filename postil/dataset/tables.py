@@ -17,6 +17,11 @@ _LABEL = re.compile(
     r"\s*(?:\d+\s*[.、)）])?\s*(?:问|答|问题|答案|指令|响应|用户|客服|Q|A|Question|Answer)\s*\d*\s*[:：]"
 )
 
+_HEADER_WORD = re.compile(
+    r"(?i)问题|答案|回答|回复|提问|解答|指令|输入|输出|响应|标题|内容|文案|标签|类别|分类|编号|序号|问句|答句|用户|客服"
+    r"|question|answer|instruction|input|output|response|prompt|completion|query|reply|title|label|text|content|category|\bid\b"
+)
+
 
 def split_lines(text: str) -> list[str]:
     """Lines of `text`, broken at LF, CRLF or CR and nowhere else; no empty line after the last line break."""
@@ -39,7 +44,7 @@ def find_delimiter(lines: Sequence[str], named_table: bool) -> str | None:
     best = max(DELIMITERS, key=lambda sign: _regularity(sample, sign))
     regular = _regularity(sample, best)
     if named_table:
-        return best if regular >= 0.3 else None
+        return best if regular >= (0.3 if best in sample[0] else 0.8) else None
     return best if _is_table(sample, best, regular) else None
 
 
@@ -53,7 +58,9 @@ def _is_table(sample: list[str], sign: str, regular: float) -> bool:
     """Whether plain text is a table: tabs are strong evidence, a comma needs a header above it."""
     if sign == "\t":
         return regular >= 0.75
-    return len(sample) >= 2 and regular >= 0.9 and _looks_like_header(sample[0].split(sign))
+    if len(sample) < 3 or regular < 0.9 or not _looks_like_header(sample[0].split(sign)):
+        return False
+    return sign in ";|" or bool(_HEADER_WORD.search(sample[0]))
 
 
 def _looks_like_header(cells: list[str]) -> bool:
@@ -83,7 +90,7 @@ def read_table(lines: list[str], delimiter: str | None, found: Findings) -> Shee
     Raises FileError `cell_too_large`, `too_many_rows` or `too_many_columns` with the row.
     """
     if lines and re.fullmatch(r"(?i)\ufeff?sep=.\s*", lines[0]):
-        lines = ["", *lines[1:]]
+        lines = lines[1:]  # Excel does not show it
     rows = _Parser(lines, delimiter, found).rows()
     while rows and not any(cell.strip() for cell in rows[-1].cells):
         rows.pop()
