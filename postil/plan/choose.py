@@ -69,7 +69,8 @@ class _Draft:
     def take(self, name: str, value: Any, reason: str, source: str = "rule", **values: Any) -> Any:
         """Decide `name`: the user's wish, else the preset's value, else `value`. Returns what was taken."""
         if name in self._wishes:
-            choice = Choice(self._wishes[name], "user", "user", {"rule": _shown(value)})
+            reason = "user_text" if value is None else "user"
+            choice = Choice(self._wishes[name], reason, "user", {"rule": _shown(value)})
         elif self._preset and name in self._preset.plan:
             taken = self._preset.plan[name]
             code = f"preset_{self._preset.name}_{name}"

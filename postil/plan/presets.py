@@ -59,6 +59,13 @@ def split_sizes(n: int, name: str | None = None, overrides: Mapping[str, Any] | 
     return validation, test
 
 
+def training_rows(name: str | None = None, overrides: Mapping[str, Any] | None = None) -> int:
+    """At most how many examples are trained on; 0: all. A wish comes before the preset."""
+    chosen = preset(name)
+    usual = chosen.plan.get("training_rows", 0) if chosen else 0
+    return int((overrides or {}).get("training_rows", usual))
+
+
 def _usual(n: int, percent: int) -> int:
     if n < SMALL:
         return _part(n, percent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from postil.records import Counts, Plan, Shape
 
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
+SLACK = 1.35  # what the allocator and short-lived tensors add
 FRAMEWORK_BYTES = 500_000_000  # Python, torch and their libraries
 _MLP = ("gate_proj", "up_proj", "down_proj")
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -47,10 +48,16 @@ def state_bytes(shape: Shape, r: int, target_modules: str) -> int:
 
 
 def token_bytes(shape: Shape, dtype: str, length: float, *, checkpointing: bool) -> float:
-    """What a training step keeps for each token of a micro-batch with rows of `length` tokens, logits aside."""
+    """What a training step keeps for each token of a micro-batch with rows of `length` tokens, logits aside.
+
+    Counted tensor by tensor, then fitted: the peak of a 135M model on a CPU was 2.3 to 2.6 MB a token in float32 and
+    1.9 MB in bfloat16, where the adapter keeps float32 copies of its inputs.
+    """
     width = WIDTH[dtype]
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    layer = (6 * shape.hidden + 4 * q + 4 * kv + 4 * shape.intermediate + 2 * shape.heads * length) * width
+    kept = 6 * shape.hidden + 4 * q + 4 * kv + 4 * shape.intermediate + 2 * shape.heads * length
+    copies = 0 if width == 4 else 5 * shape.hidden + q + shape.intermediate
+    layer = SLACK * kept * width + 4 * copies
     if checkpointing:
         return layer + shape.layers * shape.hidden * width
     return layer * shape.layers

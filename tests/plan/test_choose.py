@@ -215,3 +215,8 @@ def test_a_wish_comes_before_a_preset():
 def test_a_wrong_wish_is_refused_before_anything_is_decided():
     with pytest.raises(PlanError):
         chosen(learning_rat="3")
+
+
+def test_a_text_that_the_user_gave_is_not_compared_with_a_rule():
+    _, reasons = chosen(system="你是客服")
+    assert reasons["system"].source == "user" and "None" not in reasons["system"].why("en")

@@ -98,3 +98,13 @@ def test_tokens_are_guessed_where_there_is_no_tokenizer():
     assert 0 < here.loss_tokens < here.tokens < there.tokens
     assert (there.validation, there.test) == (5, 6)
     assert here.longest <= here.tokens and here.mean_answer == pytest.approx(here.longest_answer)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dtype", "peak"), [(8, "float32", 4.24), (13, "float32", 5.66), (8, "bfloat16", 3.12)]
+)
+def test_the_memory_estimate_is_near_what_was_measured(rows, dtype, peak):
+    """Peaks [GB] of the embedded model with rows of 150 tokens, 7 of them learned, on two cores."""
+    plan = PLAN.model_copy(update={"batch_size": rows, "dtype": dtype})
+    data = replace(COUNTS, longest=150, tokens=200 * 150, loss_tokens=200 * 7)
+    assert memory_bytes(plan, data, SMALL) / GB == pytest.approx(peak, rel=0.2)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from postil.errors import PlanError
 from postil.locales import knows
-from postil.plan.presets import preset, presets, split_sizes
+from postil.plan.presets import preset, presets, split_sizes, training_rows
 from postil.records import Plan
 
 
@@ -52,3 +52,9 @@ def test_an_unknown_preset_is_refused_with_the_nearest():
     with pytest.raises(PlanError) as refused:
         preset("quicktry")
     assert refused.value.values["close"] == "quick_try"
+
+
+def test_only_a_quick_try_limits_what_is_trained_on_unless_one_wishes_so():
+    assert training_rows() == training_rows("small_data") == 0
+    assert training_rows("quick_try") == 200
+    assert training_rows("quick_try", {"training_rows": 50}) == 50
