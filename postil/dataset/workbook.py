@@ -109,8 +109,9 @@ def _place(sheet: Worksheet, finding: Finding, columns: Mapping[str, str]) -> st
     question = f"{columns.get('question', '')}{finding.row}"
     if excel.address(question):
         return question
-    filled = (cell.coordinate for cell in sheet[finding.row] if cell.value is not None)
-    return next(filled, f"A{finding.row}")
+    # Not sheet[row]: that looks through the whole sheet for its last column.
+    first = (f"{column_letter(i)}{finding.row}" for i in range(1, 51) if sheet.cell(finding.row, i).value is not None)
+    return next(first, f"A{finding.row}")
 
 
 def _merged_heads(sheet: Worksheet) -> dict[str, str]:
@@ -256,12 +257,12 @@ def _list_findings(book: Workbook, found: list[Finding], marked: str | None, lan
     sheet.append([])
     names = ("row", "cell", "severity", "message", "fix", "before", "after")
     sheet.append([cell(say(f"marks.column.{name}", lang), bold=True) for name in names])
-    for finding in found:
+    for row, finding in enumerate(found, start=7):
         degree = cell(say(f"marks.severity.{finding.severity}", lang), COLOURS[finding.severity])
         rest = (finding.message, finding.fix, finding.before, finding.after)
         sheet.append([finding.row, cell(finding.cell or ""), degree, *map(cell, rest)])
         if marked is not None and excel.address(finding.cell):
-            _link(sheet.cell(sheet.max_row, 2), marked, str(finding.cell))
+            _link(sheet.cell(row, 2), marked, str(finding.cell))
 
 
 def _link(cell: Cell, sheet: str, place: str) -> None:
@@ -311,12 +312,13 @@ def read_answers(output: Path, questions: Mapping[int, str], column: str | None 
         return {}
     sheet, answer = place
     numbers = _named_column(book, ROWS)
+    asked_in = _letter(sheet, column) if column else None
     kept: dict[int, str] = {}
     for cells in sheet.iter_rows(max_col=max(answer, sheet.max_column)):
         texts = {cell.column_letter: str(cell.value) for cell in cells if cell.value is not None and cell.column_letter}
         answered = texts.pop(column_letter(answer), "")
         number = _number(texts.pop(column_letter(numbers[1]), "")) if numbers else cells[0].row or 0
-        asked = [texts.get(_letter(sheet, column), "")] if column else list(texts.values())
+        asked = [texts.get(asked_in, "")] if asked_in else list(texts.values())
         if answered and number in questions and any(t.strip() and t.strip() in questions[number] for t in asked):
             kept[number] = answered
     return kept

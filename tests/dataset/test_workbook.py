@@ -393,3 +393,16 @@ def test_real_files_go_through_the_real_reader(tmp_path: Path) -> None:
     sheet = load_workbook(out).worksheets[0]
     assert [c.value for c in sheet["B"]] == ["答案", "=1+1", "包"] and sheet["B2"].data_type == "s"
     assert sheet["B2"].comment is not None
+
+
+@pytest.mark.timeout(40)
+def test_long_sheets_take_time_in_proportion(tmp_path: Path) -> None:
+    book = Workbook()
+    for i in range(12_000):
+        book.worksheets[0].append([f"问{i}", "答"])
+    path, out, report = tmp_path / "own.xlsx", tmp_path / "out.xlsx", tmp_path / "report.xlsx"
+    book.save(path)
+    write_answers(path, out, None, None, dict.fromkeys(range(1, 12_001), "好"), "zh")
+    assert len(read_answers(out, {i + 1: f"问{i}" for i in range(12_000)}, "A")) == 12_000
+    write_report(dataset(path, issues=tuple(bad(row) for row in range(1, 6_000))), report, "zh")
+    assert load_workbook(report, read_only=True).worksheets[1].max_row == 6 + 5_999
