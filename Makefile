@@ -1,0 +1,52 @@
+# make quickstart   the whole job on a sample sheet            (first time: about 5 min to install; then 5-12 min)
+# make test         lint, types, import rules, fast tests      (at most 10 min)
+# make test-slow    real models, hostile files, many rows      (at most 50 min)
+# make test-full    everything that takes longer, by hand
+
+PYTHON ?= python3
+BIN = $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
+# macOS has no `timeout`; there the limits are not held
+LIMIT = $(if $(shell command -v timeout 2>/dev/null),timeout $(1),)
+SAY = @printf '\n== %s\n'
+
+.PHONY: quickstart test test-slow test-full lint clean
+
+quickstart: .venv/installed
+	$(SAY) "The whole job on a sample sheet: 5-12 minutes on two cores. Ctrl-C is safe."
+	$(call LIMIT,900) $(BIN)/postil quickstart --force --output out/quickstart
+
+test: .venv/ready lint
+	$(SAY) "Fast tests: about 4 minutes on two cores."
+	$(call LIMIT,600) $(BIN)/pytest -m "not slow and not full" -n 2 --dist loadfile
+
+lint: .venv/ready
+	$(SAY) "Lint, types, import rules: about a minute."
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-slow: .venv/ready
+	$(SAY) "Slow tests: the real base model, 200,000 rows, many kills. At most 50 minutes."
+	$(call LIMIT,3000) $(BIN)/pytest -m "slow and not full" --timeout=1200
+
+test-full: .venv/ready
+	$(SAY) "Everything that takes longer than CI allows."
+	$(BIN)/pytest -m full --timeout=7200
+
+# torch first and alone: what needs it must find the pinned build, not fetch another.
+.venv/installed: constraints.txt pyproject.toml
+	$(SAY) "Making .venv and installing the tested set: 2-5 minutes, about 1 GB (more where the index has GPU builds)."
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Postil needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/ready: .venv/installed
+	$(SAY) "Installing the tools for the tests: about a minute."
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf .venv out build *.egg-info

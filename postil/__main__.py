@@ -1,0 +1,33 @@
+"""The program `postil`. It chooses the language first, because help texts are read when the command line is loaded."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code."""
+    from postil.locales import LANGUAGES, speak
+    from postil.settings import Settings
+
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    wanted = _wanted(arguments) or Settings().language
+    if wanted in LANGUAGES:
+        speak(wanted)
+    from postil.cli import run
+
+    return run(arguments)
+
+
+def _wanted(arguments: Sequence[str]) -> str | None:
+    for i, argument in enumerate(arguments):
+        if argument == "--lang" and i + 1 < len(arguments):
+            return arguments[i + 1]
+        if argument.startswith("--lang="):
+            return argument.removeprefix("--lang=")
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

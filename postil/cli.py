@@ -1,0 +1,368 @@
+"""The command line: parse, call flow, print. Exit codes: 0 done, 1 a coded error, 2 wrong usage, 130 interrupted."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from postil import __version__, flow
+from postil.doctor import examine
+from postil.errors import PostilError
+from postil.locales import LANGUAGES, say
+from postil.records import Event
+from postil.show import Screen, duration
+
+# Read when this module is loaded, which `__main__` does after it has chosen the language.
+File = Annotated[Path, typer.Argument(metavar="FILE", help=say("cli.file"), show_default=False)]
+AdapterDir = Annotated[Path, typer.Argument(metavar="ADAPTER", help=say("cli.adapter"), show_default=False)]
+BaseName = Annotated[str, typer.Option("--base", metavar="MODEL", help=say("cli.base"))]
+Sheet = Annotated[str | None, typer.Option("--sheet", help=say("cli.sheet"))]
+Question = Annotated[str | None, typer.Option("--question", metavar="COL", help=say("cli.question"))]
+AnswerColumn = Annotated[str | None, typer.Option("--answer", metavar="COL", help=say("cli.answer"))]
+Conversation = Annotated[str | None, typer.Option("--conversation", metavar="COL", help=say("cli.conversation"))]
+System = Annotated[str | None, typer.Option("--system", metavar="COL|TEXT", help=say("cli.system"))]
+Instruction = Annotated[str | None, typer.Option("--instruction", metavar="TEXT", help=say("cli.instruction"))]
+Mask = Annotated[bool, typer.Option("--mask", help=say("cli.mask"))]
+Preset = Annotated[str | None, typer.Option("--preset", metavar="NAME", help=say("cli.preset"))]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=say("cli.set"))]
+SkipFaulty = Annotated[bool, typer.Option("--skip-faulty", help=say("cli.skip_faulty"))]
+Json = Annotated[bool, typer.Option("--json", help=say("cli.json"))]
+Lang = Annotated[str | None, typer.Option("--lang", metavar="zh|en", help=say("cli.lang"))]
+Debug = Annotated[bool, typer.Option("--debug", help=say("cli.debug"))]
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+models = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit code. Tracebacks are shown with --debug only."""
+    try:
+        code = app(args=list(arguments), prog_name="postil", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except PostilError as error:
+        if "--debug" in arguments:
+            raise
+        Screen(as_json="--json" in arguments).error(error)
+        return 1
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("\n" + say("cli.interrupted") + "\n")
+        return 130
+
+
+# ── import ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command(help=say("cli.check.help"))
+def check(
+    file: File, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
+    conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
+    base: Annotated[str | None, typer.Option("--base", metavar="MODEL", help=say("cli.check.base"))] = None,
+    fixed: Annotated[Path | None, typer.Option("--fixed", metavar="OUT.jsonl", help=say("cli.fixed"))] = None,
+    report: Annotated[Path | None, typer.Option("--report", metavar="OUT.xlsx", help=say("cli.report"))] = None,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import dataset as data
+
+    screen = Screen(as_json=as_json)
+    reading = _reading(sheet, question, answer, conversation, system, instruction, mask)
+    dataset = flow.check(file, reading, base)
+    screen.dataset(dataset)
+    if fixed:
+        data.write_jsonl(dataset, fixed)
+        screen.say("show.fixed", path=fixed, n=len(dataset.examples))
+    if report:
+        for lost in data.write_report(dataset, report):
+            screen.line(lost, "yellow")
+        screen.say("show.report", path=report)
+    screen.result(dataset.as_json())
+
+
+@app.command(help=say("cli.xray.help"))
+def xray(
+    file: File, base: BaseName = flow.EMBEDDED, sheet: Sheet = None, question: Question = None,
+    answer: AnswerColumn = None, conversation: Conversation = None, system: System = None,
+    instruction: Instruction = None,
+    max_length: Annotated[int | None, typer.Option("--max-length", min=16, help=say("cli.max_length"))] = None,
+    rows: Annotated[int, typer.Option("--rows", min=0, help=say("cli.xray.rows"))] = 5,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    screen = Screen(as_json=as_json)
+    reading = _reading(sheet, question, answer, conversation, system, instruction, False)
+    found = flow.xray(file, base, reading, max_length)
+    screen.xray(found, rows)
+    screen.result(found)
+
+
+# ── base models ───────────────────────────────────────────────────────────────────────────────────
+
+
+@models.command("list", help=say("cli.models.list.help"))
+def models_list(as_json: Json = False, lang: Lang = None, debug: Debug = False) -> None:
+    screen = Screen(as_json=as_json)
+    bases = flow.bases()
+    screen.bases(bases)
+    screen.result({"models": [
+        {"name": base.name, "parameters": base.shape.parameters, "licence": base.licence, "sources": dict(base.sources),
+         "languages": list(base.languages), "fits": fits, "path": str(base.path) if base.path else None}
+        for base, fits in bases
+    ]})  # fmt: skip
+
+
+@models.command("pull", help=say("cli.models.pull.help"))
+def models_pull(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help=say("cli.base"))],
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    screen = Screen(as_json=as_json)
+    base = flow.fetched(flow.find_base(name), _heard(screen))
+    screen.say("show.pulled", name=base.name, path=base.path)
+    screen.result({"name": base.name, "path": str(base.path)})
+
+
+@models.command("add", help=say("cli.models.add.help"))
+def models_add(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help=say("cli.models.add.directory"))],
+    name: Annotated[str | None, typer.Option("--name", help=say("cli.models.add.name"))] = None,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    screen = Screen(as_json=as_json)
+    base = flow.add_base(directory, name)
+    screen.say("show.pulled", name=base.name, path=base.path)
+    screen.result({"name": base.name, "path": str(base.path)})
+
+
+app.add_typer(models, name="models", help=say("cli.models.help"))
+
+# ── plan and train ────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command(help=say("cli.plan.help"))
+def plan(
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help=say("cli.file"))] = None,
+    base: BaseName = flow.EMBEDDED, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
+    conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
+    preset: Preset = None, settings: Set = None, skip_faulty: SkipFaulty = False,
+    fields: Annotated[bool, typer.Option("--fields", help=say("cli.plan.fields"))] = False,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    screen = Screen(as_json=as_json)
+    if fields:
+        screen.fields(flow.fields())
+        return
+    if file is None:
+        raise click.UsageError(say("cli.plan.no_file"))
+    wishes = flow.read_settings(settings or [])
+    reading = _reading(sheet, question, answer, conversation, system, instruction, mask)
+    dataset = flow.check(file, reading)
+    found = flow.find_base(base)
+    screen.measuring(found)
+    prepared = flow.plan(dataset, found, preset=preset, settings=wishes, skip_faulty=skip_faulty)
+    screen.proposal(prepared.proposal, prepared.doubts)
+    _advise(screen, prepared)
+    screen.result(prepared.proposal.as_json())
+
+
+@app.command(help=say("cli.train.help"))
+def train(
+    file: File,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help=say("cli.output"))],
+    base: BaseName = flow.EMBEDDED, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
+    conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
+    validation: Annotated[Path | None, typer.Option("--validation", metavar="FILE", help=say("cli.validation"))] = None,
+    test: Annotated[Path | None, typer.Option("--test", metavar="FILE", help=say("cli.test"))] = None,
+    preset: Preset = None, settings: Set = None, skip_faulty: SkipFaulty = False,
+    resume: Annotated[bool, typer.Option("--resume", help=say("cli.resume"))] = False,
+    force: Annotated[bool, typer.Option("--force", help=say("cli.force"))] = False,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    screen = Screen(as_json=as_json)
+    if resume:
+        result = flow.resume(output, screen.emit, file)
+    else:
+        wishes = flow.read_settings(settings or [])
+        reading = _reading(sheet, question, answer, conversation, system, instruction, mask)
+        result = _train(screen, file, output, base, reading, preset, wishes, validation, test, skip_faulty, force)
+    _finished(screen, output, result)
+    screen.result(result)
+
+
+def _train(
+    screen: Screen, file: Path, output: Path, base: str, reading: flow.Reading, preset: str | None,
+    wishes: dict[str, str], validation: Path | None, test: Path | None, skip_faulty: bool, force: bool,
+) -> dict[str, Any]:  # fmt: skip
+    started = time.monotonic()
+
+    def stage(name: str) -> None:
+        nonlocal started
+        screen.say("show.took", "bright_black", stage=say(f"stage.{name}"), time=duration(time.monotonic() - started))
+        started = time.monotonic()
+
+    flow.refuse_to_overwrite(output, force=force)
+    dataset = flow.check(file, reading)
+    screen.dataset(dataset)
+    others = {
+        name: flow.check(path, reading) if path else None for name, path in (("validation", validation), ("test", test))
+    }
+    stage("check")
+    found = flow.fetched(flow.find_base(base), _heard(screen))
+    screen.measuring(found)
+    prepared = flow.plan(dataset, found, preset=preset, settings=wishes, validation=others["validation"],
+                         test=others["test"], skip_faulty=skip_faulty, output=output)  # fmt: skip
+    screen.proposal(prepared.proposal, prepared.doubts, every=False)
+    _advise(screen, prepared)
+    stage("plan")
+    screen.title("show.training")
+    return flow.train(prepared, output, screen.emit, force=force)
+
+
+def _finished(screen: Screen, output: Path, result: dict[str, Any]) -> None:
+    screen.close()
+    evaluation = flow.read_evaluation(output)
+    low, high = flow.estimated_seconds(output)
+    screen.say("show.trained", "bold", updates=result["updates"], epochs=result["epochs"],
+               time=duration(result["seconds"]), memory=f"{result['peak_rss_bytes'] / 1e9:.1f}")  # fmt: skip
+    took = result["seconds"] + result["evaluation_seconds"]
+    screen.say("show.estimated", "bright_black", low=duration(low), high=duration(high), time=duration(took))
+    if evaluation:
+        screen.evaluation(evaluation)
+    screen.title("show.next")
+    screen.say("show.next_steps", path=output)
+
+
+def _advise(screen: Screen, prepared: flow.Prepared) -> None:
+    advice = flow.advice_on_base(prepared.dataset, prepared.base)
+    if advice:
+        screen.line(advice, "cyan")
+
+
+# ── evaluate ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command(help=say("cli.compare.help"))
+def compare(
+    adapter: AdapterDir,
+    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help=say("cli.compare.question"))] = None,
+    system: Annotated[str | None, typer.Option("--system", metavar="TEXT", help=say("cli.compare.system"))] = None,
+    sample: Annotated[bool, typer.Option("--sample", help=say("cli.compare.sample"))] = False,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    screen = Screen(as_json=as_json)
+    comparison = flow.Comparison(adapter)
+
+    def both(asked: str) -> dict[str, str]:
+        answers = {}
+        for name, tuned in (("base", False), ("tuned", True)):
+            with screen.speaking(name) as piece:
+                answers[name] = comparison.ask(asked, tuned=tuned, say=piece, sample=sample, system=system).text
+        return answers
+
+    if question is not None:
+        screen.result(both(question))
+        return
+    screen.say("show.ask_away", "bright_black")
+    while asked := screen.asked():
+        both(asked)
+
+
+@app.command(help=say("cli.evaluate.help"))
+def evaluate(
+    adapter: AdapterDir,
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help=say("cli.evaluate.data"))] = None,
+    sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None, conversation: Conversation = None,
+    rows: Annotated[int, typer.Option("--rows", min=0, help=say("cli.evaluate.rows"))] = 8,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    screen = Screen(as_json=as_json)
+    reading = _reading(sheet, question, answer, conversation, None, None, False)
+    found = flow.evaluate(adapter, data, reading, screen.emit)
+    screen.close()
+    screen.evaluation(found, most=rows)
+    screen.result(found.as_json())
+
+
+@app.command(help=say("cli.answer.help"))
+def answer(
+    adapter: AdapterDir, file: File,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.xlsx", help=say("cli.answer.output"))],
+    sheet: Sheet = None, question: Question = None,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    screen = Screen(as_json=as_json)
+    reading = _reading(sheet, question, None, None, None, None, False)
+    result = flow.answer(adapter, file, output, reading, screen.emit)
+    for lost in result["not_carried_over"]:
+        screen.line(lost, "yellow")
+    screen.say("show.answered", path=output, n=result["answered"], rows=result["rows"], earlier=result["from_earlier"])
+    screen.result(result)
+
+
+# ── the machine ───────────────────────────────────────────────────────────────────────────────────
+
+
+@app.command(help=say("cli.doctor.help"))
+def doctor(as_json: Json = False, lang: Lang = None, debug: Debug = False) -> None:
+    screen = Screen(as_json=as_json)
+    found = examine()
+    screen.doctor(found)
+    screen.result(found)
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+@app.command(help=say("cli.quickstart.help"))
+def quickstart(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help=say("cli.output"))] = Path(
+        "postil-quickstart"
+    ),
+    force: Annotated[bool, typer.Option("--force", help=say("cli.force"))] = False,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil.samples import TITLES_INSTRUCTION, TITLES_SYSTEM, sample
+
+    screen = Screen(as_json=as_json)
+    started = time.monotonic()
+    screen.say("show.quickstart", path=output)
+    reading = flow.Reading(system=TITLES_SYSTEM, instruction=TITLES_INSTRUCTION)
+    result = _train(screen, sample("titles"), output, flow.EMBEDDED, reading, "quick_try", {}, None, None, False, force)
+    _finished(screen, output, result)
+    screen.say("show.all_took", "bold", time=duration(time.monotonic() - started))
+    screen.result(result)
+
+
+@app.callback(invoke_without_command=True, help=say("cli.help"))
+def _postil(
+    version: Annotated[bool, typer.Option("--version", help=say("cli.version"))] = False, lang: Lang = None
+) -> None:
+    if lang is not None and lang not in LANGUAGES:
+        raise click.BadParameter(say("cli.lang"), param_hint="--lang")
+    if version:
+        sys.stdout.write(f"postil {__version__}\n")
+
+
+def _reading(
+    sheet: str | None, question: str | None, answer: str | None, conversation: str | None, system: str | None,
+    instruction: str | None, mask: bool,
+) -> flow.Reading:  # fmt: skip
+    columns = {"question": question, "answer": answer, "conversation": conversation}
+    return flow.Reading(sheet, {role: column for role, column in columns.items() if column}, system, instruction, mask)
+
+
+def _heard(screen: Screen) -> Callable[[str, float | None], None]:
+    """What a long download says."""
+
+    def hear(text: str, share: float | None) -> None:
+        data = {} if share is None else {"share": round(share, 3)}
+        screen.emit(Event("message", {"code": "plain", "text": text, **data}))
+
+    return hear

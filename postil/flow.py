@@ -1,0 +1,560 @@
+"""What Postil does, told in six verbs: import → plan → train → evaluate → export → serve.
+
+Rooms are imported where they are needed, so that looking at a file loads no model library.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from postil.errors import DataError, ModelError
+from postil.locales import language, say
+from postil.records import (
+    Adapter,
+    Answer,
+    Base,
+    Counts,
+    Dataset,
+    Evaluation,
+    Event,
+    Example,
+    Issue,
+    Left,
+    Machine,
+    Message,
+    Proposal,
+    Shape,
+    Split,
+)  # fmt: skip
+from postil.settings import Settings, quiet
+
+if TYPE_CHECKING:
+    from postil.model.template import Template
+
+Emit = Callable[[Event], None]
+EMBEDDED = "smollm2-135m-instruct"
+_NO_SHAPE = Shape(0, 0, 0, 0, 0, 0, 0, 0)  # where only a name and a place are needed
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is to be read: what the user knows better than the detection."""
+
+    sheet: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)  # role -> column letter, header or key
+    system: str | None = None
+    instruction: str | None = None
+    mask: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run needs, before it begins."""
+
+    dataset: Dataset
+    split: Split
+    base: Base
+    counts: Counts
+    proposal: Proposal
+    doubts: tuple[Issue, ...]  # what stands against it on this machine
+
+
+# ── import ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check(path: Path, reading: Reading = Reading(), base: str | None = None) -> Dataset:
+    """A file becomes a checked data set; with `base`, the labels of every example are proven with its tokenizer."""
+    from postil import dataset as data
+
+    found = data.load(path, sheet=reading.sheet, columns=reading.columns, system=reading.system,
+                      instruction=reading.instruction, mask=reading.mask)  # fmt: skip
+    return _with_label_issues(found, find_base(base)) if base else found
+
+
+def xray(path: Path, base: str, reading: Reading = Reading(), max_length: int | None = None) -> dict[str, Any]:
+    """For every example: which tokens are learned, ignored, or cut, and whether the end of the answer is learned."""
+    from postil.model.xray import look
+
+    dataset, found = check(path, reading), fetched(find_base(base))
+    template = _template(found, _thinks(dataset.examples))
+    return look(dataset.examples, template, max_length or found.shape.context)
+
+
+def _with_label_issues(dataset: Dataset, base: Base) -> Dataset:
+    faults = _label_faults(dataset.examples, _template(fetched(base), _thinks(dataset.examples)), base.shape.context)
+    issues = [
+        Issue(f"label_{cause}", "error", example.rows[0] if example.rows else None)
+        for example, causes in faults
+        for cause in causes
+    ]
+    return replace(dataset, issues=(*dataset.issues, *issues))
+
+
+def _label_faults(
+    examples: Sequence[Example], template: Template, max_length: int
+) -> list[tuple[Example, tuple[str, ...]]]:
+    from postil.model.labels import prove
+
+    faults = []
+    for example in examples:
+        causes = tuple(fault.cause for fault in prove(example, template.sequences(example), template, max_length))
+        if causes:
+            faults.append((example, causes))
+    return faults
+
+
+def _without_faulty(dataset: Dataset, template: Template, max_length: int) -> Dataset:
+    """The data set without the examples whose labels would be wrong: listed as dropped, with the cause."""
+    faults = {id(example): causes for example, causes in _label_faults(dataset.examples, template, max_length)}
+    kept = tuple(example for example in dataset.examples if id(example) not in faults)
+    still_used = {row for example in kept for row in example.rows}
+    dropped = [
+        Left(row, f"label_{faults[id(example)][0]}")
+        for example in dataset.examples
+        if id(example) in faults
+        for row in example.rows
+        if row not in still_used
+    ]
+    return replace(dataset, examples=kept, dropped=(*dataset.dropped, *dropped))
+
+
+# ── base models ───────────────────────────────────────────────────────────────────────────────────
+
+
+def find_base(name: str) -> Base:
+    """The base model of that name, repository id or directory."""
+    from postil.plan import find
+
+    return find(name, Settings().home)
+
+
+def bases() -> list[tuple[Base, bool]]:
+    """Every base model that we know of, here or not, and whether this machine's memory is enough to train it."""
+    from postil import plan as room
+
+    here = machine()
+    home = Settings().home
+    added = [path.name for path in sorted((home / "models").glob("*/config.json")) for path in [path.parent]]
+    names = dict.fromkeys([*(base.name for base in room.bases()), *added])
+    found = [room.find(name, home) for name in names]
+    return [(base, room.needed_bytes(base.shape, here) <= here.memory_bytes) for base in found]
+
+
+def add_base(directory: Path, name: str | None = None) -> Base:
+    """Give a base model in a directory a name of its own; its files are linked, or copied where they cannot be."""
+    quiet()
+    from postil.model.add import add
+
+    find_base(str(directory))
+    return find_base(add(directory, Settings().home, name or directory.resolve().name))
+
+
+def fetched(base: Base, tell: Callable[[str, float | None], None] = lambda text, share: None) -> Base:
+    """The base with its files on this machine: fetched if they are not."""
+    if base.path is not None:
+        return base
+    from postil.model.fetch import fetch
+
+    settings = Settings()
+    path = fetch(base, settings.home, settings.hub, settings.hub_mirror, language(), tell)
+    return replace(base, path=path)
+
+
+def fingerprint(base: Base) -> str:
+    """The SHA-256 that adapters record of their base."""
+    from postil.model.trust import fingerprint as of
+
+    assert base.path is not None
+    return of(base.path)
+
+
+def _template(base: Base, thinking: bool) -> Template:
+    quiet()
+    from postil.model.load import load_template
+
+    assert base.path is not None
+    return load_template(base.path, thinking=thinking)
+
+
+def _thinks(examples: Sequence[Example]) -> bool:
+    """Whether the answers show their reasoning."""
+    return 2 * sum("<think>" in example.answer for example in examples) > max(1, len(examples))
+
+
+# ── plan ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def plan(
+    dataset: Dataset,
+    base: Base,
+    *,
+    preset: str | None = None,
+    settings: Mapping[str, str] | None = None,
+    validation: Dataset | None = None,
+    test: Dataset | None = None,
+    measure: bool = True,
+    skip_faulty: bool = False,
+    output: Path | None = None,
+) -> Prepared:
+    """Checked examples, a base model and this machine become decided numbers, each with its reason."""
+    from postil import dataset as data
+    from postil import plan as room
+    from postil.model.count import count
+
+    wishes = room.check_settings(settings or {})
+    wishes = {"system": dataset.system, "instruction": dataset.instruction, **wishes}
+    wishes = {name: value for name, value in wishes.items() if value is not None}
+    template = _template(base, _thinks(dataset.examples)) if base.path else None
+    if skip_faulty and template:
+        dataset = _without_faulty(dataset, template, base.shape.context)
+    data.require_enough(dataset)
+    split = _split(dataset, preset, wishes, validation, test)
+    counts = count(split, template) if template else room.rough_counts(
+        split.training, base, len(split.validation), len(split.test)
+    )  # fmt: skip
+    machine = room.machine(output)
+    probe = _measured(split, base, template) if measure and template else None
+    chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes)
+    estimate = room.estimate(chosen, counts, base, machine, probe, Settings())
+    doubts = room.doubts(chosen, counts, estimate, machine)
+    return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts)
+
+
+def _split(
+    dataset: Dataset, preset: str | None, wishes: Mapping[str, Any], validation: Dataset | None, test: Dataset | None
+) -> Split:
+    """Three parts; the user's own validation and test files overrule what would be held out."""
+    from postil import dataset as data
+    from postil.plan import split_sizes
+
+    n_validation, n_test = split_sizes(len(dataset.examples), preset, wishes)
+    split = data.split(
+        dataset.examples,
+        validation_rows=0 if validation else n_validation,
+        test_rows=0 if test else n_test,
+        seed=int(wishes.get("seed", 42)),
+    )
+    own = {
+        **({"validation": validation.examples} if validation else {}),
+        **({"test": test.examples} if test else {}),
+    }
+    split = replace(split, **own)
+    rows = int(wishes.get("training_rows", _preset_rows(preset)))
+    return replace(split, training=split.training[:rows]) if rows else split
+
+
+def _preset_rows(preset: str | None) -> int:
+    from postil.plan.presets import preset as named
+
+    chosen = named(preset)
+    return int(chosen.plan.get("training_rows", 0)) if chosen else 0
+
+
+def _measured(split: Split, base: Base, template: Template) -> Any:
+    """A short real step of rows like these, in a child process."""
+    from postil.model.probe import probe
+
+    rows = [sequence for example in split.training[:8] for sequence in template.sequences(example)][:8]
+    return probe(base.path, [len(row.ids) for row in rows], [sum(1 for w in row.weights if w) for row in rows])
+
+
+def fields() -> list[Any]:
+    """Every parameter of a plan: name, type, range, label and help."""
+    from postil import plan as room
+
+    return room.fields()
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, str]:
+    """`name=value` texts. Raises PlanError for what is no parameter, at once."""
+    from postil import plan as room
+
+    wishes = room.read_settings(pairs)
+    room.check_settings(wishes)
+    return wishes
+
+
+# ── train ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def train(prepared: Prepared, output: Path, emit: Emit, *, force: bool = False) -> dict[str, Any]:
+    """A plan becomes an adapter in `output`, with its proof and its report."""
+    from postil import train as room
+
+    dataset, base = prepared.dataset, prepared.base
+    source = {
+        "path": str(dataset.path.resolve()), "sha256": dataset.sha256, "check": _summary(dataset),
+        "system": dataset.system, "instruction": dataset.instruction,
+        "columns": dict(dataset.columns), "column_names": dict(dataset.column_names),
+    }  # fmt: skip
+    room.prepare(output, prepared.proposal, base, fingerprint(base), prepared.split, source, force=force)
+    return finish(output, emit, dataset)
+
+
+def refuse_to_overwrite(output: Path, *, force: bool) -> None:
+    """Raise TrainError when `output` holds a run or anything else, before time is spent on a plan."""
+    from postil import train as room
+
+    room.refuse_to_overwrite(output, force=force)
+
+
+def resume(output: Path, emit: Emit, path: Path | None = None) -> dict[str, Any]:
+    """Go on with an unfinished run, from its newest checkpoint. `path`: the data file, which must be unchanged."""
+    from postil.errors import TrainError
+    from postil.store import read_json, sha256
+
+    if not (output / "plan.json").exists():
+        raise TrainError("nothing_to_resume", path=str(output))
+    if path and sha256(path) != read_json(output / "plan.json")["data"]["sha256"]:
+        raise TrainError("data_changed", path=str(path))
+    return finish(output, emit, None)
+
+
+def finish(output: Path, emit: Emit, dataset: Dataset | None) -> dict[str, Any]:
+    """Train what is laid out in `output`, prove it on the test part, write the report."""
+    quiet()
+    from postil import train as room
+    from postil.settings import Ranks
+    from postil.store import read_json, write_json
+
+    done = output / "result.json"
+    result: dict[str, Any] = read_json(done) if done.exists() else room.run(
+        output, emit, price_per_second=price_per_second()
+    )  # fmt: skip
+    if Ranks().rank:
+        return result
+    started = time.monotonic()
+    evaluation = None
+    if room.examples_of(output, "test"):
+        evaluation = evaluate(output, emit=emit)
+        result = {**result, "verdict": evaluation.verdict.as_json(), "forgetting": evaluation.forgetting}
+    result["evaluation_seconds"] = round(time.monotonic() - started, 2)
+    report(output, result, evaluation, dataset)
+    write_json(done, result)
+    emit(Event("done", {"percent": 100.0, "path": str(output)}))
+    return result
+
+
+def price_per_second() -> float:
+    """What this machine costs, in the settings' currency."""
+    from postil.plan import cost
+
+    return cost(3600.0, Settings()) / 3600.0
+
+
+def _summary(dataset: Dataset) -> dict[str, Any]:
+    told = dataset.as_json()
+    return {name: told[name] for name in ("format", "encoding", "sheet", "rows", "used", "not_data", "examples")}
+
+
+# ── evaluate ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def open_adapter(directory: Path) -> Adapter:
+    """The adapter in `directory` with its base, which must be the very one that it was made on."""
+    from postil import train as room
+
+    adapter = room.read_adapter(directory)
+    if not adapter.base_path.is_dir():
+        base = find_base(adapter.base)
+        if base.path is None:
+            raise ModelError("base_missing", name=adapter.base)
+        adapter = replace(adapter, base_path=base.path)
+    found = fingerprint(Base(adapter.base, _NO_SHAPE, path=adapter.base_path))
+    if found != adapter.base_sha256:
+        raise ModelError("base_changed", name=adapter.base, path=str(adapter.base_path))
+    return adapter
+
+
+def evaluate(
+    directory: Path,
+    path: Path | None = None,
+    reading: Reading = Reading(),
+    emit: Emit = lambda event: None,
+) -> Evaluation:
+    """Base and tuned answer the same questions: those of the test part, or those of a file."""
+    quiet()
+    from postil import evaluate as room
+    from postil import train as training
+    from postil.model.pair import Pair
+    from postil.store import write_json
+
+    adapter = open_adapter(directory)
+    if path:
+        reading = replace(
+            reading,
+            system=reading.system or adapter.plan.system,
+            instruction=reading.instruction or adapter.plan.instruction,
+        )
+        examples = check(path, reading).examples
+    else:
+        examples = training.examples_of(directory, "test")
+    if not examples:
+        raise DataError("nothing_to_evaluate", path=str(path or directory))
+
+    def tell(what: str, share: float) -> None:
+        emit(Event("stage", {"stage": "evaluate", "what": what, "percent": round(_EVALUATED[what](share), 1)}))
+
+    evaluation = room.evaluate(Pair.open(adapter), examples, adapter.plan.metric, tell)
+    if not path:
+        write_json(directory / "evaluation.json", evaluation.as_json())
+    return evaluation
+
+
+_EVALUATED: Mapping[str, Callable[[float], float]] = {
+    "base": lambda share: 82 + 8 * share,
+    "tuned": lambda share: 90 + 8 * share,
+    "neutral": lambda share: 98 + 2 * share,
+}
+
+
+class Comparison:
+    """Base and tuned side by side, from one base in memory; the run's own system prompt and instruction are used."""
+
+    def __init__(self, directory: Path) -> None:
+        quiet()
+        from postil.model.pair import Pair
+
+        self._adapter = open_adapter(directory)
+        self._pair = Pair.open(self._adapter)
+
+    def ask(self, question: str, *, tuned: bool, say: Callable[[str], None] = lambda piece: None,
+            sample: bool = False, system: str | None = None) -> Answer:  # fmt: skip
+        """The answer of the tuned model, or of the base; `say` hears it piece by piece."""
+        return self._pair.stream(self._messages(question, system), say, tuned=tuned, sample=sample)
+
+    def answers(self, questions: Sequence[str], tell: Callable[[int], None]) -> list[Answer]:
+        """The tuned model's answers to many questions."""
+        return self._pair.answers([self._messages(question) for question in questions], tuned=True, tell=tell)
+
+    def _messages(self, question: str, system: str | None = None) -> tuple[Message, ...]:
+        from postil.dataset import ask
+
+        plan = self._adapter.plan
+        return ask(question, system or plan.system, plan.instruction)
+
+
+def answer(
+    directory: Path,
+    path: Path,
+    output: Path,
+    reading: Reading = Reading(),
+    emit: Emit = lambda event: None,
+) -> dict[str, Any]:
+    """The user's own sheet back, with the tuned model's answers as a new column. Called again, it goes on."""
+    from postil import dataset as data
+    from postil.evaluate import visible
+    from postil.store import read_json
+
+    told = read_json(directory / "plan.json")["data"] if (directory / "plan.json").exists() else {}
+    sheet = data.questions(path, sheet=reading.sheet, column=reading.columns.get("question"),
+                           known=told.get("column_names", {}).get("question"))  # fmt: skip
+    answers = data.read_answers(output, sheet.questions, sheet.column)
+    earlier = len(answers)
+    left = [row for row in sheet.questions if row not in answers]
+    comparison = Comparison(directory) if left else None
+    lost: tuple[str, ...] = ()
+    for start in range(0, len(left), _ROWS_AT_ONCE):
+        rows = left[start : start + _ROWS_AT_ONCE]
+        assert comparison is not None
+        given = comparison.answers([sheet.questions[row] for row in rows], lambda done: None)
+        answers.update({row: visible(one.text) for row, one in zip(rows, given, strict=True)})
+        lost = data.write_answers(path, output, sheet.sheet, sheet.header_row, answers)
+        emit(Event("answers", {"done": len(answers), "of": len(sheet.questions)}))
+    if not left:
+        lost = data.write_answers(path, output, sheet.sheet, sheet.header_row, answers)
+    return {
+        "output": str(output), "rows": len(sheet.questions), "answered": len(answers), "from_earlier": earlier,
+        "empty": sheet.empty, "not_carried_over": list(lost),
+    }  # fmt: skip
+
+
+_ROWS_AT_ONCE = 32  # so many answers are lost at most when it is interrupted
+
+
+def read_evaluation(directory: Path) -> Evaluation | None:
+    """The evaluation that a run ended with, if it had a test part."""
+    from postil.records import Verdict
+    from postil.store import read_json
+
+    file = directory / "evaluation.json"
+    if not file.exists():
+        return None
+    told = read_json(file)
+    verdict = {name: value for name, value in told["verdict"].items() if name != "words"}
+    told["verdict"] = Verdict(**{**verdict, "interval": tuple(verdict["interval"])})
+    return Evaluation(**{**told, "rows": tuple(told["rows"])})
+
+
+def estimated_seconds(directory: Path) -> tuple[float, float]:
+    """What a run was expected to take, from the least to the most."""
+    from postil.store import read_json
+
+    low, high = read_json(directory / "plan.json")["estimate"]["seconds"]
+    return low, high
+
+
+# ── report ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def report(output: Path, result: Mapping[str, Any], evaluation: Evaluation | None, dataset: Dataset | None) -> None:
+    """report.md and report.html beside the adapter."""
+    import json
+
+    from postil import evaluate as room
+    from postil.plan import cost
+    from postil.records import Choice, Estimate, Plan
+    from postil.store import read_json
+
+    told = read_json(output / "plan.json")
+    reasons = {
+        name: Choice(c["value"], c["code"], c["source"], c["values"]) for name, c in told["reasons"].items()
+    }  # fmt: skip
+    estimate = Estimate(**{**told["estimate"], "seconds": tuple(told["estimate"]["seconds"]),
+                           "cost": tuple(told["estimate"]["cost"])})  # fmt: skip
+    metrics = output / "metrics.jsonl"
+    history = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()] if metrics.exists() else []
+    parts = tuple(sum(1 for _ in (output / "data" / f"{part}.jsonl").open(encoding="utf-8"))
+                  for part in ("training", "validation", "test"))  # fmt: skip
+    base = told["base"]
+    speeds = sorted(line["tokens_per_second"] for line in history if "tokens_per_second" in line)
+    facts = room.Facts(
+        adapter=output,
+        base=Base(base["name"], _NO_SHAPE, source=base["source"], licence=base["licence"], path=Path(base["path"])),
+        base_sha256=base["sha256"],
+        proposal=Proposal(Plan.model_validate(told["plan"]), reasons, estimate),
+        run=room.Run(
+            result["updates"], result["epochs"], result["seconds"], result["trained_tokens"],
+            speeds[len(speeds) // 2] if speeds else None, result["peak_rss_bytes"], result["best_update"],
+            cost(result["seconds"], Settings()),
+        ),
+        dataset=dataset,
+        split=(parts[0], parts[1], parts[2]),
+        history=history,
+        evaluation=evaluation,
+    )  # fmt: skip
+    room.write_report(output, facts)
+
+
+# ── the machine ───────────────────────────────────────────────────────────────────────────────────
+
+
+def machine() -> Machine:
+    """What this machine has."""
+    from postil.plan import machine as of
+
+    return of()
+
+
+def advice_on_base(dataset: Dataset, base: Base) -> str | None:
+    """A sentence on a base model that suits this data better than the embedded demonstration, if there is one."""
+    from postil.plan import chinese_share, recommend
+
+    better, reason, values = recommend(chinese_share(dataset.examples), machine())
+    if base.name != EMBEDDED or better.name == base.name:
+        return None
+    return say(f"reason.{reason}", **values)

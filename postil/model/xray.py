@@ -1,0 +1,45 @@
+"""Which tokens of each example are learned, which are read only, and which would be cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from postil.model.labels import prove
+from postil.model.template import Template, Tokens
+from postil.records import Example
+
+
+def look(examples: Sequence[Example], template: Template, max_length: int) -> dict[str, Any]:
+    """The X-ray of all examples, as plain values.
+
+    `examples`, `end_token_learned`, `cut`, `all_masked`: numbers of examples. `rows`: for each example its source
+    `rows`, its `faults`, and `pieces` of [text, "learned" | "ignored" | "cut"].
+    """
+    rows: list[dict[str, Any]] = []
+    for example in examples:
+        sequences = template.sequences(example)
+        causes = [fault.cause for fault in prove(example, sequences, template, max_length)]
+        pieces = [piece for sequence in sequences for piece in _pieces(sequence, template, max_length)]
+        rows.append({"rows": list(example.rows), "faults": causes, "pieces": pieces,
+                     "tokens": sum(len(s.ids) for s in sequences)})  # fmt: skip
+    ends = {"end_not_learned", "end_not_a_token", "all_masked", "answer_missing"}
+    return {
+        "examples": len(rows),
+        "end_token_learned": sum(1 for row in rows if not ends & set(row["faults"])),
+        "cut": sum(1 for row in rows if "cut" in row["faults"]),
+        "all_masked": sum(1 for row in rows if "all_masked" in row["faults"]),
+        "max_length": max_length,
+        "rows": rows,
+    }
+
+
+def _pieces(sequence: Tokens, template: Template, max_length: int) -> list[list[str]]:
+    def fate(i: int) -> str:
+        return "cut" if i >= max_length else "learned" if sequence.weights[i] else "ignored"
+
+    return [
+        [template.tokenizer.decode([sequence.ids[i] for i in run], skip_special_tokens=False), name]
+        for name, run in ((name, list(run)) for name, run in groupby(range(len(sequence.ids)), fate))
+    ]

@@ -1,0 +1,392 @@
+"""Records on a terminal: tables and colours in a window, plain lines in a pipe, JSON lines for scripts."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from postil.errors import PostilError
+from postil.locales import knows, language, say
+from postil.records import Base, Dataset, Evaluation, Event, Issue, Proposal
+
+COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
+FATES = {"learned": "green", "ignored": "bright_black", "cut": "red"}
+FEWEST = 10  # examples that training asks for
+FEW = 8  # rows of anything that a person is shown before "and so many more"
+
+
+class Screen:
+    """Where a command speaks. With `as_json` the result is one JSON object on standard output; all else goes to
+    standard error."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.console = Console(stderr=as_json, highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._told_at = 0.0
+        self._started = time.monotonic()
+
+    # ── the simplest things ──
+
+    def say(self, key: str, style: str = "", **values: Any) -> None:
+        """A sentence from `locales/`."""
+        self.line(say(key, **values), style)
+
+    def line(self, text: str, style: str = "") -> None:
+        if not self.as_json:
+            self.console.print(Text(text, style=style))
+
+    def title(self, key: str, **values: Any) -> None:
+        if not self.as_json:
+            self.console.print()
+            self.console.print(Text(f"── {say(key, **values)} ", style="bold"))
+
+    def result(self, value: Mapping[str, Any]) -> None:
+        """The one JSON object, for scripts."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+
+    def error(self, error: PostilError) -> None:
+        """An error as a person reads it: what happened, what to do, and the code to look up."""
+        self.close()
+        if self.as_json:
+            told = {"code": error.code, "cause": error.cause(), "remedy": error.remedy(), "rows": list(error.rows)}
+            sys.stdout.write(json.dumps({"error": told}, ensure_ascii=False) + "\n")
+            return
+        screen = Console(stderr=True, highlight=False, soft_wrap=True)
+        screen.print(Text(f"{say('show.error')} {error.cause()}", style="bold red"))
+        screen.print(Text(f"{say('show.remedy')} {error.remedy()}"))
+        screen.print(Text(f"({error.code})", style="bright_black"))
+
+    # ── data ──
+
+    def dataset(self, dataset: Dataset) -> None:
+        if self.as_json:
+            return
+        self.title("show.check", file=dataset.path.name)
+        parts = [dataset.format, dataset.encoding, *([dataset.sheet] if dataset.sheet else [])]
+        self.line(" · ".join(part for part in parts if part))
+        if dataset.columns:
+            named = [
+                say("show.column", role=say(f"role.{role}"), column=column, name=dataset.column_names.get(role, "-"))
+                for role, column in dataset.columns.items()
+            ]
+            self.line(say("show.columns", columns=" · ".join(named)))
+        self.say(
+            "show.rows", rows=dataset.rows, used=dataset.used, examples=len(dataset.examples),
+            dropped=len(dataset.dropped), not_data=len(dataset.not_data),
+        )  # fmt: skip
+        self._findings(dataset)
+        self._repairs(dataset)
+        self._dropped(dataset)
+        left_out = len(dataset.dropped)
+        verdict = "too_few" if len(dataset.examples) < FEWEST else "left_out" if left_out else "good"
+        self.say(f"show.verdict_{verdict}", "bold", examples=len(dataset.examples), dropped=left_out, least=FEWEST)
+
+    def _findings(self, dataset: Dataset) -> None:
+        grouped: dict[str, list[Issue]] = {}
+        for issue in sorted(dataset.issues, key=lambda issue: list(COLOURS).index(issue.severity)):
+            grouped.setdefault(issue.code, []).append(issue)
+        if not grouped:
+            return
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for issues in grouped.values():
+            first, colour = issues[0], COLOURS[issues[0].severity]
+            places = [place for place in (issue.cell or issue.row for issue in issues) if place is not None]
+            where = _places(places)
+            table.add_row(
+                Text(say(f"severity.{first.severity}"), style=colour),
+                Text(f"{first.message()}\n", style="").append(f"→ {first.fix()}", style="bright_black"),
+                Text(where, style=colour),
+            )
+        self.console.print(table)
+
+    def _repairs(self, dataset: Dataset) -> None:
+        if not dataset.repaired:
+            return
+        self.say("show.repaired", "bold", n=len(dataset.repaired))
+        for code, n in Counter(repair.code for repair in dataset.repaired).items():
+            first = next(repair for repair in dataset.repaired if repair.code == code)
+            where = first.cell or first.row
+            self.line(f"  {first.message()} × {n}" + (f" ({where})" if where else ""), "green")
+            self.line(f"    - {_short(first.before)}", "red")
+            self.line(f"    + {_short(first.after)}", "green")
+
+    def _dropped(self, dataset: Dataset) -> None:
+        if not dataset.dropped:
+            return
+        self.say("show.dropped", "bold", n=len(dataset.dropped))
+        for left in dataset.dropped[:FEW]:
+            self.line("  " + say("show.row", row=left.row) + f" {left.message()}")
+        if len(dataset.dropped) > FEW:
+            self.say("show.more", "bright_black", n=len(dataset.dropped) - FEW)
+
+    def xray(self, found: Mapping[str, Any], most: int) -> None:
+        if self.as_json:
+            return
+        for row in found["rows"][:most]:
+            text = Text(say("show.row", row=", ".join(map(str, row["rows"]))) + " ", style="bold")
+            for piece, fate in row["pieces"]:
+                text.append(piece, style=FATES[fate])
+            for cause in row["faults"]:
+                text.append("\n  " + say(f"issue.label_{cause}.message"), style="bold red")
+            self.console.print(text)
+            self.console.print()
+        legend = Text()
+        for fate, colour in FATES.items():
+            legend.append(f"■ {say(f'show.{fate}')}  ", style=colour)
+        self.console.print(legend)
+        right = found["examples"] == found["end_token_learned"] and not found["cut"] and not found["all_masked"]
+        bad = sum(1 for row in found["rows"] if row["faults"])
+        self.say("show.xray_good" if right and not bad else "show.xray_bad", "bold green" if right and not bad
+                 else "bold red", **{k: found[k] for k in ("examples", "end_token_learned", "cut", "all_masked")},
+                 bad=bad)  # fmt: skip
+
+    # ── models and plans ──
+
+    def bases(self, bases: Sequence[tuple[Base, bool]]) -> None:
+        if self.as_json:
+            return
+        table = Table(box=None, pad_edge=False)
+        for key in ("name", "size", "memory", "languages", "licence", "here"):
+            table.add_column(say(f"show.base_{key}"))
+        for base, fits in bases:
+            size = base.shape.parameters
+            table.add_row(
+                base.name, f"{size / 1e9:.2g}B", Text(f"{size * 4 / 1e9:.1f} GB", style="" if fits else "yellow"),
+                " ".join(base.languages), base.licence, say("show.yes") if base.path else "",
+            )  # fmt: skip
+        self.console.print(table)
+
+    def proposal(self, proposal: Proposal, doubts: Sequence[Issue], *, every: bool = True) -> None:
+        if self.as_json:
+            return
+        self.title("show.plan")
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, choice in proposal.reasons.items():
+            if not every and choice.source not in ("user",) and name not in MAIN:
+                continue
+            table.add_row(Text(name, style="bold"), _shown(choice.value), Text(choice.why(), style="bright_black"))
+        self.console.print(table)
+        e = proposal.estimate
+        self.say(
+            "show.estimate", "bold", low=duration(e.seconds[0]), high=duration(e.seconds[1]),
+            memory=f"{e.memory_bytes / 1e9:.1f}", disk=f"{e.disk_bytes / 1e9:.2f}",
+            cost=money(e.cost[0], e.currency), most=money(e.cost[1], e.currency),
+        )  # fmt: skip
+        for doubt in doubts:
+            self.line(f"{doubt.message()} {doubt.fix()}", COLOURS[doubt.severity])
+
+    def fields(self, fields: Sequence[Any]) -> None:
+        """Every parameter with its range and meaning."""
+        if self.as_json:
+            self.result({"fields": [asdict(field) for field in fields]})
+            return
+        table = Table(box=None, pad_edge=False)
+        for key in ("field", "default", "allowed", "meaning"):
+            table.add_column(say(f"show.{key}"), overflow="fold")
+        for field in fields:
+            table.add_row(Text(field.name, style="bold"), _shown(field.default), Text(field.allowed),
+                          Text(f"{field.label}: {field.help}"))  # fmt: skip
+        self.console.print(table)
+
+    def measuring(self, base: Base) -> None:
+        if base.path is not None:
+            self.say("show.measuring", "bright_black", base=base.name)
+
+    # ── answers ──
+
+    @contextmanager
+    def speaking(self, name: str) -> Iterator[Callable[[str], None]]:
+        """One model's answer, piece by piece, under its name."""
+        if self.as_json:
+            yield lambda piece: None
+            return
+        self.console.print(Text(f"{say(f'show.{name}')}: ", style="bold green" if name == "tuned" else "bold"), end="")
+        yield lambda piece: self.console.print(Text(piece), end="")
+        self.console.print()
+
+    def asked(self) -> str:
+        """A question typed by a person; empty at the end."""
+        try:
+            return self.console.input(Text(f"{say('show.you')} > ", style="bold cyan")).strip()
+        except EOFError:
+            return ""
+
+    def doctor(self, found: Mapping[str, Any]) -> None:
+        if self.as_json:
+            return
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, value in found["facts"].items():
+            table.add_row(Text(name, style="bold"), Text(str(value)))
+        for name, value in found["settings"].items():
+            table.add_row(Text(name, style="bright_black"), Text(str(value), style="bright_black"))
+        self.console.print(table)
+        for problem in found["differences"]:
+            self.line(problem, "yellow")
+        for problem in found["problems"]:
+            self.line(problem, "bold red")
+        if not found["problems"]:
+            self.say("doctor.well", "bold green")
+
+    # ── progress ──
+
+    def emit(self, event: Event) -> None:
+        """An event of a running command."""
+        if self.as_json:
+            sys.stderr.write(json.dumps(event.as_json(), ensure_ascii=False, default=str) + "\n")
+        elif event.type == "message":
+            key = f"event.{event.data['code']}"
+            values = {name: value for name, value in event.data.items() if name != "code"}
+            self.line(say(key, **values) if knows(key) else str(values), "yellow" if event.level == "warn" else "")
+        elif self.console.is_terminal:
+            self._draw(event)
+        else:
+            self._tell(event)
+
+    def close(self) -> None:
+        """End the progress bar, if there is one."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def _draw(self, event: Event) -> None:
+        if self._bar is None:
+            self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+                                 TextColumn("{task.fields[numbers]}"), console=self.console)  # fmt: skip
+            self._task = self._bar.add_task("", total=100, numbers="")
+            self._bar.start()
+        assert self._task is not None
+        stage = _stage(event)
+        self._bar.update(self._task, completed=event.data.get("percent"), description=stage or None)
+        if event.type in ("metrics", "stage", "done"):
+            self._bar.update(self._task, numbers=_numbers(event))
+        if event.type == "done":
+            self.close()
+
+    def _tell(self, event: Event) -> None:
+        """Plain lines, not more often than every few seconds but for a new stage."""
+        stage = _stage(event)
+        new = bool(stage) and stage != self._stage
+        if event.type == "checkpoint" or not (new or time.monotonic() - self._told_at > 5):
+            return
+        self._told_at, self._stage = time.monotonic(), stage or self._stage
+        percent = event.data.get("percent")
+        self.console.print(Text(f"[{percent:>5.1f}%] {stage} {_numbers(event)}" if percent is not None else stage))
+
+    # ── proof ──
+
+    def evaluation(self, evaluation: Evaluation, *, most: int = FEW) -> None:
+        if self.as_json:
+            return
+        self.title("show.before_after")
+        table = Table(pad_edge=False)
+        for key in ("question", "reference", "base", "tuned"):
+            table.add_column(say(f"show.{key}"), overflow="fold")
+        for row in evaluation.rows[:most]:
+            good = row["tuned"].strip() == row["reference"].strip()
+            table.add_row(
+                escape(_tail(row["question"])), escape(_short(row["reference"])), escape(_short(row["base"])),
+                Text(_short(row["tuned"]), style="green" if good else ""),
+            )  # fmt: skip
+        self.console.print(table)
+        numbers = Table(box=None, pad_edge=False)
+        for key in ("metric", "base", "tuned"):
+            numbers.add_column(say(f"show.{key}"))
+        for name, value in evaluation.base.items():
+            tuned = evaluation.tuned[name]
+            mark = " ←" if name == evaluation.verdict.metric else ""
+            numbers.add_row(say(f"metric.{name}") + mark, _metric(name, value), _metric(name, tuned))
+        self.console.print(numbers)
+        colour = {"better": "bold green", "worse": "bold red"}.get(evaluation.verdict.outcome, "bold yellow")
+        self.line(evaluation.verdict.words(), colour)
+        if evaluation.forgetting is not None:
+            from postil.evaluate import forgetting_words
+
+            self.line(forgetting_words(evaluation.forgetting, language()))
+
+
+MAIN = ("kind", "metric", "learning_rate", "r", "lora_alpha", "target_modules", "n_epochs", "batch_size",
+        "validation_rows", "test_rows", "dtype", "threads")  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as a person says them."""
+    if seconds < 90:
+        return say("show.seconds", n=round(seconds))
+    if seconds < 5400:
+        return say("show.minutes", n=round(seconds / 60))
+    return say("show.hours", n=f"{seconds / 3600:.1f}")
+
+
+def money(amount: float, currency: str) -> str:
+    """An amount in the settings' currency, and in the other one."""
+    from postil.settings import Settings
+
+    rate = Settings().cny_per_usd
+    yuan, dollars = (amount, amount / rate) if currency == "CNY" else (amount * rate, amount)
+    return f"¥{yuan:.2f} (${dollars:.2f})"
+
+
+def _stage(event: Event) -> str:
+    stage = event.data.get("stage")
+    return say(f"stage.{stage}") if stage else say("stage.done") if event.type == "done" else ""
+
+
+def _numbers(event: Event) -> str:
+    data = event.data
+    if "what" in data:
+        return say(f"stage.what_{data['what']}")
+    if event.type != "metrics":
+        return ""
+    parts = [f"{data['step']}/{data['total_steps']}", f"{say('show.loss')} {data.get('loss', float('nan')):.3f}"]
+    if "validation_loss" in data:
+        parts.append(f"{say('show.validation_loss')} {data['validation_loss']:.3f}")
+    parts.append(f"{data.get('tokens_per_second', 0):.0f} tok/s")
+    parts.append(say("show.left", time=duration(data["seconds_left"])))
+    parts.append(money(data["cost"], _currency()))
+    return " · ".join(parts)
+
+
+def _currency() -> str:
+    from postil.settings import Settings
+
+    return Settings().currency
+
+
+def _metric(name: str, value: float) -> str:
+    return f"{value:.3f}" if name in ("loss",) else f"{value:.1f}" if name == "length" else f"{value:.1%}"
+
+
+def _places(places: Sequence[Any]) -> str:
+    shown = ", ".join(map(str, places[:6]))
+    return shown + (f" … ({len(places)})" if len(places) > 6 else "")
+
+
+def _short(text: str, most: int = 60) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _tail(text: str, most: int = 40) -> str:
+    """The end of a question: a fixed instruction stands before it."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else "…" + text[-most + 1 :]
+
+
+def _shown(value: Any) -> Text:
+    return Text("-" if value is None else f"{value:g}" if isinstance(value, float) else _short(str(value), 28))
