@@ -301,8 +301,8 @@ def write_answers(
 def read_answers(output: Path, questions: Mapping[int, str], column: str | None = None) -> dict[int, str]:
     """The answers that an earlier run wrote to `output`, by row number; {} when there is no such file.
 
-    An answer counts only where the row's text in `column` (letter, or key of a record; None: any cell) is part of
-    `questions[row]`: rows that were moved or reworded since are asked again.
+    An answer counts only where the row's text in `column` (letter, or key of a record; none there: any cell) is part
+    of `questions[row]`, or holds it: rows that were moved or reworded since are asked again.
     """
     if not output.is_file() or not excel.is_own(output):
         return {}
@@ -318,10 +318,16 @@ def read_answers(output: Path, questions: Mapping[int, str], column: str | None 
         texts = {cell.column_letter: str(cell.value) for cell in cells if cell.value is not None and cell.column_letter}
         answered = texts.pop(column_letter(answer), "")
         number = _number(texts.pop(column_letter(numbers[1]), "")) if numbers else cells[0].row or 0
-        asked = [texts.get(asked_in, "")] if asked_in else list(texts.values())
-        if answered and number in questions and any(t.strip() and t.strip() in questions[number] for t in asked):
+        asked = [texts[asked_in]] if asked_in in texts else list(texts.values())
+        if answered and number in questions and _same(asked, questions[number]):
             kept[number] = answered
     return kept
+
+
+def _same(texts: list[str], question: str) -> bool:
+    """Whether one of the texts of a row is part of the question, as a title is, or holds it, as a dialogue does."""
+    stripped = [text.strip() for text in texts]
+    return any(text and (text in question or question.strip() in text) for text in stripped)
 
 
 def _fill(

@@ -398,11 +398,20 @@ def test_real_files_go_through_the_real_reader(tmp_path: Path) -> None:
 @pytest.mark.timeout(40)
 def test_long_sheets_take_time_in_proportion(tmp_path: Path) -> None:
     book = Workbook()
-    for i in range(12_000):
+    for i in range(6_000):
         book.worksheets[0].append([f"问{i}", "答"])
     path, out, report = tmp_path / "own.xlsx", tmp_path / "out.xlsx", tmp_path / "report.xlsx"
     book.save(path)
-    write_answers(path, out, None, None, dict.fromkeys(range(1, 12_001), "好"), "zh")
-    assert len(read_answers(out, {i + 1: f"问{i}" for i in range(12_000)}, "A")) == 12_000
-    write_report(dataset(path, issues=tuple(bad(row) for row in range(1, 6_000))), report, "zh")
-    assert load_workbook(report, read_only=True).worksheets[1].max_row == 6 + 5_999
+    write_answers(path, out, None, None, dict.fromkeys(range(1, 6_001), "好"), "zh")
+    assert len(read_answers(out, {i + 1: f"问{i}" for i in range(6_000)}, "A")) == 6_000
+    write_report(dataset(path, issues=tuple(bad(row) for row in range(1, 3_000))), report, "zh")
+    assert load_workbook(report, read_only=True).worksheets[1].max_row == 6 + 2_999
+
+
+def test_answers_to_dialogues_and_blocks_are_found_again(tmp_path: Path, reading: Callable[..., None]) -> None:
+    path, out = tmp_path / "a.jsonl", tmp_path / "out.xlsx"
+    path.write_text("x")
+    reading(records=(Record(1, {"messages": [{"role": "user", "content": "一加一？"}]}), Record(2, {"q": "二加二？"})))
+    write_answers(path, out, None, None, {1: "二", 2: "四"}, "zh")
+    assert read_answers(out, {1: "一加一？", 2: "二加二？"}, "messages") == {1: "二", 2: "四"}
+    assert read_answers(out, {1: "三加三？", 2: "四加四？"}, "messages") == {}
