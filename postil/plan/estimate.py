@@ -51,7 +51,7 @@ def cost(seconds: float, settings: Settings) -> float:
 def doubts(plan: Plan, counts: Counts, estimated: Estimate, machine: Machine) -> tuple[Issue, ...]:
     """What stands against starting this plan here, as issues: no memory, no disk, answers that would be cut."""
     found = []
-    free = machine.free_bytes if plan.device == "cpu" else machine.gpu_memory_bytes
+    free = machine.gpu_memory_bytes if plan.device.startswith("cuda") else machine.free_bytes
     if free and estimated.memory_bytes > free:
         found.append(Issue("memory_short", "warning", values=_gigabytes(needed=estimated.memory_bytes, free=free)))
     if estimated.disk_bytes > machine.disk_free_bytes:
