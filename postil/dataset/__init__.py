@@ -2,12 +2,12 @@
 
 from postil.dataset.clean import ask
 from postil.dataset.load import load, understand
-from postil.dataset.questions import Questions, questions
+from postil.dataset.questions import Questions, has_column, questions
 from postil.dataset.split import split
 from postil.dataset.workbook import read_answers, write_answers, write_report
 from postil.dataset.write import require_enough, write_jsonl
 
 __all__ = [
-    "Questions", "ask", "load", "questions", "read_answers", "require_enough", "split", "understand", "write_answers",
+    "Questions", "ask", "has_column", "load", "questions", "read_answers", "require_enough", "split", "understand", "write_answers",
     "write_jsonl", "write_report",
 ]  # fmt: skip

@@ -79,9 +79,13 @@ def read_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Draft], str]
         ledger.issue("pairs_not_separated", "advice", marks[0].index)
     drafts: list[Draft] = []
     before: _Said | None = None
+    guest = ""
     for message in said:
-        if before is None or _begins(message, before, apart, chat):
+        other = chat and message.turn.role == "user" and guest not in ("", message.mark.who)
+        if before is None or other or _begins(message, before, apart):
             drafts.append(Draft([], ()))
+            guest = ""
+        guest = message.mark.who if message.turn.role == "user" else guest
         drafts[-1].turns.append(message.turn)
         drafts[-1].at += message.turn.at
         before = message
@@ -99,13 +103,11 @@ def _never_separated(said: Sequence[_Said]) -> bool:
     return pairwise and questions > MANY and not any(message.ends for message in said[:-1])
 
 
-def _begins(now: _Said, before: _Said, apart: bool, chat: bool) -> bool:
+def _begins(now: _Said, before: _Said, apart: bool) -> bool:
     """Whether this message begins another dialogue."""
     if now.turn.role == "assistant" and before.turn.role == "user":
         return False  # an answer below a blank line still answers
     if now.turn.role == "system" and before.turn.role != "system":
-        return True
-    if chat and now.turn.role == "user" and before.turn.role == "user" and now.mark.who != before.mark.who:
         return True
     restarted = now.turn.role == "user" and now.mark.number == 1
     return before.ends or restarted or (apart and now.turn.role == "user")

@@ -24,8 +24,9 @@ def check(settled: Sequence[Settled], ledger: Ledger) -> None:
     for one in settled:
         _check_one(one, ledger)
     keys = [_question_key(one.example) for one in settled]
-    _contradictions(settled, keys, ledger)
-    _near_duplicates(settled, keys, ledger)
+    answers = [plain(one.example.answer) for one in settled]
+    _contradictions(settled, keys, answers, ledger)
+    _near_duplicates(settled, keys, answers, ledger)
     _dominating(settled, ledger)
     _triggers(settled, ledger)
     count_rows(len(settled), ledger)
@@ -116,7 +117,7 @@ def _question_key(example: Example) -> str:
     return parts[0][1:] if len(parts) == 1 else "\n".join(parts)
 
 
-def _contradictions(settled: Sequence[Settled], keys: Sequence[str], ledger: Ledger) -> None:
+def _contradictions(settled: Sequence[Settled], keys: Sequence[str], answers: Sequence[str], ledger: Ledger) -> None:
     """The same question with different answers; both rows are named."""
     same: defaultdict[str, list[int]] = defaultdict(list)
     for i, key in enumerate(keys):
@@ -124,27 +125,25 @@ def _contradictions(settled: Sequence[Settled], keys: Sequence[str], ledger: Led
     for group in same.values():
         if len(group) < 2:
             continue
-        answers = {plain(settled[i].example.answer) for i in group}
-        if len(answers) < 2:
-            continue
-        for i in group:
-            own = plain(settled[i].example.answer)
-            other = next(j for j in group if plain(settled[j].example.answer) != own)
+        first = group[0]
+        other = next((i for i in group if answers[i] != answers[first]), None)
+        for i in group if other is not None else ():
+            against = first if answers[i] != answers[first] else other
+            assert against is not None
             at, cell = settled[i].places[-1]
-            ledger.issue("contradiction", "warning", at, cell, other=ledger.numbers[settled[other].places[-1][0]])
+            ledger.issue("contradiction", "warning", at, cell, other=ledger.numbers[settled[against].places[-1][0]])
 
 
-def _near_duplicates(settled: Sequence[Settled], keys: Sequence[str], ledger: Ledger) -> None:
+def _near_duplicates(settled: Sequence[Settled], keys: Sequence[str], answers: Sequence[str], ledger: Ledger) -> None:
     """Examples that differ only by marks, width and spaces, or by a few characters of many."""
-    whole = [f"{key}\n{plain(one.example.answer)}" for key, one in zip(keys, settled, strict=True)]
     first: dict[str, int] = {}
+    whole = [f"{key}\n{answer}" for key, answer in zip(keys, answers, strict=True)]
     rest: list[int] = []
     for i, text in enumerate(whole):
         if (before := first.setdefault(text, i)) != i:
             _near(settled[i], settled[before], ledger)
         else:
             rest.append(i)
-    answers = {i: plain(settled[i].example.answer) for i in rest}
     for a, b in near_pairs([whole[i] for i in rest]):
         one, other = rest[a], rest[b]
         short = len(answers[one]) < 8 or len(answers[other]) < 8

@@ -97,11 +97,18 @@ def _question_first(turns: list[Turn], ledger: Ledger) -> list[Turn]:
     asked = next((i for i in speaking if turns[i].role == "user"), None)
     if asked is None:
         return turns
+    kept = [turn for i, turn in enumerate(turns) if i not in speaking or i >= asked]
+    here = {at for turn in kept for at in turn.at}
     for i in speaking:
         if i < asked:
-            ledger.repair("opening_removed", turns[i].at[0], turns[i].content, "", turns[i].cell)
-            ledger.issue("assistant_first", "advice", turns[i].at[0], turns[i].cell, text=turns[i].content[:60])
-    return [turn for i, turn in enumerate(turns) if i not in speaking or i >= asked]
+            turn, text = turns[i], turns[i].content[:60]
+            ledger.repair("opening_removed", turn.at[0], turn.content, "", turn.cell)
+            alone = [at for at in turn.at if at not in here]
+            for at in alone:
+                ledger.drop(at, "assistant_first", turn.cell, severity="advice", text=text)
+            if not alone:
+                ledger.issue("assistant_first", "advice", turn.at[0], turn.cell, text=text)
+    return kept
 
 
 def _answered(turns: list[Turn], draft: Draft, ledger: Ledger) -> list[Turn]:

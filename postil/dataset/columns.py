@@ -260,6 +260,7 @@ def _by_name(names: Cells, columns: Sequence[Column], taken: set[int]) -> dict[s
             continue
         for role, strength in meanings(name):
             found.setdefault(role, []).append((_worth(strength, columns[column], role), column))
+    _people_last(found, columns)
     for entries in found.values():
         entries.sort(key=lambda entry: (-entry[0], entry[1]))
     roles: dict[str, tuple[int, ...]] = {}
@@ -275,6 +276,19 @@ def _by_name(names: Cells, columns: Sequence[Column], taken: set[int]) -> dict[s
     roles.update(_question_side(found))
     roles.update(_answer_side(names, columns, found, {c for cs in roles.values() for c in cs}))
     return roles
+
+
+def _people_last(found: Mapping[str, list[tuple[float, int]]], columns: Sequence[Column]) -> None:
+    """用户 beside 评价 names a person: a column of short texts that ask nothing gives way to another one."""
+    both = all(any(worth == 2 for worth, _ in found.get(role, ())) for role in ("question", "answer"))
+    for role in ("question", "answer"):
+        entries = found.get(role, [])
+        longest = max((columns[c].length for _, c in entries), default=0)
+        for i, (worth, column) in enumerate(entries):
+            looks = columns[column]
+            short = looks.length < 12 and looks.asks < 0.2 and len(entries) > 1
+            if worth == 2 and short and (not both or looks.length < longest / 1.3):
+                entries[i] = (0.5, column)
 
 
 def _worth(strength: int, column: Column, role: str) -> float:
@@ -328,8 +342,17 @@ def _answer_side(
     labels = [column for _, column in found.get("label", ()) if column not in taken]
     if labels:
         labels.sort(key=lambda c: (stem(names[c]) not in _LABELS_FIRST, c))
-        return {"answer": (labels[0],)}
+        plain = stem(names[labels[0]]) in _LABELS_FIRST
+        return {"answer": (labels[0],)} if plain or not _other_texts(names, columns, taken) else {}
     return {}
+
+
+def _other_texts(names: Cells, columns: Sequence[Column], taken: set[int]) -> bool:
+    """Whether some column of unknown name holds long texts: more likely the answer than 分类 or category."""
+    return any(
+        c not in taken and column.text and column.filled >= 0.5 and column.length >= 12 and not meanings(names[c])
+        for c, column in enumerate(columns)
+    )
 
 
 # ── roles by content ──────────────────────────────────────────────────────────────────────────────

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,9 +60,21 @@ def load(
     system, instruction: a prompt for all rows. mask: replace personal data by what it is.
     Raises FileError if the file cannot be read, DataError if nothing in it can be understood.
     """
-    return understand(
-        read(Path(path), sheet), sheet=sheet, columns=columns, system=system, instruction=instruction, mask=mask
-    )
+    with _no_collection():
+        raw = read(Path(path), sheet)
+        return understand(raw, sheet=sheet, columns=columns, system=system, instruction=instruction, mask=mask)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Millions of small objects are made and kept: to look through them for garbage takes long and finds none."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def understand(

@@ -9,15 +9,25 @@ from functools import cache, lru_cache
 from postil.dataset.words import words
 
 _WEAK_ENDINGS = {"标题"}
+_SIMPLE = str.maketrans(  # traditional characters in headings
+    "問題覆戶標類內話對編號輪發訊時間備註評論價顧買賣輸詞應響產稱訂單參據結譯總說員機務籤緒圖會別聊談詢諮覽聯繫錄語釋義範樣節項組",
+    "问题复户标类内话对编号轮发讯时间备注评论价顾买卖输词应响产称订单参据结译总说员机务签绪图会别聊谈询咨览联系录语释义范样节项组",
+)
 _ASIDE = re.compile(r"[（(\[【][^（()）\[\]【】]{0,40}[）)\]】]")
 _MARKS = re.compile(r"[\s_\-*:：.．、，,\"'“”‘’/#|·?？]+")
+_CAMEL = re.compile(r"([a-z])([A-Z])")
 _NUMBER = re.compile(r"[0-9０-９一二三四五六七八九十]{1,3}$")
+
+
+def simple(name: str) -> str:
+    """A name without case and width, in simplified characters."""
+    return unicodedata.normalize("NFKC", name).casefold().translate(_SIMPLE)
 
 
 @lru_cache(maxsize=8192)
 def normal(name: str) -> str:
     """A heading without case, spaces, marks and what stands in brackets: "问题（必填）*" is "问题"."""
-    text = unicodedata.normalize("NFKC", name[:80]).casefold()
+    text = simple(name[:80])
     without = _MARKS.sub("", _ASIDE.sub("", text))
     return without or _MARKS.sub("", text.strip("[]【】()（）"))
 
@@ -36,10 +46,24 @@ def meanings(name: str) -> tuple[tuple[str, int], ...]:
         if found := _dictionary().get(short):
             return found
     short = stem(name)
-    if 2 < len(short) <= 10 and not short.isascii():
+    if short.isascii():
+        return _by_last_word(name)
+    if 2 < len(short) <= 10:
         for ending, role in words()["endings"].items():
             if short.endswith(ending):
                 return ((role, 1 if ending in _WEAK_ENDINGS else 3),)
+    return ()
+
+
+def _by_last_word(name: str) -> tuple[tuple[str, int], ...]:
+    """An English heading by its last word, and by its first: Customer Question, Agent Response, answer_text."""
+    pieces = re.findall(r"[a-z]+", _CAMEL.sub(r"\1 \2", unicodedata.normalize("NFKC", name[:80])).casefold())
+    if not 2 <= len(pieces) <= 4:
+        return ()
+    for piece in (pieces[-1], pieces[0]) if pieces[-1] in ("text", "content", "message", "body") else (pieces[-1],):
+        role = words()["last_words"].get(piece)
+        if role:
+            return ((role, 3),)
     return ()
 
 

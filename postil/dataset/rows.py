@@ -70,7 +70,7 @@ def _lay_aside(table: Table, layout: Layout, ledger: Ledger) -> list[int]:
     """The indexes of the data rows. Titles, the header, blank rows, sections and totals go to the ledger."""
     body: list[int] = []
     titles: list[int] = []
-    header = _names(table.rows[layout.header]) if layout.header is not None else ()
+    header = _stripped(table.rows[layout.header]) if layout.header is not None else ()
     data = _data_columns(layout)
     for i, row in enumerate(table.rows):
         at = table.at[i]
@@ -79,7 +79,7 @@ def _lay_aside(table: Table, layout: Layout, ledger: Ledger) -> list[int]:
             titles.append(ledger.numbers[at])
         elif _empty(row):
             ledger.skip(at, "blank_row")
-        elif i == layout.header or (header and _names(row) == header):
+        elif i == layout.header or (header and row[0].strip() == header[0] and _stripped(row) == header):
             ledger.skip(at, "header_row")
         else:
             reason = _no_data(row, data, i in table.wide)
@@ -102,8 +102,8 @@ def _empty(row: Cells) -> bool:
     return all(blank(cell) for cell in row)
 
 
-def _names(row: Cells) -> tuple[str, ...]:
-    return tuple(normal(cell) for cell in row if not blank(cell))
+def _stripped(row: Cells) -> Cells:
+    return tuple(cell.strip() for cell in row)
 
 
 def _joined(row: Cells) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from functools import cache, lru_cache
 
+from postil.dataset.names import simple
 from postil.dataset.words import words
 from postil.records import Role
 
@@ -20,7 +20,7 @@ _MARKS = re.compile(r"[\s_\-*:：#【】\[\]()（）0-9]+")
 @lru_cache(maxsize=4096)
 def role_of(name: str) -> Role | None:
     """The role behind a format's own word (human, gpt, developer, 客户, 客服), or None if the word is unknown."""
-    return _exact().get(_MARKS.sub("", unicodedata.normalize("NFKC", name[:60]).casefold()))
+    return _exact().get(_MARKS.sub("", simple(name[:60])))
 
 
 @cache

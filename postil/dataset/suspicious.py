@@ -58,12 +58,12 @@ _ALIEN = (  # Cyrillic, and those Greek letters that look like English ones
     "\u0400-\u04ff\u0391\u0392\u0395-\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bd\u03bf"
 )
 _LOOKALIKE = re.compile(f"[A-Za-z][{_ALIEN}]|[{_ALIEN}][A-Za-z]")
-_HINT = _any(
-    r"[{$%#<\[【][{(%\[|<【请待填插iyncdpox/]",
-    "待补充|lorem|ignore|disregard|forget|override|忽略|无视|忘|不要理会|跳过|you are now|reveal|print|show|repeat|leak",
-    "输出|泄露|告诉我|显示|重复|sk-|AKIA|LTAI|gh[pousr]_|xox|AIza|-----BEGIN|passw|key|token|密码",
-    r"[\u0391-\u03a7\u03bd\u03bf\u0400-\u04ff]|<\||\[/?INST",
-)
+_HINTS = {  # words, in small letters, without which a pattern cannot match: looked for first, since that is fast
+    "template_left": "{{ ${ #{ <% %( 待补充 lorem [ 【",
+    "injection_text": "ignore disregard forget override now reveal print show repeat leak <| inst] sys>> "
+    "忽略 无视 忘 不要理会 跳过 输出 泄露 告诉我 显示 重复",
+    "secret_text": "sk- akia ltai ghp gho ghu ghs ghr xox aiza -----begin passw key token 密码",
+}
 _FOLLOW_UP = _any(
     "(?:那|那么|那要是|那如果)(?![些里边儿个时天年款种一家样达英曲]|么多|么大|不勒)[^\n。！]{0,20}",
     "(?:如果|要是|万一|假如)[^\n，,。！]{0,12}呢[?？]?",
@@ -91,12 +91,17 @@ def placeholder(text: str) -> bool:
 
 def oddities(text: str) -> list[tuple[str, str]]:
     """(issue code, the words) of template leftovers, hidden instructions, secrets and look-alike letters."""
-    if not _HINT.search(text):
-        return []
+    low = text.lower()
     found = []
-    for code, pattern in _ODDITIES:
-        if match := pattern.search(text):
-            found.append((code, match.group()[:40] if code != "secret_text" else match.group()[:6] + "…"))
+    for code, hints, pattern in _ODDITIES:
+        for hint in hints:
+            if hint in low:
+                if match := pattern.search(text):
+                    words = match.group()
+                    found.append((code, words[:6] + "…" if code == "secret_text" else words[:40]))
+                break
+    if not text.isascii() and (match := _LOOKALIKE.search(text)):
+        found.append(("homoglyphs", text[max(0, match.start() - 8) : match.end() + 8]))
     return found
 
 
@@ -110,6 +115,7 @@ def follow_up(text: str) -> bool:
     return bool(_SHORT_NE.fullmatch(short)) and not _COMPLETE.search(short)
 
 
-_ODDITIES = (
-    ("template_left", _TEMPLATE), ("injection_text", _INJECTION), ("secret_text", _SECRET), ("homoglyphs", _LOOKALIKE),
-)  # fmt: skip
+_ODDITIES = tuple(
+    (code, tuple(hints.split()), pattern)
+    for (code, hints), pattern in zip(_HINTS.items(), (_TEMPLATE, _INJECTION, _SECRET), strict=True)
+)
