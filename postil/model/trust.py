@@ -102,20 +102,14 @@ def _entries(root: Path) -> Iterator[Path]:
     """All entries of `root` and of the one folder below it that tokenizers look into."""
     count = 0
     for folder in (root, root / "additional_chat_templates"):
-        with os.scandir(folder) if folder.is_dir() else _nothing() as entries:
+        if not folder.is_dir():
+            continue
+        with os.scandir(folder) as entries:
             for entry in entries:
                 count += 1
                 if count > MAX_FILES:
                     raise ModelError("too_many_files", path=str(root), limit=MAX_FILES)
                 yield Path(entry.path)
-
-
-class _nothing:
-    def __enter__(self) -> Iterator[os.DirEntry[str]]:
-        return iter(())
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 def _read_json(file: Path, error: type[PostilError]) -> Mapping[str, Any]:
