@@ -6,26 +6,46 @@ against what the tokenizer's template writes for serving.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from postil.errors import ModelError
 from postil.model.template import Span, Template, Tokens
 from postil.records import Example, Message
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why an example must not be learned. `label.<cause>` in `locales/` is its sentence."""
+    """Why an example must not be learned. `issue.label_<cause>` in `locales/` is its sentence."""
 
     cause: str
     rows: tuple[int, ...]
+
+
+def examine(example: Example, template: Template, max_length: int) -> tuple[list[Tokens], list[Fault]]:
+    """The sequences of one example and all that is wrong with them.
+
+    Causes: those of `prove`, nothing_asked (it begins with an answer) and template_refuses (the model's chat template
+    cannot write such a dialogue: two questions in a row, a tool's answer, ...).
+    """
+    first = next((m for m in example.messages), None)
+    if first is not None and first.role == "assistant" and first.weight > 0:
+        return [], [Fault("nothing_asked", example.rows)]
+    try:
+        sequences = template.sequences(example)
+        return sequences, prove(example, sequences, template, max_length)
+    except ModelError as error:
+        if error.code != "template_refuses":
+            raise
+        return [], [Fault("template_refuses", example.rows)]
 
 
 def prove(example: Example, sequences: Sequence[Tokens], template: Template, max_length: int) -> list[Fault]:
     """All faults of the labels of one example; an empty list means that they are right.
 
     Causes: all_masked, answer_missing, answer_masked, answer_changed, end_not_a_token, end_not_learned, stop_inside,
-    prompt_learned, prompt_differs, message_lost, double_start, special_token_in_text, cut.
+    prompt_learned, prompt_differs, message_lost, tools_lost, double_start, special_token_in_text, cut.
     """
     answers = [i for i, m in enumerate(example.messages) if m.role == "assistant" and m.weight > 0]
     spans = [(sequence, span) for sequence in sequences for span in sequence.spans]
@@ -41,7 +61,7 @@ def prove(example: Example, sequences: Sequence[Tokens], template: Template, max
     for (sequence, span), i in zip(spans, answers, strict=False):
         causes += _faults_of_answer(sequence, span, example.messages[i], template)
         causes += _faults_of_prompt(sequence, span, example, i, template)
-    if any(token in m.content for m in example.messages for token in template.special_tokens()):
+    if any(token in m.content for m in example.messages for token in template.marks()):
         causes.append("special_token_in_text")
     return [Fault(cause, example.rows) for cause in dict.fromkeys(causes)]
 
@@ -68,8 +88,11 @@ def _faults_of_answer(sequence: Tokens, span: Span, message: Message, template: 
         yield "stop_inside"
     said = _squeeze(template.tokenizer.decode(ids[:-1], skip_special_tokens=False))
     wanted = _squeeze(message.content)
-    same = (said, said.removeprefix("</think>"), f"<think>{said}")  # the prompt may have opened the reasoning already
-    if wanted not in same and not message.extra.get("tool_calls"):
+    # the prompt may have opened the reasoning already, or the template may write that there is none
+    same = (said, said.removeprefix("</think>"), said.removeprefix("<think></think>"), f"<think>{said}")
+    calls = message.extra.get("tool_calls") or ()
+    parts = [wanted, *(_squeeze(str((call.get("function") or {}).get("name", ""))) for call in calls)]
+    if not (all(part in said for part in parts) if calls else wanted in same):
         yield "answer_changed"
 
 
@@ -80,8 +103,11 @@ def _faults_of_prompt(sequence: Tokens, span: Span, example: Example, i: int, te
     shown = _squeeze(template.tokenizer.decode(prompt, skip_special_tokens=False))
     if not all(_squeeze(m.content) in shown for m in example.messages[:i] if "<think>" not in m.content):
         yield "message_lost"
+    names = (_squeeze(str((tool.get("function") or tool).get("name", ""))) for tool in example.tools)
+    if not all(name in shown for name in names):
+        yield "tools_lost"
 
 
 def _squeeze(text: str) -> str:
-    """Without white space: tokenizers and templates may add or trim it, and that changes no meaning."""
-    return "".join(text.split())
+    """Without white space, composed: tokenizers and templates may change both, and that changes no meaning."""
+    return "".join(unicodedata.normalize("NFC", text).split())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from postil.errors import ModelError
@@ -41,26 +41,39 @@ def load_template(path: Path, *, thinking: bool = False) -> Template:
 def load_base(path: Path, *, dtype: str = "float32", device: str = "cpu", thinking: bool = False) -> Loaded:
     """The base model in `path`, frozen and in evaluation mode.
 
-    Raises ModelError when the directory is unsafe, broken or of an unknown architecture.
+    Raises ModelError when the directory is unsafe, broken or of an unknown architecture, or when weights are missing
+    (they would be random).
     """
     template = load_template(path, thinking=thinking)
 
     def read() -> Any:
         return AutoModelForCausalLM.from_pretrained(
-            str(path), dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True, trust_remote_code=False
-        )
+            str(path), config=_config(path), dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True,
+            trust_remote_code=False, output_loading_info=True,
+        )  # fmt: skip
 
-    model = _try(path, read)
+    model, told = _try(path, read)
+    if told["missing_keys"]:
+        raise ModelError("weights_incomplete", path=str(path), name=min(told["missing_keys"]))
     model.requires_grad_(False)
     model.eval()
     model.config.use_cache = True
     return Loaded(model.to(device), template.tokenizer, template, device)
 
 
+def _config(path: Path) -> Any:
+    """The model's own config without its dropout: the base stays closed, and only the adapter may have some."""
+    config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
+    for name, value in vars(config).items():
+        if name.endswith(("dropout", "_pdrop")) and isinstance(value, float):
+            setattr(config, name, 0.0)
+    return config
+
+
 def _try(path: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except (OSError, ValueError, LookupError, RuntimeError, ImportError, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError("model_load_failed", path=str(path), reason=reason[0]) from error
 

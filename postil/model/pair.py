@@ -75,7 +75,7 @@ class Pair:
         for text in texts:
             ids = tuple(self._loaded.tokenizer.encode(text))
             encoded.append(Tokens(ids, (0.0, *[1.0] * (len(ids) - 1)), ()))
-        return [loss / weight for loss, weight in self._sums(encoded, tuned)]
+        return [loss / weight if weight else 0.0 for loss, weight in self._sums(encoded, tuned)]
 
     def _sums(self, sequences: Sequence[Tokens], tuned: bool) -> list[tuple[float, float]]:
         """(weighted loss, weight) of each sequence."""

@@ -9,8 +9,10 @@ answer gets a sequence of its own. So every answer is learned once, in the conte
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -30,6 +32,8 @@ PLAIN_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
 )
 
+# Added tokens that are ordinary words of an answer: reasoning marks, tool calls, HTML (Gemma has tokens for it).
+_ORDINARY = re.compile(r"</?[a-z][a-z0-9_]*>\Z")
 _OPEN_THINKING = re.compile(r"<think>\s*$")
 _PROBE_ANSWER = "POSTILANSWER"
 _DAY = datetime(2024, 7, 26)  # templates that print today's date would teach each day another prompt
@@ -104,7 +108,16 @@ class Template:
     # ── training ──
 
     def sequences(self, example: Example) -> list[Tokens]:
-        """The sequences from which `example` is learned: one, unless the template rewrites earlier turns."""
+        """The sequences from which `example` is learned: one, unless the template rewrites earlier turns.
+
+        Raises ModelError `template_refuses`, with the example's rows, when the template cannot write such a dialogue.
+        """
+        try:
+            return self._sequences(example)
+        except ModelError as error:
+            raise ModelError(error.code, rows=example.rows, **error.values) from error
+
+    def _sequences(self, example: Example) -> list[Tokens]:
         done: list[Tokens] = []
         ids: list[int] = []
         spans: list[tuple[Span, float]] = []
@@ -148,7 +161,7 @@ class Template:
             messages = _fold_system(messages)
         try:
             text = self.tokenizer.apply_chat_template(
-                [{"role": m.role, "content": m.content, **m.extra} for m in messages],
+                [{"role": m.role, "content": m.content, **_opened(m.extra)} for m in messages],
                 tools=[dict(tool) for tool in tools] or None,
                 add_generation_prompt=ask,
                 tokenize=False,
@@ -156,7 +169,7 @@ class Template:
                 strftime_now=_DAY.strftime,
                 date_string=_DAY.strftime("%d %b %Y"),
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
             raise ModelError("template_refuses", reason=str(error)) from error
         assert isinstance(text, str)
         return text
@@ -187,6 +200,11 @@ class Template:
         added = (str(token) for token in self.tokenizer.added_tokens_decoder.values())
         return {token for token in (*self.tokenizer.all_special_tokens, *added) if token.strip()}
 
+    def marks(self) -> set[str]:
+        """The special tokens that must not stand in a user's text: they would begin or end a turn inside it."""
+        plain = (t for t in self.tokenizer.added_tokens_decoder.values() if not t.special and _ORDINARY.match(str(t)))
+        return self.special_tokens() - {str(token) for token in plain}
+
     def _end_id(self) -> int | None:
         if not self.end_text:
             return None
@@ -199,6 +217,19 @@ def _plain_template(tokenizer: Any) -> str:
         raise ModelError("no_end_token")
     starts = tokenizer.encode("x", add_special_tokens=True)[:1] == [tokenizer.bos_token_id]
     return PLAIN_TEMPLATE.replace("{{ bos }}", "{{ bos_token }}" if starts and tokenizer.bos_token else "")
+
+
+def _opened(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """`extra` with the arguments of tool calls as objects: the API has them as JSON text, templates want the object."""
+    if not extra.get("tool_calls"):
+        return dict(extra)
+    calls = []
+    for call in extra["tool_calls"]:
+        function = dict(call.get("function") or {})
+        with suppress(KeyError, TypeError, ValueError):  # an object already, or no JSON: as it is
+            function["arguments"] = json.loads(function["arguments"])
+        calls.append({**call, "function": function})
+    return {**extra, "tool_calls": calls}
 
 
 def _fold_system(messages: Sequence[Message]) -> list[Message]:

@@ -1,5 +1,17 @@
 """A plan becomes an adapter."""
 
-from postil.train.run import encode, examples_of, labels_wrong, prepare, read_adapter, refuse_to_overwrite, run
+from postil.train.run import (
+    Told,
+    encode,
+    examples_of,
+    labels_wrong,
+    prepare,
+    read_adapter,
+    read_run,
+    refuse_to_overwrite,
+    run,
+)  # fmt: skip
 
-__all__ = ["encode", "examples_of", "labels_wrong", "prepare", "read_adapter", "refuse_to_overwrite", "run"]
+__all__ = [
+    "Told", "encode", "examples_of", "labels_wrong", "prepare", "read_adapter", "read_run", "refuse_to_overwrite", "run",
+]  # fmt: skip

@@ -31,6 +31,7 @@ class Position:
     without_gain: int = 0  # validations since the best one
     learning_rate: float | None = None  # as probed; None: not decided yet
     micro_batch_tokens: int = 0  # as it stands after any retreat from too little memory
+    shares: bool | None = None  # whether a shared beginning is read once; None: not found out yet
     trained_tokens: int = 0
     seconds: float = 0.0
 

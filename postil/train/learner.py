@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from math import isfinite
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from postil.errors import TrainError
 from postil.model.adapt import put_weights, weights_of
-from postil.model.layout import by_length, lay_out
+from postil.model.layout import Batch, by_length, lay_out
 from postil.model.loss import loss_sum
 from postil.model.template import Tokens
 from postil.records import Plan
@@ -18,8 +19,10 @@ from postil.settings import Ranks
 from postil.train.batches import batches, weight
 
 SMALLEST_MICRO_BATCH = 64  # tokens; below this, halving frees no memory worth having
+NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")  # Windows, Linux, Apple
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's own names
 Tensors = dict[str, torch.Tensor]
+Result = TypeVar("Result")
 
 
 class Learner:
@@ -35,8 +38,9 @@ class Learner:
             [p for _, p in self._names], lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
         )
         self._training = plan.lora_dropout > 0 or plan.gradient_checkpointing
-        self._shares = not self._training  # dropout must differ from row to row; checkpointing keeps no keys and values
-        self._checked = not self._shares
+        # Whether rows with the same beginning read it once; None: not found out yet. Never with dropout, which must
+        # differ from row to row, nor with checkpointing, which keeps no keys and values.
+        self.shares: bool | None = False if self._training else None
         if plan.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             model.enable_input_require_grads()
@@ -48,27 +52,22 @@ class Learner:
         when a single row does not fit.
         """
         self.model.train(self._training)
-        while True:
-            try:
-                loss = self._gradients(step, rows)
-                break
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                self._retreat(error)
-        if not torch.isfinite(torch.tensor(loss)):
+        loss = self._fitting(lambda: self._gradients(step, rows))
+        norm = torch.nn.utils.clip_grad_norm_([p for _, p in self._names], self.plan.max_grad_norm)
+        if not isfinite(loss) or not isfinite(float(norm)):
             raise TrainError("diverged", step=step + 1, learning_rate=learning_rate)
-        torch.nn.utils.clip_grad_norm_([p for _, p in self._names], self.plan.max_grad_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
         return loss
 
     def _gradients(self, step: int, rows: Sequence[Sequence[Tokens]]) -> float:
+        self._optimizer.zero_grad(set_to_none=True)  # also what an attempt that failed has left
         total = weight([s for row in rows for s in row], self.plan)
         mine = [s for row in rows[self.ranks.rank :: self.ranks.world] for s in row]
         loss = torch.zeros((), dtype=torch.float64)
-        self._check_sharing(mine)
-        for micro, batch in enumerate(batches(mine, self.plan, self.micro_batch_tokens, share=self._shares)):
+        share = self._may_share(mine)
+        for micro, batch in enumerate(batches(mine, self.plan, self.micro_batch_tokens, share=share)):
             torch.manual_seed(hash((self.plan.seed, step, micro, self.ranks.rank)) & 0x7FFF_FFFF)
             part = loss_sum(self.model, batch) / total
             part.backward()  # type: ignore[no-untyped-call]
@@ -77,29 +76,25 @@ class Learner:
             self._sum_over_ranks(loss)
         return float(loss)
 
-    def _check_sharing(self, sequences: Sequence[Tokens]) -> None:
-        """Once: does reading a shared beginning once give the same loss? Where it does not, rows are read whole."""
-        if self._checked:
-            return
-        self._checked = True
-        with torch.inference_mode():
-            first = next(batches(sequences, self.plan, self.micro_batch_tokens, share=True))
-            if first.prefix is None:
-                self._checked = False  # nothing shared here; look again in the next update
-                return
-            plain = next(batches(sequences, self.plan, self.micro_batch_tokens, share=False))
-            try:
-                shared, whole = (float(loss_sum(self.model, batch)) for batch in (first, plain))
-            except (AttributeError, TypeError, ValueError, NotImplementedError):  # an architecture without such a cache
-                self._shares = False
-                return
-        bound = 1e-4 if self.plan.dtype == "float32" else 3e-2
-        self._shares = abs(shared - whole) <= bound * abs(whole)
+    def _may_share(self, sequences: Sequence[Tokens]) -> bool:
+        """Whether to read a shared beginning once. Found out once: where it gives another loss, rows are read whole."""
+        for group in by_length(sequences, self.micro_batch_tokens):
+            if self.shares is not None:
+                break
+            rows = [sequences[i] for i in group]
+            batch = lay_out(rows, device=self.plan.device, share=True)
+            if batch.prefix is not None:
+                self.shares = self._same(batch, lay_out(rows, device=self.plan.device))
+        return self.shares is not False
 
-    @property
-    def shares(self) -> bool:
-        """Whether rows with the same beginning read it once."""
-        return self._shares
+    def _same(self, shared: Batch, whole: Batch) -> bool:
+        bound = 1e-4 if self.plan.dtype == "float32" else 3e-2
+        with torch.inference_mode():
+            try:
+                one, other = (float(loss_sum(self.model, batch)) for batch in (shared, whole))
+            except (AttributeError, TypeError, ValueError, NotImplementedError):  # an architecture without such a cache
+                return False
+        return abs(one - other) <= bound * abs(other)
 
     def _sum_over_ranks(self, loss: torch.Tensor) -> None:
         """Add up the gradients of all processes; each already divided by the weight of the whole update."""
@@ -115,14 +110,22 @@ class Learner:
             parameter.grad.copy_(flat[start : start + parameter.numel()].view_as(parameter))
             start += parameter.numel()
 
+    def _fitting(self, work: Callable[[], Result]) -> Result:
+        """`work`, with ever smaller micro-batches until it fits into memory."""
+        while True:
+            try:
+                return work()
+            except RuntimeError as error:
+                self._retreat(error)
+
     def _retreat(self, error: RuntimeError) -> None:
-        memory = isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
-        if not memory or self.ranks.world > 1:
+        memory = isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
+        if not memory:
             raise error
-        self._optimizer.zero_grad(set_to_none=True)
-        if self.micro_batch_tokens <= SMALLEST_MICRO_BATCH:
+        if self.micro_batch_tokens <= SMALLEST_MICRO_BATCH or self.ranks.world > 1:  # the others would not go back too
             raise TrainError("out_of_memory", batch_size=self.plan.batch_size) from error
         self.micro_batch_tokens //= 2
+        self._optimizer.zero_grad(set_to_none=True)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -130,14 +133,20 @@ class Learner:
         """Mean loss over the answers of `rows`, in nats per token."""
         self.model.eval()
         sequences = [s for row in rows[self.ranks.rank :: self.ranks.world] for s in row]
-        sums = torch.zeros(2, dtype=torch.float64)
-        with torch.inference_mode():
-            for group in by_length(sequences, self.micro_batch_tokens):
-                batch = lay_out([sequences[i] for i in group], device=self.plan.device, share=self._shares)
-                sums += torch.stack([loss_sum(self.model, batch), batch.weights.sum()]).double().cpu()
+        sums = self._fitting(lambda: self._sums(sequences))
         if self.ranks.world > 1:
             dist.all_reduce(sums)
         return float(sums[0] / sums[1])
+
+    def _sums(self, sequences: Sequence[Tokens]) -> torch.Tensor:
+        """[loss, weight] of `sequences`."""
+        sums = torch.zeros(2, dtype=torch.float64)
+        share = self._may_share(sequences)
+        with torch.inference_mode():
+            for group in by_length(sequences, self.micro_batch_tokens):
+                batch = lay_out([sequences[i] for i in group], device=self.plan.device, share=share)
+                sums += torch.stack([loss_sum(self.model, batch), batch.weights.sum()]).double().cpu()
+        return sums
 
     def state(self) -> tuple[Tensors, Tensors]:
         """Copies of the adapter's tensors and of AdamW's moments, by name."""
@@ -152,11 +161,8 @@ class Learner:
         put_weights(self.model, weights)
         self._optimizer.state.clear()
         for name, parameter in self._names:
-            own = {
-                key: moments[f"{name}|{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}|{key}" in moments
-            }
-            if own:
+            own = {key: moments[f"{name}|{key}"] for key in MOMENTS if f"{name}|{key}" in moments}
+            if own:  # AdamW, fused, keeps its count of steps beside the parameter
                 self._optimizer.state[parameter] = {
-                    key: value.clone() if key == "step" else value.to(parameter.device, copy=True)
-                    for key, value in own.items()
+                    key: value.to(parameter.device, copy=True) for key, value in own.items()
                 }

@@ -8,8 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
+
+import torch
+import torch.distributed as dist
 
 from postil.errors import TrainError
 from postil.model.adapt import weights_of
@@ -79,7 +83,6 @@ class Loop:
             self._at,
             step=done,
             trained_tokens=self._at.trained_tokens + tokens,
-            micro_batch_tokens=self._learner.micro_batch_tokens,
         )
         validation = self._validate() if self._is_time_to_validate(done) else None
         if done % self._plan.logging_steps == 0 or validation is not None or done == self._schedule.total:
@@ -94,9 +97,17 @@ class Loop:
             self._progress.step(done, self._schedule.total, numbers, left)
         if done % self._plan.save_steps == 0 or done == self._schedule.total:
             self._save()
-        if self._stop():
+        if self._told_to_stop():
             self._save()
             raise TrainError("interrupted", step=done)
+
+    def _told_to_stop(self) -> bool:
+        """Whether rank 0 was told to stop: all processes have to stop after the same update."""
+        if self._ranks.world == 1:
+            return self._stop()
+        told = torch.tensor(float(self._ranks.rank == 0 and self._stop()))
+        dist.all_reduce(told)
+        return bool(told)
 
     def _learning_rate(self) -> float:
         assert self._at.learning_rate is not None, "the probe comes first"
@@ -115,6 +126,8 @@ class Loop:
             self._at = replace(self._at, best_step=self._at.step)
             return None
         loss = self._learner.validation_loss(self._validation)
+        if not isfinite(loss):
+            raise TrainError("diverged", step=self._at.step, learning_rate=self._at.learning_rate or 0.0)
         if self._at.base_loss is None:
             self._at = replace(self._at, base_loss=loss, best_loss=loss)
         assert self._at.best_loss is not None
@@ -161,12 +174,15 @@ class Loop:
                 raise
             return float("inf")
         loss = self._learner.validation_loss(self._validation)
-        return loss if loss == loss else float("inf")
+        return loss if isfinite(loss) else float("inf")
 
     # ── checkpoints ──
 
     def _save(self) -> None:
-        self._at = replace(self._at, seconds=self._progress.seconds)
+        self._at = replace(
+            self._at, seconds=self._progress.seconds, shares=self._learner.shares,
+            micro_batch_tokens=self._learner.micro_batch_tokens,
+        )  # fmt: skip
         if not self._validation:
             self._best = weights_of(self._model)
             self._at = replace(self._at, best_step=self._at.step)
@@ -175,21 +191,30 @@ class Loop:
             checkpoint.save(self._checkpoints, Saved(self._at, weights, self._best, moments))
             checkpoint.tidy(self._checkpoints, self._plan.save_total_limit)
             self._progress.checkpoint(self._at.step)
-        if self._ranks.world > 1:
-            import torch.distributed as dist
+        self._wait_for_all()
 
+    def _wait_for_all(self) -> None:
+        if self._ranks.world > 1:
             dist.barrier()
 
     def _go_on(self) -> None:
         """From the newest checkpoint that is whole, if there is one."""
+        if self._ranks.rank > 0:
+            self._wait_for_all()  # until rank 0 has set aside what is broken
         saved, broken = checkpoint.latest(self._checkpoints)
+        if self._ranks.rank == 0:
+            self._wait_for_all()
+        self._wait_for_all()  # nobody writes a new one while another still looks
         for name in broken:
             self._progress.tell("checkpoint_broken", level="warn", name=name)
         if saved is None:
             self._progress.go_on(0, 0.0)
             return
         self._learner.restore(saved.weights, saved.moments)
-        self._learner.micro_batch_tokens = saved.position.micro_batch_tokens
+        self._learner.micro_batch_tokens, self._learner.shares = (
+            saved.position.micro_batch_tokens,
+            saved.position.shares,
+        )
         self._best, self._at = saved.best, saved.position
         self._progress.go_on(saved.position.step, saved.position.seconds)
         self._progress.tell("resumed", step=saved.position.step)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -21,18 +22,32 @@ import torch
 import torch.distributed as dist
 
 from postil import __version__
-from postil.errors import AdapterError, DataError, TrainError
+from postil.errors import AdapterError, DataError, ModelError, TrainError
+from postil.locales import say
 from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, to_bytes
-from postil.model.labels import Fault, prove
+from postil.model.labels import Fault, examine
 from postil.model.load import Loaded, load_base
 from postil.model.memory import peak_bytes
 from postil.model.template import Template, Tokens
-from postil.records import Adapter, Base, Example, Message, Plan, Proposal, Split
+from postil.model.trust import fingerprint
+from postil.records import (
+    Adapter,
+    Base,
+    Choice,
+    Estimate,
+    Example,
+    Message,
+    Plan,
+    Proposal,
+    Shape,
+    Split,
+)  # fmt: skip
 from postil.settings import Ranks
 from postil.store import read_json, sha256, write_bytes, write_json, write_text
 from postil.train.loop import Loop
 from postil.train.progress import Emit, Progress
 
+NO_SHAPE = Shape(0, 0, 0, 0, 0, 0, 0, 0)  # of a base of which only name and place are written
 PARTS = ("training", "validation", "test")
 
 
@@ -43,13 +58,8 @@ def prepare(directory: Path, proposal: Proposal, base: Base, base_sha256: str, s
     Raises TrainError when a run is there already: `run_finished`, or `run_unfinished` (resume it); with `force` it is
     removed, but only if it is a run: other people's files are never touched.
     """
-    if (directory / "plan.json").exists():
-        if not force:
-            finished = (directory / "result.json").exists()
-            raise TrainError("run_finished" if finished else "run_unfinished", path=str(directory))
-        _clear(directory)
-    elif directory.exists() and any(directory.iterdir()):
-        raise TrainError("directory_not_empty", path=str(directory))
+    refuse_to_overwrite(directory, force=force)
+    _clear(directory)
     for part in PARTS:
         examples: Sequence[Example] = getattr(split, part)
         lines = (json.dumps({**e.as_json(), "rows": e.rows}, ensure_ascii=False) for e in examples)
@@ -67,6 +77,16 @@ def prepare(directory: Path, proposal: Proposal, base: Base, base_sha256: str, s
     )  # fmt: skip
 
 
+def refuse_to_overwrite(directory: Path, *, force: bool) -> None:
+    """Raise TrainError when `directory` is not free for a new run."""
+    if _is_run(directory):
+        if not force:
+            finished = (directory / "result.json").exists()
+            raise TrainError("run_finished" if finished else "run_unfinished", path=str(directory))
+    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise TrainError("directory_not_empty", path=str(directory))
+
+
 def examples_of(directory: Path, part: str) -> tuple[Example, ...]:
     """The examples of one part of the split of a run.
 
@@ -80,11 +100,46 @@ def examples_of(directory: Path, part: str) -> tuple[Example, ...]:
 
 def read_adapter(directory: Path) -> Adapter:
     """What is known of the adapter in `directory`. Raises AdapterError when it is none, or not finished."""
-    if not (directory / "plan.json").exists():
+    if not _is_run(directory):
         raise AdapterError("not_an_adapter", path=str(directory))
     if not (directory / WEIGHTS).exists():
         raise AdapterError("adapter_unfinished", path=str(directory))
     return _adapter(directory)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the directory of a run tells of it. `split`: numbers of examples; `history`: lines of metrics.jsonl."""
+
+    base: Base
+    base_sha256: str
+    proposal: Proposal
+    split: tuple[int, int, int]
+    history: tuple[Mapping[str, Any], ...]
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The median over the updates."""
+        speeds = sorted(line["tokens_per_second"] for line in self.history if "tokens_per_second" in line)
+        return speeds[len(speeds) // 2] if speeds else None
+
+
+def read_run(directory: Path) -> Told:
+    """What is written of the run in `directory`. Raises TrainError `nothing_to_resume` when there is none."""
+    told = _told(directory)
+    base, estimate = told["base"], told["estimate"]
+    pairs = {name: tuple(estimate[name]) for name in ("seconds", "cost")}
+    reasons = {name: Choice(c["value"], c["code"], c["source"], c["values"]) for name, c in told["reasons"].items()}
+    sizes = [len((directory / "data" / f"{part}.jsonl").read_text("utf-8").splitlines()) for part in PARTS]
+    metrics = directory / "metrics.jsonl"
+    lines = metrics.read_text("utf-8").splitlines() if metrics.exists() else []
+    return Told(
+        Base(base["name"], NO_SHAPE, source=base["source"], licence=base["licence"], path=Path(base["path"])),
+        base["sha256"],
+        Proposal(Plan.model_validate(told["plan"]), reasons, Estimate(**{**estimate, **pairs})),
+        (sizes[0], sizes[1], sizes[2]),
+        tuple(json.loads(line) for line in lines),
+    )
 
 
 def run(
@@ -97,7 +152,8 @@ def run(
 ) -> dict[str, Any]:
     """Train what `prepare` laid out, from its newest checkpoint if there is one. Returns the result.
 
-    Raises TrainError, ModelError, and DataError `labels_wrong` when the labels of any example would be wrong.
+    Raises TrainError, DataError `labels_wrong` when the labels of any example would be wrong, and ModelError, among
+    others `base_changed` when the base model is not the one that the run began with.
     """
     ranks = ranks or Ranks()
     told = _adapter(directory)
@@ -108,10 +164,14 @@ def run(
         progress.stage("prepare")
         torch.set_num_threads(plan.threads)
         torch.use_deterministic_algorithms(plan.device == "cpu")
+        if ranks.world > 1 and plan.device == "cuda":
+            torch.cuda.set_device(ranks.local_rank)
+        if fingerprint(told.base_path) != told.base_sha256:
+            raise ModelError("base_changed", name=told.base, path=str(told.base_path))
         loaded = load_base(told.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
         progress.stage("prepare", 0.5)
         rows = {part: encode(examples_of(directory, part), loaded.template, plan) for part in PARTS[:2]}
-        model = attach(loaded.model, plan, told.base)
+        model = attach(loaded.model, plan, str(told.base_path))
         progress.stage("prepare", 1.0)
         loop = Loop(model, plan, rows["training"], rows["validation"], directory, progress, stop, ranks)
         position, best = loop.run()
@@ -137,38 +197,43 @@ def encode(examples: Sequence[Example], template: Template, plan: Plan) -> list[
 
     Raises DataError `labels_wrong` with the rows and causes when any would teach something wrong.
     """
-    encoded = [template.sequences(example) for example in examples]
-    faults: list[Fault] = []
-    for example, sequences in zip(examples, encoded, strict=True):
-        faults += prove(example, sequences, template, plan.max_length)
+    examined = [examine(example, template, plan.max_length) for example in examples]
+    faults = [fault for _, found in examined for fault in found]
     if faults:
         raise labels_wrong(faults)
-    return encoded
+    return [sequences for sequences, _ in examined]
 
 
 def labels_wrong(faults: Sequence[Fault]) -> DataError:
     """The refusal to train, with every cause and its rows."""
-    from postil.locales import say
-
     rows: dict[str, set[int]] = {}
     for fault in faults:
         rows.setdefault(fault.cause, set()).update(fault.rows)
-    causes = "\n".join(
-        f"  · {say(f'label.{cause}')} ({', '.join(map(str, sorted(found)[:20]))}{', …' if len(found) > 20 else ''})"
-        for cause, found in rows.items()
-    )
+    causes = "\n".join(f"  · {say(f'issue.label_{cause}.message')} ({_few(found)})" for cause, found in rows.items())
     every = sorted(set().union(*rows.values()))
     return DataError("labels_wrong", rows=every, n=len(every), causes=causes)
+
+
+def _few(rows: set[int]) -> str:
+    return ", ".join([*map(str, sorted(rows)[:20]), *["…"] * (len(rows) > 20)])
 
 
 # ── the directory ──
 
 
-def _told(directory: Path) -> dict[str, Any]:
+def _is_run(directory: Path) -> bool:
+    """Whether `directory` holds a run of ours, and not somebody's own plan.json."""
     try:
-        told: dict[str, Any] = read_json(directory / "plan.json")
-    except (OSError, ValueError) as error:
-        raise TrainError("nothing_to_resume", path=str(directory)) from error
+        told = read_json(directory / "plan.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and {"postil", "plan", "base", "data"} <= set(told)
+
+
+def _told(directory: Path) -> dict[str, Any]:
+    if not _is_run(directory):
+        raise TrainError("nothing_to_resume", path=str(directory))
+    told: dict[str, Any] = read_json(directory / "plan.json")
     return told
 
 
@@ -206,6 +271,6 @@ def _together(ranks: Ranks) -> Iterator[None]:
     """A process group when there is more than one process."""
     with ExitStack() as leave:
         if ranks.world > 1:
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
             leave.callback(dist.destroy_process_group)
         yield

@@ -1,0 +1,53 @@
+"""What all tests share: a quiet machine, a home of their own, tiny base models, and no silent skips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from postil import settings
+
+settings.quiet()  # before torch is loaded
+
+if TYPE_CHECKING:
+    from tests.models import Build
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests never touch the home of the person who runs them, unless they are told where the base models lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        if settings.Settings().home == Path("~/.postil").expanduser():
+            patch.setenv("POSTIL_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """`base(family)` is the directory with the tiny model of that family; it is made once."""
+    from tests.models import build
+
+    return cache(lambda family: build(family, tmp_path_factory.mktemp(family)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
+    """Where everything must run (POSTIL_REQUIRE_ALL=1), a skipped test is a failure."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and settings.Settings().require_all:
+        report.outcome = "failed"
+        report.longrepr = f"skipped although POSTIL_REQUIRE_ALL=1: {report.longrepr[-1]}"
+    return report  # type: ignore[return-value]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What was skipped, and why: never silent."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section("skipped here")
+    for report in skipped:
+        terminalreporter.line(f"{report.nodeid}: {report.longrepr[-1] if report.longrepr else ''}")
