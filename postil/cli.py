@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +19,7 @@ from postil.doctor import examine
 from postil.errors import PostilError
 from postil.locales import LANGUAGES, say
 from postil.records import Event
+from postil.settings import Settings, quiet
 from postil.show import Screen, duration
 
 # Read when this module is loaded, which `__main__` does after it has chosen the language.
@@ -42,6 +46,9 @@ models = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; returns the exit code. Tracebacks are shown with --debug only."""
+    quiet()
+    if "--debug" not in arguments:
+        warnings.simplefilter("ignore")  # of libraries, about their own future
     try:
         code = app(args=list(arguments), prog_name="postil", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -109,8 +116,11 @@ def xray(
 
 @models.command("list", help=say("cli.models.list.help"))
 def models_list(as_json: Json = False, lang: Lang = None, debug: Debug = False) -> None:
+    from postil import plan as room
+
     screen = Screen(as_json=as_json)
-    bases = flow.bases()
+    here, home = room.machine(), Settings().home
+    bases = [(base, room.needed_bytes(base.shape, here) <= here.memory_bytes) for base in room.known(home)]
     screen.bases(bases)
     screen.result({"models": [
         {"name": base.name, "parameters": base.shape.parameters, "licence": base.licence, "sources": dict(base.sources),
@@ -156,13 +166,15 @@ def plan(
     fields: Annotated[bool, typer.Option("--fields", help=say("cli.plan.fields"))] = False,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
+    from postil import plan as room
+
     screen = Screen(as_json=as_json)
     if fields:
-        screen.fields(flow.fields())
+        screen.fields(room.fields())
         return
     if file is None:
         raise click.UsageError(say("cli.plan.no_file"))
-    wishes = flow.read_settings(settings or [])
+    wishes = room.checked_settings(settings or [])
     reading = _reading(sheet, question, answer, conversation, system, instruction, mask)
     dataset = flow.check(file, reading)
     found = flow.find_base(base)
@@ -186,11 +198,14 @@ def train(
     force: Annotated[bool, typer.Option("--force", help=say("cli.force"))] = False,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
+    from postil.plan import checked_settings
+
     screen = Screen(as_json=as_json)
     if resume:
-        result = flow.resume(output, screen.emit, file)
+        with _stoppable(screen) as stop:
+            result = flow.resume(output, screen.emit, file, stop=stop)
     else:
-        wishes = flow.read_settings(settings or [])
+        wishes = checked_settings(settings or [])
         reading = _reading(sheet, question, answer, conversation, system, instruction, mask)
         result = _train(screen, file, output, base, reading, preset, wishes, validation, test, skip_faulty, force)
     _finished(screen, output, result)
@@ -201,6 +216,8 @@ def _train(
     screen: Screen, file: Path, output: Path, base: str, reading: flow.Reading, preset: str | None,
     wishes: dict[str, str], validation: Path | None, test: Path | None, skip_faulty: bool, force: bool,
 ) -> dict[str, Any]:  # fmt: skip
+    from postil.train import refuse_to_overwrite
+
     started = time.monotonic()
 
     def stage(name: str) -> None:
@@ -208,7 +225,7 @@ def _train(
         screen.say("show.took", "bright_black", stage=say(f"stage.{name}"), time=duration(time.monotonic() - started))
         started = time.monotonic()
 
-    flow.refuse_to_overwrite(output, force=force)
+    refuse_to_overwrite(output, force=force)
     dataset = flow.check(file, reading)
     screen.dataset(dataset)
     others = {
@@ -223,13 +240,37 @@ def _train(
     _advise(screen, prepared)
     stage("plan")
     screen.title("show.training")
-    return flow.train(prepared, output, screen.emit, force=force)
+    with _stoppable(screen) as stop:
+        return flow.train(prepared, output, screen.emit, force=force, stop=stop)
+
+
+@contextmanager
+def _stoppable(screen: Screen) -> Iterator[flow.Stop]:
+    """The first Ctrl-C ends the run after the present update, with a checkpoint; the second ends it at once."""
+    wanted = False
+
+    def hear(number: int, frame: object) -> None:
+        nonlocal wanted
+        if wanted:
+            raise KeyboardInterrupt
+        wanted = True
+        screen.say("show.stopping", "yellow")
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: wanted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _finished(screen: Screen, output: Path, result: dict[str, Any]) -> None:
+    from postil.evaluate import read_evaluation
+    from postil.train import read_run
+
     screen.close()
-    evaluation = flow.read_evaluation(output)
-    low, high = flow.estimated_seconds(output)
+    evaluation = read_evaluation(output)
+    low, high = read_run(output).proposal.estimate.seconds
     screen.say("show.trained", "bold", updates=result["updates"], epochs=result["epochs"],
                time=duration(result["seconds"]), memory=f"{result['peak_rss_bytes'] / 1e9:.1f}")  # fmt: skip
     took = result["seconds"] + result["evaluation_seconds"]

@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from postil import __version__, flow
+from postil import __version__
+from postil import plan as room
 from postil.locales import say
 from postil.settings import Settings
 
@@ -19,8 +20,8 @@ LEAST_DISK = 2_000_000_000
 
 def examine() -> dict[str, Any]:
     """`facts`, `settings`, `differences` from the tested set (harmless as a rule) and `problems`, as plain values."""
-    machine = flow.machine()
-    here = [base.name for base, _ in flow.bases() if base.path]
+    machine = room.machine()
+    here = [base.name for base in room.known(Settings().home) if base.path]
     problems = []
     if machine.memory_bytes < LEAST_MEMORY:
         problems.append(

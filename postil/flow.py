@@ -23,8 +23,6 @@ from postil.records import (
     Event,
     Example,
     Issue,
-    Left,
-    Machine,
     Message,
     Proposal,
     Shape,
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from postil.model.template import Template
 
 Emit = Callable[[Event], None]
+Stop = Callable[[], bool]  # whether a person wants the run to stop after the present update
 EMBEDDED = "smollm2-135m-instruct"
 _NO_SHAPE = Shape(0, 0, 0, 0, 0, 0, 0, 0)  # where only a name and a place are needed
 
@@ -70,9 +69,17 @@ def check(path: Path, reading: Reading = Reading(), base: str | None = None) -> 
     """A file becomes a checked data set; with `base`, the labels of every example are proven with its tokenizer."""
     from postil import dataset as data
 
-    found = data.load(path, sheet=reading.sheet, columns=reading.columns, system=reading.system,
-                      instruction=reading.instruction, mask=reading.mask)  # fmt: skip
-    return _with_label_issues(found, find_base(base)) if base else found
+    columns, system = dict(reading.columns), reading.system
+    if system and data.has_column(path, system, reading.sheet):
+        columns, system = {**columns, "system": system}, None
+    found = data.load(path, sheet=reading.sheet, columns=columns, system=system, instruction=reading.instruction,
+                      mask=reading.mask)  # fmt: skip
+    if base is None:
+        return found
+    from postil.model.proof import with_issues
+
+    model = fetched(find_base(base))
+    return with_issues(found, _template(model, _thinks(found.examples)), model.shape.context)
 
 
 def xray(path: Path, base: str, reading: Reading = Reading(), max_length: int | None = None) -> dict[str, Any]:
@@ -84,44 +91,6 @@ def xray(path: Path, base: str, reading: Reading = Reading(), max_length: int | 
     return look(dataset.examples, template, max_length or found.shape.context)
 
 
-def _with_label_issues(dataset: Dataset, base: Base) -> Dataset:
-    faults = _label_faults(dataset.examples, _template(fetched(base), _thinks(dataset.examples)), base.shape.context)
-    issues = [
-        Issue(f"label_{cause}", "error", example.rows[0] if example.rows else None)
-        for example, causes in faults
-        for cause in causes
-    ]
-    return replace(dataset, issues=(*dataset.issues, *issues))
-
-
-def _label_faults(
-    examples: Sequence[Example], template: Template, max_length: int
-) -> list[tuple[Example, tuple[str, ...]]]:
-    from postil.model.labels import prove
-
-    faults = []
-    for example in examples:
-        causes = tuple(fault.cause for fault in prove(example, template.sequences(example), template, max_length))
-        if causes:
-            faults.append((example, causes))
-    return faults
-
-
-def _without_faulty(dataset: Dataset, template: Template, max_length: int) -> Dataset:
-    """The data set without the examples whose labels would be wrong: listed as dropped, with the cause."""
-    faults = {id(example): causes for example, causes in _label_faults(dataset.examples, template, max_length)}
-    kept = tuple(example for example in dataset.examples if id(example) not in faults)
-    still_used = {row for example in kept for row in example.rows}
-    dropped = [
-        Left(row, f"label_{faults[id(example)][0]}")
-        for example in dataset.examples
-        if id(example) in faults
-        for row in example.rows
-        if row not in still_used
-    ]
-    return replace(dataset, examples=kept, dropped=(*dataset.dropped, *dropped))
-
-
 # ── base models ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -130,18 +99,6 @@ def find_base(name: str) -> Base:
     from postil.plan import find
 
     return find(name, Settings().home)
-
-
-def bases() -> list[tuple[Base, bool]]:
-    """Every base model that we know of, here or not, and whether this machine's memory is enough to train it."""
-    from postil import plan as room
-
-    here = machine()
-    home = Settings().home
-    added = [path.name for path in sorted((home / "models").glob("*/config.json")) for path in [path.parent]]
-    names = dict.fromkeys([*(base.name for base in room.bases()), *added])
-    found = [room.find(name, home) for name in names]
-    return [(base, room.needed_bytes(base.shape, here) <= here.memory_bytes) for base in found]
 
 
 def add_base(directory: Path, name: str | None = None) -> Base:
@@ -210,7 +167,9 @@ def plan(
     wishes = {name: value for name, value in wishes.items() if value is not None}
     template = _template(base, _thinks(dataset.examples)) if base.path else None
     if skip_faulty and template:
-        dataset = _without_faulty(dataset, template, base.shape.context)
+        from postil.model.proof import without_faulty
+
+        dataset = without_faulty(dataset, template, base.shape.context)
     data.require_enough(dataset)
     split = _split(dataset, preset, wishes, validation, test)
     counts = count(split, template) if template else room.rough_counts(
@@ -262,26 +221,12 @@ def _measured(split: Split, base: Base, template: Template) -> Any:
     return probe(base.path, [len(row.ids) for row in rows], [sum(1 for w in row.weights if w) for row in rows])
 
 
-def fields() -> list[Any]:
-    """Every parameter of a plan: name, type, range, label and help."""
-    from postil import plan as room
-
-    return room.fields()
-
-
-def read_settings(pairs: Sequence[str]) -> dict[str, str]:
-    """`name=value` texts. Raises PlanError for what is no parameter, at once."""
-    from postil import plan as room
-
-    wishes = room.read_settings(pairs)
-    room.check_settings(wishes)
-    return wishes
-
-
 # ── train ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def train(prepared: Prepared, output: Path, emit: Emit, *, force: bool = False) -> dict[str, Any]:
+def train(
+    prepared: Prepared, output: Path, emit: Emit, *, force: bool = False, stop: Stop = lambda: False
+) -> dict[str, Any]:
     """A plan becomes an adapter in `output`, with its proof and its report."""
     from postil import train as room
 
@@ -292,17 +237,10 @@ def train(prepared: Prepared, output: Path, emit: Emit, *, force: bool = False) 
         "columns": dict(dataset.columns), "column_names": dict(dataset.column_names),
     }  # fmt: skip
     room.prepare(output, prepared.proposal, base, fingerprint(base), prepared.split, source, force=force)
-    return finish(output, emit, dataset)
+    return finish(output, emit, stop, dataset)
 
 
-def refuse_to_overwrite(output: Path, *, force: bool) -> None:
-    """Raise TrainError when `output` holds a run or anything else, before time is spent on a plan."""
-    from postil import train as room
-
-    room.refuse_to_overwrite(output, force=force)
-
-
-def resume(output: Path, emit: Emit, path: Path | None = None) -> dict[str, Any]:
+def resume(output: Path, emit: Emit, path: Path | None = None, *, stop: Stop = lambda: False) -> dict[str, Any]:
     """Go on with an unfinished run, from its newest checkpoint. `path`: the data file, which must be unchanged."""
     from postil.errors import TrainError
     from postil.store import read_json, sha256
@@ -311,10 +249,10 @@ def resume(output: Path, emit: Emit, path: Path | None = None) -> dict[str, Any]
         raise TrainError("nothing_to_resume", path=str(output))
     if path and sha256(path) != read_json(output / "plan.json")["data"]["sha256"]:
         raise TrainError("data_changed", path=str(path))
-    return finish(output, emit, None)
+    return finish(output, emit, stop, None)
 
 
-def finish(output: Path, emit: Emit, dataset: Dataset | None) -> dict[str, Any]:
+def finish(output: Path, emit: Emit, stop: Stop, dataset: Dataset | None) -> dict[str, Any]:
     """Train what is laid out in `output`, prove it on the test part, write the report."""
     quiet()
     from postil import train as room
@@ -323,7 +261,7 @@ def finish(output: Path, emit: Emit, dataset: Dataset | None) -> dict[str, Any]:
 
     done = output / "result.json"
     result: dict[str, Any] = read_json(done) if done.exists() else room.run(
-        output, emit, price_per_second=price_per_second()
+        output, emit, price_per_second=price_per_second(), stop=stop
     )  # fmt: skip
     if Ranks().rank:
         return result
@@ -476,83 +414,33 @@ def answer(
 _ROWS_AT_ONCE = 32  # so many answers are lost at most when it is interrupted
 
 
-def read_evaluation(directory: Path) -> Evaluation | None:
-    """The evaluation that a run ended with, if it had a test part."""
-    from postil.records import Verdict
-    from postil.store import read_json
-
-    file = directory / "evaluation.json"
-    if not file.exists():
-        return None
-    told = read_json(file)
-    verdict = {name: value for name, value in told["verdict"].items() if name != "words"}
-    told["verdict"] = Verdict(**{**verdict, "interval": tuple(verdict["interval"])})
-    return Evaluation(**{**told, "rows": tuple(told["rows"])})
-
-
-def estimated_seconds(directory: Path) -> tuple[float, float]:
-    """What a run was expected to take, from the least to the most."""
-    from postil.store import read_json
-
-    low, high = read_json(directory / "plan.json")["estimate"]["seconds"]
-    return low, high
-
-
 # ── report ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def report(output: Path, result: Mapping[str, Any], evaluation: Evaluation | None, dataset: Dataset | None) -> None:
     """report.md and report.html beside the adapter."""
-    import json
-
     from postil import evaluate as room
+    from postil import train
     from postil.plan import cost
-    from postil.records import Choice, Estimate, Plan
-    from postil.store import read_json
 
-    told = read_json(output / "plan.json")
-    reasons = {
-        name: Choice(c["value"], c["code"], c["source"], c["values"]) for name, c in told["reasons"].items()
-    }  # fmt: skip
-    estimate = Estimate(**{**told["estimate"], "seconds": tuple(told["estimate"]["seconds"]),
-                           "cost": tuple(told["estimate"]["cost"])})  # fmt: skip
-    metrics = output / "metrics.jsonl"
-    history = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()] if metrics.exists() else []
-    parts = tuple(sum(1 for _ in (output / "data" / f"{part}.jsonl").open(encoding="utf-8"))
-                  for part in ("training", "validation", "test"))  # fmt: skip
-    base = told["base"]
-    speeds = sorted(line["tokens_per_second"] for line in history if "tokens_per_second" in line)
-    facts = room.Facts(
-        adapter=output,
-        base=Base(base["name"], _NO_SHAPE, source=base["source"], licence=base["licence"], path=Path(base["path"])),
-        base_sha256=base["sha256"],
-        proposal=Proposal(Plan.model_validate(told["plan"]), reasons, estimate),
-        run=room.Run(
-            result["updates"], result["epochs"], result["seconds"], result["trained_tokens"],
-            speeds[len(speeds) // 2] if speeds else None, result["peak_rss_bytes"], result["best_update"],
-            cost(result["seconds"], Settings()),
-        ),
-        dataset=dataset,
-        split=(parts[0], parts[1], parts[2]),
-        history=history,
-        evaluation=evaluation,
+    told = train.read_run(output)
+    run = room.Run(
+        updates=result["updates"], epochs=result["epochs"], seconds=result["seconds"],
+        trained_tokens=result["trained_tokens"], tokens_per_second=told.tokens_per_second,
+        peak_bytes=result["peak_rss_bytes"], best_step=result["best_update"],
+        cost=cost(result["seconds"], Settings()),
     )  # fmt: skip
+    facts = room.Facts(output, told.base, told.base_sha256, told.proposal, run, dataset, told.split, told.history,
+                       evaluation)  # fmt: skip
     room.write_report(output, facts)
 
 
-# ── the machine ───────────────────────────────────────────────────────────────────────────────────
-
-
-def machine() -> Machine:
-    """What this machine has."""
-    from postil.plan import machine as of
-
-    return of()
+# ── advice ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def advice_on_base(dataset: Dataset, base: Base) -> str | None:
     """A sentence on a base model that suits this data better than the embedded demonstration, if there is one."""
-    from postil.plan import chinese_share, recommend
+    from postil.plan import chinese_share, machine, recommend
 
     better, reason, values = recommend(chinese_share(dataset.examples), machine())
     if base.name != EMBEDDED or better.name == base.name:

@@ -177,6 +177,8 @@ class Screen:
             return
         self.title("show.plan")
         table = Table(box=None, pad_edge=False, show_header=False)
+        for overflow in ("fold", "fold", "fold"):
+            table.add_column(overflow=overflow)
         for name, choice in proposal.reasons.items():
             if not every and choice.source not in ("user",) and name not in MAIN:
                 continue

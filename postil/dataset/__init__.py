@@ -8,6 +8,6 @@ from postil.dataset.workbook import read_answers, write_answers, write_report
 from postil.dataset.write import require_enough, write_jsonl
 
 __all__ = [
-    "Questions", "ask", "has_column", "load", "questions", "read_answers", "require_enough", "split", "understand", "write_answers",
-    "write_jsonl", "write_report",
+    "Questions", "ask", "has_column", "load", "questions", "read_answers", "require_enough", "split",
+    "understand", "write_answers", "write_jsonl", "write_report",
 ]  # fmt: skip

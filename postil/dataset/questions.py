@@ -15,6 +15,7 @@ from postil.dataset.read import read
 from postil.errors import DataError
 
 HEADER_WITHIN = 30  # rows
+LONGEST_HEADING = 60  # characters; a system prompt is longer as a rule
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,21 @@ def questions(
         widest = max(rows, key=lambda cells: sum(not blank(cell) for cell in cells), default=())
         raise DataError("no_question_column", columns=list_columns(widest))
     return max(found, key=lambda one: len(one.questions))
+
+
+def has_column(path: Path, text: str, sheet: str | None = None) -> bool:
+    """Whether `text` is the heading of a column (or a key) in this file, or a letter of one: A, B, ... ZZ."""
+    if len(text) > LONGEST_HEADING or "\n" in text:
+        return False
+    raw = read(Path(path), sheet)
+    letters = text.strip().upper()
+    for one in raw.sheets:
+        for row in one.rows[:HEADER_WITHIN]:
+            if any(normal(cell) == normal(text) for cell in row.cells if not blank(cell)):
+                return True
+        if any(column_letter(i + 1) == letters for row in one.rows[:HEADER_WITHIN] for i in range(len(row.cells))):
+            return True
+    return any(isinstance(record.value, Mapping) and text in record.value for record in raw.records[:HEADER_WITHIN])
 
 
 def _sheets(sheets: Sequence[Sheet], wanted: str | None) -> Sequence[Sheet]:

@@ -1,6 +1,6 @@
 """Base and tuned answer the same questions: metrics, a verdict in words, neutral texts, a report."""
 
-from postil.evaluate.answers import evaluate
+from postil.evaluate.answers import evaluate, read_evaluation
 from postil.evaluate.metrics import METRICS, score, summary, visible
 from postil.evaluate.neutral import neutral_texts
 from postil.evaluate.report import Facts, Run, write_report
@@ -16,6 +16,7 @@ __all__ = [
     "forgets",
     "forgetting_words",
     "neutral_texts",
+    "read_evaluation",
     "score",
     "summary",
     "verdict",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from postil.evaluate.metrics import score, summary, visible
 from postil.evaluate.neutral import neutral_texts
 from postil.evaluate.verdict import verdict
-from postil.records import Answer, Evaluation, Example
+from postil.records import Answer, Evaluation, Example, Verdict
+from postil.store import read_json
 
 if TYPE_CHECKING:
     from postil.model.pair import Pair
@@ -54,6 +56,17 @@ def evaluate(pair: Pair, examples: Sequence[Example], metric: str, tell: Tell = 
             for i, example in enumerate(examples)
         ),
     )
+
+
+def read_evaluation(directory: Path) -> Evaluation | None:
+    """The evaluation that a run in `directory` ended with; None if it had no test part."""
+    file = directory / "evaluation.json"
+    if not file.exists():
+        return None
+    told = read_json(file)
+    judged = {name: value for name, value in told["verdict"].items() if name != "words"}
+    told["verdict"] = Verdict(**{**judged, "interval": tuple(judged["interval"])})
+    return Evaluation(**{**told, "rows": tuple(told["rows"])})
 
 
 def _forgetting(pair: Pair) -> float:

@@ -49,6 +49,12 @@ def find(name_or_path: str, home: Path) -> Base:
     raise ModelError("unknown_base", name=name_or_path, close=", ".join(_close(wanted)) or "-")
 
 
+def known(home: Path) -> list[Base]:
+    """The catalogue, and what has been added to `home` by hand."""
+    added = [path.parent.name for path in sorted((home / "models").glob("*/config.json"))]
+    return [find(name, home) for name in dict.fromkeys([*(base.name for base in bases()), *added])]
+
+
 def recommend(chinese_share: float, machine: Machine) -> tuple[Base, str, Mapping[str, Any]]:
     """The base model to take for data of this kind on this machine, with the code and values of the reason.
 

@@ -54,6 +54,11 @@ def read_settings(pairs: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def checked_settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """Both: what is no parameter, or no value of it, is said before any time is spent."""
+    return check_settings(read_settings(pairs))
+
+
 def check_settings(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The overrides as values of the plan's own types.
 

@@ -13,5 +13,6 @@ from postil.train.run import (
 )  # fmt: skip
 
 __all__ = [
-    "Told", "encode", "examples_of", "labels_wrong", "prepare", "read_adapter", "read_run", "refuse_to_overwrite", "run",
+    "Told", "encode", "examples_of", "labels_wrong", "prepare", "read_adapter", "read_run",
+    "refuse_to_overwrite", "run",
 ]  # fmt: skip

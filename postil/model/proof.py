@@ -1,0 +1,39 @@
+"""A data set held against the labels that one model's template would give it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from postil.model.labels import prove
+from postil.model.template import Template
+from postil.records import Dataset, Example, Issue, Left
+
+
+def with_issues(dataset: Dataset, template: Template, max_length: int) -> Dataset:
+    """The data set with an issue for each fault of its labels."""
+    issues = [
+        Issue(f"label_{cause}", "error", example.rows[0] if example.rows else None)
+        for example, causes in _faulty(dataset.examples, template, max_length)
+        for cause in causes
+    ]
+    return replace(dataset, issues=(*dataset.issues, *issues))
+
+
+def without_faulty(dataset: Dataset, template: Template, max_length: int) -> Dataset:
+    """The data set without the examples whose labels would be wrong: listed as dropped, with the cause."""
+    faulty = _faulty(dataset.examples, template, max_length)
+    out = {id(example) for example, _ in faulty}
+    kept = tuple(example for example in dataset.examples if id(example) not in out)
+    used = {row for example in kept for row in example.rows}
+    dropped = [Left(row, f"label_{causes[0]}") for example, causes in faulty for row in example.rows if row not in used]
+    return replace(dataset, examples=kept, dropped=(*dataset.dropped, *dropped))
+
+
+def _faulty(examples: Sequence[Example], template: Template, max_length: int) -> list[tuple[Example, tuple[str, ...]]]:
+    found = []
+    for example in examples:
+        causes = tuple(fault.cause for fault in prove(example, template.sequences(example), template, max_length))
+        if causes:
+            found.append((example, causes))
+    return found
