@@ -188,7 +188,7 @@ def _split(
 ) -> Split:
     """Three parts; the user's own validation and test files overrule what would be held out."""
     from postil import dataset as data
-    from postil.plan import split_sizes
+    from postil.plan import split_sizes, training_rows
 
     n_validation, n_test = split_sizes(len(dataset.examples), preset, wishes)
     split = data.split(
@@ -202,15 +202,8 @@ def _split(
         **({"test": test.examples} if test else {}),
     }
     split = replace(split, **own)
-    rows = int(wishes.get("training_rows", _preset_rows(preset)))
+    rows = training_rows(preset, wishes)
     return replace(split, training=split.training[:rows]) if rows else split
-
-
-def _preset_rows(preset: str | None) -> int:
-    from postil.plan.presets import preset as named
-
-    chosen = named(preset)
-    return int(chosen.plan.get("training_rows", 0)) if chosen else 0
 
 
 def _measured(split: Split, base: Base, template: Template) -> Any:
@@ -242,6 +235,7 @@ def train(
 
 def resume(output: Path, emit: Emit, path: Path | None = None, *, stop: Stop = lambda: False) -> dict[str, Any]:
     """Go on with an unfinished run, from its newest checkpoint. `path`: the data file, which must be unchanged."""
+    from postil import train as room
     from postil.errors import TrainError
     from postil.store import read_json, sha256
 
@@ -249,6 +243,7 @@ def resume(output: Path, emit: Emit, path: Path | None = None, *, stop: Stop = l
         raise TrainError("nothing_to_resume", path=str(output))
     if path and sha256(path) != read_json(output / "plan.json")["data"]["sha256"]:
         raise TrainError("data_changed", path=str(path))
+    _on_its_base(room.read_unfinished(output))
     return finish(output, emit, stop, None)
 
 
@@ -296,7 +291,10 @@ def open_adapter(directory: Path) -> Adapter:
     """The adapter in `directory` with its base, which must be the very one that it was made on."""
     from postil import train as room
 
-    adapter = room.read_adapter(directory)
+    return _on_its_base(room.read_adapter(directory))
+
+
+def _on_its_base(adapter: Adapter) -> Adapter:
     if not adapter.base_path.is_dir():
         base = find_base(adapter.base)
         if base.path is None:

@@ -341,7 +341,11 @@ def money(amount: float, currency: str) -> str:
 
     rate = Settings().cny_per_usd
     yuan, dollars = (amount, amount / rate) if currency == "CNY" else (amount * rate, amount)
-    return f"¥{yuan:.2f} (${dollars:.2f})"
+    return f"¥{_amount(yuan)} (${_amount(dollars)})"
+
+
+def _amount(value: float) -> str:
+    return f"{value:.2f}" if value >= 1 or not value else f"{value:.1g}"
 
 
 def _stage(event: Event) -> str:

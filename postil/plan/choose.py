@@ -108,7 +108,8 @@ class _Draft:
 def _about_data(draft: _Draft, examples: Sequence[Example], counts: Counts, base: Base) -> None:
     kind, reason, values = kind_of(examples)
     draft.take("kind", kind, reason, "data", **values)
-    draft.take("system", None, "system_none")
+    system = _common_system(examples)
+    draft.take("system", system, "system_in_data" if system else "system_none", "data" if system else "rule")
     draft.take("instruction", None, "instruction_none")
     thinks = sum(THINKING in example.answer for example in examples) * 2 > len(examples)
     draft.take("thinking", thinks, "thinking_in_data" if thinks else "thinking_off", "data")
@@ -117,6 +118,12 @@ def _about_data(draft: _Draft, examples: Sequence[Example], counts: Counts, base
     reason = "max_length_fits" if length >= counts.longest else "max_length_context"
     draft.take("max_length", length, reason, "data", longest=counts.longest, context=base.shape.context)
     draft.take("prompt_loss_weight", 0.0, "prompt_loss_weight_zero", "arXiv 2401.13586")
+
+
+def _common_system(examples: Sequence[Example]) -> str | None:
+    """The system prompt that every example begins with: a bare question must be asked under it too."""
+    prompts = {first.content if (first := example.messages[0]).role == "system" else None for example in examples}
+    return prompts.pop() if len(prompts) == 1 else None
 
 
 # ── what the machine says ─────────────────────────────────────────────────────────────────────────

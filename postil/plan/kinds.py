@@ -76,9 +76,10 @@ def units(text: str) -> int:
 
 
 def chinese_share(examples: Sequence[Example]) -> float:
-    """The share of Chinese characters among the letters of all messages [0..1]."""
+    """The share of Chinese characters among the letters of questions and answers [0..1]."""
     step = max(1, len(examples) // _SAMPLE)
-    text = "".join(message.content for example in examples[::step] for message in example.messages)
+    said = (message for example in examples[::step] for message in example.messages if message.role != "system")
+    text = "".join(message.content for message in said)
     return len(_CHINESE.findall(text)) / max(1, len(_LETTER.findall(text)))
 
 

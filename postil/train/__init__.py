@@ -8,6 +8,7 @@ from postil.train.run import (
     prepare,
     read_adapter,
     read_run,
+    read_unfinished,
     refuse_to_overwrite,
     run,
 )  # fmt: skip

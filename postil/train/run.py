@@ -107,6 +107,11 @@ def read_adapter(directory: Path) -> Adapter:
     return _adapter(directory)
 
 
+def read_unfinished(directory: Path) -> Adapter:
+    """The same of a run that has no adapter yet. Raises TrainError `nothing_to_resume` when there is no run."""
+    return _adapter(directory)
+
+
 @dataclass(frozen=True)
 class Told:
     """What the directory of a run tells of it. `split`: numbers of examples; `history`: lines of metrics.jsonl."""
