@@ -14,6 +14,6 @@ from postil.train.run import (
 )  # fmt: skip
 
 __all__ = [
-    "Told", "encode", "examples_of", "labels_wrong", "prepare", "read_adapter", "read_run",
+    "Told", "encode", "examples_of", "labels_wrong", "prepare", "read_adapter", "read_run", "read_unfinished",
     "refuse_to_overwrite", "run",
 ]  # fmt: skip
