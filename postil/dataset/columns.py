@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from postil.dataset.drafts import blank
-from postil.dataset.names import meanings, normal, stem
+from postil.dataset.names import meanings, misspelt, normal, stem
 from postil.dataset.raw import column_letter
 from postil.errors import DataError
 
@@ -208,7 +208,7 @@ def _header_score(row: Cells) -> int:
     for cell in row:
         if blank(cell) or len(cell) > 30:
             continue
-        for role, strength in meanings(cell):
+        for role, strength in _meanings(cell):
             roles[role] = max(roles.get(role, 0), strength)
     asks = max(roles.get("question", 0), roles.get("instruction", 0), roles.get("input", 0))
     answers = max(roles.get("answer", 0), roles.get("label", 0))
@@ -258,7 +258,7 @@ def _by_name(names: Cells, columns: Sequence[Column], taken: set[int]) -> dict[s
     for column, name in enumerate(names):
         if column in taken or not name:
             continue
-        for role, strength in meanings(name):
+        for role, strength in _meanings(name):
             found.setdefault(role, []).append((_worth(strength, columns[column], role), column))
     _people_last(found, columns)
     for entries in found.values():
@@ -276,6 +276,14 @@ def _by_name(names: Cells, columns: Sequence[Column], taken: set[int]) -> dict[s
     roles.update(_question_side(found))
     roles.update(_answer_side(names, columns, found, {c for cs in roles.values() for c in cs}))
     return roles
+
+
+def _meanings(name: str) -> tuple[tuple[str, int], ...]:
+    """What a heading means, a damaged one included (instrucAon)."""
+    if found := meanings(name):
+        return found
+    right = misspelt(name)
+    return () if right is None or right[1] in ("messages", "history") else ((right[1], 3),)
 
 
 def _people_last(found: Mapping[str, list[tuple[float, int]]], columns: Sequence[Column]) -> None:
@@ -367,7 +375,10 @@ def _by_content(
     free = [c for c, column in enumerate(columns) if c not in used and column.text and column.filled >= 0.2]
     free = [c for c in free if not any(role in ("nothing", "time") for role, _ in meanings(names[c]))] or free
     if "question" in settled and free:
-        if len(free) > 1 and all(names[c] for c in free) and max(columns[c].length for c in free) <= 20:
+        free = [c for c in free if not any(role == "label" for role, _ in meanings(names[c]))] or free
+        lengths = sorted(columns[c].length for c in free)
+        alike = len(free) > 1 and lengths[-1] <= min(20, 3 * lengths[-2] + 4)
+        if alike and all(names[c] for c in free):
             return {**settled, "answer": tuple(free)}, True, True
         return {**settled, "answer": (max(free, key=lambda c: columns[c].length),)}, True, False
     if "answer" in settled and free:

@@ -14,6 +14,7 @@ from postil.dataset.choice import Choice, choose_sheet
 from postil.dataset.clean import Settled, prompted, settle, without_duplicates
 from postil.dataset.columns import Layout
 from postil.dataset.drafts import Draft, Ledger
+from postil.dataset.names import meanings, misspelt
 from postil.dataset.raw import Raw, Sheet, column_letter
 from postil.dataset.read import read
 from postil.dataset.repair import mend, wrapped
@@ -189,6 +190,8 @@ def _note_form(chosen: Choice, ledger: Ledger) -> None:
         ledger.issue("other_sheets_not_used", "warning", sheets=names, sheet=chosen.sheet.name)
     if layout.header is None:
         ledger.issue("header_missing", "advice", 0)
+    else:
+        _note_damaged(layout, layout.header, ledger)
     if layout.guessed:
         question, answer = (_named(layout, role) for role in ("question", "answer"))
         ledger.issue(
@@ -201,6 +204,15 @@ def _note_form(chosen: Choice, ledger: Ledger) -> None:
     if layout.unused:
         names = ", ".join(f"{column_letter(c + 1)} {layout.names[c]}".strip() for c in layout.unused)
         ledger.issue("columns_not_used", "advice", columns=names, count=len(layout.unused))
+
+
+def _note_damaged(layout: Layout, header: int, ledger: Ledger) -> None:
+    for column in {c for found in layout.roles.values() for c in found}:
+        name = layout.names[column]
+        if not meanings(name) and (right := misspelt(name)):
+            cell = f"{column_letter(column + 1)}{ledger.numbers[header]}"
+            ledger.repair("key_repaired", header, name, right[0], cell, key=name, right=right[0])
+            ledger.issue("damaged_key", "warning", header, cell, key=name, right=right[0])
 
 
 def _described(sheet: Sheet) -> str:

@@ -80,6 +80,9 @@ def _one(at: int, value: Any, reading: _Reading) -> list[Draft]:
     ):
         ledger.drop(at, "empty_record", severity="warning", text="")
         return []
+    if _is_book(value, len(reading.ledger.numbers)):
+        reading.shapes["pairs"] += 1
+        return [Draft([Turn("user", q, (at,)), Turn("assistant", as_text(a), (at,))], (at,)) for q, a in value.items()]
     keys = understand(tuple(value), tuple(sorted(reading.wanted.items())))
     for before, after in keys.repaired.items():
         ledger.repair("key_repaired", at, before, after, key=before, right=after)
@@ -91,6 +94,12 @@ def _one(at: int, value: Any, reading: _Reading) -> list[Draft]:
         return _pair(at, value, keys, reading)
     reading.flat.setdefault(tuple(value), []).append((at, value))
     return []
+
+
+def _is_book(value: Mapping[str, Any], records: int) -> bool:
+    """A file that is one object: {question: answer, question: answer, ...}."""
+    texts = all(isinstance(item, (str, int, float)) for item in value.values())
+    return records == 1 and len(value) >= 3 and texts and not any(meanings(name) or misspelt(name) for name in value)
 
 
 def _needs_grid(keys: Keys, value: Mapping[str, Any]) -> bool:

@@ -1,0 +1,65 @@
+# ruff: noqa: E501 - a sample a line reads best
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from postil.dataset import load
+from postil.errors import DataError
+from tests.dataset.made import PAIRS, accounted, codes, said, text
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "问：{q}\n答：{a}\n\n", "Q: {q}\nA: {a}\n\n", "{n}. Q：{q}\nA：{a}\n\n", "Q{n}: {q}\n\nA{n}: {a}\n\n", "用户：{q}\n客服：{a}\n\n",
+        "**Q:** {q}\n**A:** {a}\n\n", "### Instruction:\n{q}\n\n### Response:\n{a}\n\n", "【问题】：{q}\n【答案】：{a}\n\n",
+        "問：{q}\n答：{a}\n\n", "- 提问：{q}\n- 回答：{a}\n\n", "Human: {q}\nAssistant: {a}\n\n", "(1) 问题{n}：{q}\n答案{n}：{a}\n\n",
+        "【问题】\n{q}\n【答案】\n{a}\n\n", "买家{n} 2026-03-01 10:02:33\n{q}\n晴川旗舰店 2026-03-01 10:02:40\n{a}\n\n",
+        "[2026-03-01 10:02:33] 张三{n}: {q}\n[2026-03-01 10:02:40] 客服小美: {a}\n",
+        "2026-03-01 10:02 李四{n}：{q}\n2026-03-01 10:03 客服：{a}\n",
+    ],
+)  # fmt: skip
+def test_ways_to_mark_pairs(tmp_path: Path, pair: str) -> None:
+    content = "".join(pair.format(q=q, a=a, n=n) for n, (q, a) in enumerate(PAIRS, 1))
+    found = load(text(tmp_path / "a.txt", content))
+    accounted(found)
+    assert said(found) == [[("user", q), ("assistant", a)] for q, a in PAIRS]
+    assert not found.dropped and not codes(found)
+
+
+def test_a_list_without_blank_lines_is_no_dialogue(tmp_path: Path) -> None:
+    found = load(text(tmp_path / "a.txt", "".join(f"问：{q}\n答：{a}\n" for q, a in PAIRS)))
+    assert len(found.examples) == len(PAIRS) and codes(found) == {"pairs_not_separated"}
+
+
+def test_a_chat_without_blank_lines_is_one_dialogue(tmp_path: Path) -> None:
+    found = load(text(tmp_path / "a.txt", "".join(f"用户：{q}\n客服：{a}\n" for q, a in PAIRS)))
+    assert len(found.examples) == 1 and len(found.examples[0].messages) == 2 * len(PAIRS)
+
+
+def test_paragraphs_headings_and_specifications_inside_answers(tmp_path: Path) -> None:
+    found = load(text(tmp_path / "a.txt", (
+        "产品手册\n\n问：参数是多少？\n答：如下：\n输入：220V\n输出：12V\n\n第二段也是答案，要保留。\n\n【售后】\n问：保修多久？\n答：一年。\n\n"
+        "安装\n\n问：谁来装？\n答：师傅上门。\n")))  # fmt: skip
+    accounted(found)
+    assert said(found)[0][1] == ("assistant", "如下：\n输入：220V\n输出：12V\n\n第二段也是答案，要保留。")
+    assert said(found)[1:] == [
+        [("user", "保修多久？"), ("assistant", "一年。")],
+        [("user", "谁来装？"), ("assistant", "师傅上门。")],
+    ]
+    assert [left.row for left in found.not_data if left.code == "heading_line"] == [1, 10, 14]
+
+
+def test_questions_that_nobody_answered(tmp_path: Path) -> None:
+    found = load(text(tmp_path / "a.txt", "问：甲？\n\n问：乙？\n答：丙。\n问：丁？\n\n问：戊？\n答：己。\n"))
+    accounted(found)
+    assert said(found) == [[("user", "乙？"), ("assistant", "丙。")], [("user", "戊？"), ("assistant", "己。")]]
+    assert [(left.row, left.code) for left in found.dropped] == [(1, "missing_answer"), (5, "unanswered_last_turn")]
+
+
+def test_plain_prose_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        load(text(tmp_path / "a.txt", "很久很久以前\n有一家小店\n卖伞\n"))
+    assert error.value.code == "no_dialogue_found" and "问：" in error.value.remedy("zh")

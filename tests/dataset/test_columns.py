@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from postil.dataset.columns import find_column, find_layout
+from postil.errors import DataError
+from tests.dataset.made import PAIRS, accounted, codes, csv, said, workbook
+
+
+def table(header: str, *rows: str) -> list[tuple[str, ...]]:
+    return [tuple(header.split("|")), *(tuple(row.split("|")) for row in rows)]
+
+
+@pytest.mark.parametrize(
+    ("header", "question", "answer"),
+    [
+        ("问题|答案", 0, 1),
+        ("答案|问题", 1, 0),
+        ("序号|分类|客户问题（必填）|标准答复*", 2, 3),
+        ("編號|問題|回覆", 1, 2),
+        ("Question|Answer", 0, 1),
+        ("ID|Category|Customer Question|Agent Response|Owner", 2, 3),
+        ("customer_query|agent_reply", 0, 1),
+        ("questionText|answerText", 0, 1),
+        ("instrucAon|respone", 0, 1),
+        ("用户|评价内容|商家回复", 1, 2),
+        ("客户|客服", 0, 1),
+        ("商品标题|主体", 0, 1),
+        ("评价|情感", 0, 1),
+        ("text|label", 0, 1),
+        ("标题|产品|问题|答案", 2, 3),
+        ("prompt|completion", 0, 1),
+        ("题目|解答", 0, 1),
+        ("买家|卖家", 0, 1),
+    ],
+)
+def test_roles_by_name(header: str, question: int, answer: int) -> None:
+    width = header.count("|") + 1
+    body = [
+        tuple("内容" if c not in (question, answer) else f"一句有点长的话，第{i}句" for c in range(width))
+        for i in range(9)
+    ]
+    layout = find_layout([tuple(header.split("|")), *body])
+    assert layout is not None and layout.header == 0
+    assert (layout.of("question"), layout.of("answer")) == (question, answer)
+
+
+def test_header_below_titles() -> None:
+    layout = find_layout(
+        [
+            ("某店知识库", "", ""),
+            ("更新：三月", "", ""),
+            ("", "", ""),
+            *table("编号|提问|解答", "1|甲？|乙。", "2|丙？|丁。"),
+        ]
+    )
+    assert layout is not None and (layout.header, layout.of("question"), layout.of("answer")) == (3, 1, 2)
+
+
+def test_no_header_is_no_header() -> None:
+    layout = find_layout(PAIRS)
+    assert layout is not None and layout.header is None and layout.guessed
+    assert (layout.of("question"), layout.of("answer")) == (0, 1)
+
+
+def test_answers_stand_left_of_questions_without_header() -> None:
+    layout = find_layout([(answer, question) for question, answer in PAIRS])
+    assert layout is not None and (layout.of("question"), layout.of("answer")) == (1, 0)
+
+
+def test_unknown_headings_are_judged_by_content() -> None:
+    rows = [("甲列", "乙列", "丙列"), *((str(i), q, a) for i, (q, a) in enumerate(PAIRS))]
+    layout = find_layout(rows)
+    assert layout is not None and layout.header == 0 and layout.guessed
+    assert (layout.of("question"), layout.of("answer")) == (1, 2)
+
+
+def test_category_is_not_the_answer_when_there_are_texts() -> None:
+    rows = [("问题", "分类", "怎样说"), *((q, "售后", a * 2) for q, a in PAIRS)]
+    layout = find_layout(rows)
+    assert layout is not None and (layout.of("question"), layout.of("answer")) == (0, 2)
+
+
+def test_numbers_alone_are_no_dialogue() -> None:
+    assert find_layout([("a", "b"), ("1", "2"), ("3", "4")]) is None
+
+
+def test_find_column_by_letter_text_and_neither() -> None:
+    names = ("编号", "问题（必填）", "答案")
+    assert [find_column(text, names) for text in ("B", "c", "问题", "问题（必填）")] == [1, 2, 1, 1]
+    with pytest.raises(DataError, match="D"):
+        find_column("D", names)
+
+
+def test_overruled_columns(tmp_path: Path) -> None:
+    content = "问题,答案,短答案\n" + "".join(f"{q},{a},短{i}\n" for i, (q, a) in enumerate(PAIRS))
+    for answer in ("C", "短答案"):
+        found = csv(tmp_path / "a.csv", content, columns={"answer": answer})
+        assert found.columns["answer"] == "C" and said(found)[0][1] == ("assistant", "短0")
+    with pytest.raises(DataError, match="没有的列"):
+        csv(tmp_path / "a.csv", content, columns={"answer": "没有的列"})
+    with pytest.raises(DataError):
+        csv(tmp_path / "a.csv", content, columns={"colour": "C"})
+
+
+def test_nothing_to_be_found_names_the_columns(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        csv(tmp_path / "a.csv", "评论\n" + "".join(f"{q}\n" for q, _ in PAIRS))
+    assert error.value.code == "no_columns" and "评论" in str(error.value) and "--question" in error.value.remedy("en")
+
+
+def test_columns_that_are_not_used_are_named(tmp_path: Path) -> None:
+    found = csv(
+        tmp_path / "a.csv", "序号,问题,答案,备注\n" + "".join(f"{i},{q},{a},看过\n" for i, (q, a) in enumerate(PAIRS))
+    )
+    (issue,) = [issue for issue in found.issues if issue.code == "columns_not_used"]
+    assert "A 序号" in issue.message() and "D 备注" in issue.message() and issue.severity == "advice"
+
+
+def test_sheets(tmp_path: Path) -> None:
+    rows = [("问题", "答案"), *PAIRS]
+    path = workbook(tmp_path / "a.xlsx", {"一月": rows, "二月": [(q + "二月", a) for q, a in rows]})
+    path = workbook(tmp_path / "b.xlsx", {"一月": rows, "二月": [rows[0], *((q + "二月", a) for q, a in PAIRS)]})
+    from postil.dataset import load
+
+    with pytest.raises(DataError) as error:
+        load(path)
+    assert error.value.code == "several_sheets" and "一月, 二月" in str(error.value)
+    found = load(path, sheet="二月")
+    assert found.sheet == "二月" and said(found)[0][0][1].endswith("二月")
+    accounted(found)
+
+
+def test_a_sheet_of_examples_is_not_the_data(tmp_path: Path) -> None:
+    from postil.dataset import load
+
+    path = workbook(
+        tmp_path / "a.xlsx", {"示例": [("问题", "答案"), ("这样问", "这样答")] * 4, "正式": [("问题", "答案"), *PAIRS]}
+    )
+    found = load(path)
+    assert found.sheet == "正式" and "other_sheets_not_used" in codes(found)
+    assert len(found.examples) == len(PAIRS)
