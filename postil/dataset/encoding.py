@@ -64,20 +64,20 @@ def decode(data: bytes, found: Findings) -> tuple[str, str]:
     for mark, codec, name in _BOMS:
         if data.startswith(mark):
             found.repair("bom", 1, f"<{mark.hex(' ').upper()}>", "", encoding=name)
-            return _marked(data[len(mark) :], codec, name, found), name
+            return _marked(data[len(mark) :], codec, name, found)
     if wide := _wide(data):
         return wide, "UTF-16"
     text = _strict(data, "utf-8")
     return (text, "UTF-8") if text is not None else _local(data, found)
 
 
-def _marked(data: bytes, codec: str, name: str, found: Findings) -> str:
+def _marked(data: bytes, codec: str, name: str, found: Findings) -> tuple[str, str]:
     """Text after a byte order mark. A mark may lie: UTF-8's is sometimes glued to a file in GB18030."""
     text = _strict(data, codec)
     if text is not None:
-        return text
+        return text, name
     if name == "UTF-8":
-        return _local(data, found)[0]
+        return _local(data, found)
     raise FileError("encoding_broken", encoding=name)
 
 

@@ -18,7 +18,7 @@ _FULL_WIDTH = "｛｝［］，："
 QUOTE = re.escape(_DOUBLE + _SINGLE)
 
 SPACE = re.compile(r"[\s\u3000\ufeff\u200b]*")
-COMMENT = re.compile(r"//[^\n]*|#[^\n]*|/\*.{0,10000}?\*/", re.S)
+COMMENT = re.compile(r"//[^\n]*|#[^\n]*|/\*.{0,1000}?\*/", re.S)
 _RECORD = re.compile(rf"[ \t\u3000]*[{{｛\[［][ \t]*[{QUOTE}{{｛\[［]")  # what the first line of a record looks like
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _WORD = re.compile(r"[A-Za-z_\u4e00-\u9fff][\w\-]{0,63}")
@@ -29,13 +29,15 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.S)
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "'": "'"}
 
 # What may stand after the mark that closes a string. One that is followed by anything else belongs to the text.
-_KEY_NEXT = rf"(?:[{QUOTE}][^{QUOTE}\n]{{1,64}}[{QUOTE}]|[A-Za-z_]\w{{0,63}})\s*[:：]"
+_QUOTED_KEY = rf"[{QUOTE}](?:[^{QUOTE}\\\n]|\\.){{0,200}}[{QUOTE}]\s{{0,200}}[:：]"
+_KEY_NEXT = rf"(?:{_QUOTED_KEY}|[A-Za-z_]\w{{0,63}}\s{{0,200}}:|/[/*])"
 _AFTER_KEY = re.compile(r"\s{0,200}[:：]")
 _AFTER_MEMBER = re.compile(
     rf"\s{{0,200}}(?:\Z|[,，]\s{{0,200}}(?:{_KEY_NEXT}|[}}｝]|\Z)"
-    rf"|[}}｝]\s{{0,200}}(?:\Z|[,，\]］}}｝{{｛])|[}}｝][ \t]*\n|\n)"
+    rf"|[}}｝]\s{{0,200}}(?:\Z|[,，\]］}}｝{{｛])|[}}｝][ \t]*\n|\n)|\s{{1,200}}{_QUOTED_KEY}"
 )
-_AFTER_ELEMENT = re.compile(rf"\s{{0,200}}(?:\Z|[,，]\s{{0,200}}[{QUOTE}{{｛\[［\]］\d\-]|[\]］])")
+_ELEMENT_NEXT = rf"(?:[{QUOTE}{{｛\[［\]］\d\-]|(?:true|false|null|True|False|None|NaN)\b|/[/*]|\Z)"
+_AFTER_ELEMENT = re.compile(rf"\s{{0,200}}(?:\Z|[,，]\s{{0,200}}{_ELEMENT_NEXT}|[\]］])")
 _MARKS = {mark: re.compile(rf'[\\\n"{re.escape(marks)}]') for marks in (_DOUBLE, _SINGLE) for mark in marks}
 _PLAIN = re.compile(r'[\\\n"]')
 

@@ -11,7 +11,6 @@ from postil.dataset.limits import MAX_DEPTH, MAX_ROWS
 from postil.dataset.raw import Findings, Record
 from postil.errors import FileError
 
-_WINDOW = 64 * 1024  # characters in which a correct record of several lines is looked for
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -110,19 +109,10 @@ def _load_whole(text: str) -> tuple[Any, _Notes]:
     return value, notes
 
 
-def _load_at(text: str, at: int) -> tuple[Any, _Notes, int]:
-    """The correct JSON value that begins at `at`, and the place after it.
-
-    Only a piece is handed to `json`, which counts the lines of all that it was given for each error that it raises.
-    """
+def _load_line(text: str, at: int) -> tuple[Any, _Notes, int]:
+    """The correct JSON value that begins at `at` and ends on the same line, and the place after it."""
     end = text.find("\n", at)
-    line = text[at : len(text) if end < 0 else end]
-    try:
-        value, notes = _load(line)
-    except Unreadable as problem:
-        if end < 0 or problem.at < len(line.rstrip()):
-            raise
-        value, notes = _load(text[at : at + _WINDOW])
+    value, notes = _load(text[at : len(text) if end < 0 else end])
     return value, notes, at + notes.end
 
 
@@ -257,7 +247,7 @@ class _Stream:
         row, start = self._row(), self.at
         codes: list[str] = []
         try:
-            value, notes, end = _load_at(self.text, start)
+            value, notes, end = _load_line(self.text, start)
             if not isinstance(value, dict | list) and not self._ends_line(end):
                 raise Unreadable(end)
         except Unreadable:
@@ -298,7 +288,8 @@ class _Stream:
             if not following and not text[start:].strip(" \t\n]］,，"):
                 return
         else:
-            end = text.find("\n", start)
+            # A record that is too deep ends where the scanner gave up: what it has read is not read again.
+            end = text.find("\n", problem.at if problem.code == "json_too_deep" else start)
             self.at = len(text) if end < 0 else end
         self.found.leave(row, problem.code, text=_glimpse(text[start : min(self.at, start + 200)]))
         self.found.issue(problem.code, "error", row, text=_glimpse(text[start : min(self.at, start + 200)]))

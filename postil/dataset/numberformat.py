@@ -34,6 +34,7 @@ _TOKEN = re.compile(
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
            "November", "December")  # fmt: skip
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_LONGEST = 255  # signs of a format code that Excel accepts
 _LAST_SERIAL = 2_958_466  # the day after 9999-12-31
 
 
@@ -69,7 +70,7 @@ def _clock(moment: time) -> str:
 
 def formatter(code: str, epoch_1904: bool = False) -> Shown:
     """A function from a cell's number to the text that Excel displays under the format `code`."""
-    if code.strip().lower() in ("general", "@", "", "g/通用格式", "通用格式"):
+    if code.strip().lower() in ("general", "@", "", "g/通用格式", "通用格式") or len(code) > _LONGEST:
         return general
     sections = _sections(code)
     shown = [_section(each, epoch_1904) for each in sections[:3]]

@@ -23,7 +23,7 @@ from postil.dataset.xlsx import Found, read_xlsx
 from postil.errors import FileError
 
 Say = Callable[..., None]
-_CHUNK = 2_000
+_CHUNK = 500
 _MOST_FINDINGS = 5_000  # of one sheet
 
 

@@ -143,7 +143,7 @@ def _read_text(path: Path, digest: str, found: Findings) -> Raw:
             "file_too_large", size=path.stat().st_size // limits.MB, most=limits.MAX_TEXT_BYTES // limits.MB
         )
     text, encoding = decode(path.read_bytes(), found)
-    if not text.strip("\ufeff \t\r\n\0"):
+    if not text.strip('\ufeff \t\r\n\0,;|，"'):
         raise FileError("file_empty", path=path.name)
     if len(re.findall(r"[\x00-\x08\x0e-\x1f\ufffd]", text[:100_000])) * 10 > len(text[:100_000]):
         raise FileError("file_not_text", path=path.name)

@@ -97,6 +97,7 @@ class _Child:
 
     def __init__(self, path: Path, kind: str) -> None:
         self.memory = _memory_for(path)
+        self.most_told = limits.MAX_TOLD + limits.MAX_TOLD_PER_BYTE * path.stat().st_size
         self.deadline = (
             time.monotonic() + limits.CHILD_SECONDS + limits.CHILD_SECONDS_PER_MB * path.stat().st_size / limits.MB
         )
@@ -123,7 +124,11 @@ class _Child:
 
     def messages(self) -> Iterator[list[Any]]:
         assert self.process.stdout is not None
+        told = 0
         for line in self.process.stdout:
+            told += len(line)
+            if told > self.most_told:
+                raise FileError("file_bomb")
             if not line.endswith(b"\n"):
                 return  # the child died in the middle of a word
             yield json.loads(line)
