@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from postil.dataset.words import listed
 
-_HINT = re.compile(r"\d{6}|@|\d\s?[号弄]|1[3-9]\d[ -]\d")
+_HINT = re.compile(r"\d{6}|\d{4} \d{4}|@|\d\s?[号弄]|1[3-9]\d[ -]\d")
 _DIGITS = re.compile(r"(?<![\d.])(?:\+\d|\d)(?:[ -]?\d){9,22}[Xx]?(?![\d])")
 _MOBILE = re.compile(r"(?:\+?(?:00)?86)?1[3-9]\d{9}")
 _MAIL_NAME = re.compile(r"[A-Za-z0-9._%+-]{1,64}$")
@@ -17,8 +17,8 @@ _MAIL_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,4}[A-Za-z]{2
 _NUMBERED = re.compile(r"\d{1,5}\s?[号弄]")
 _ROAD = re.compile(r"路|街|大道|道|巷|弄|胡同|里弄|村|镇|乡|园区|小区|新村|花园|公寓|广场|大厦|苑")
 _PLACE = re.compile(r"[省市区县州盟旗]")
-_REST = re.compile(r"(?:\d{1,4}(?:号楼|[幢栋座楼层室单元号#]){1,2}|[A-Za-z]?-?\d{1,5}|[A-Z][座栋幢]){0,5}")
-_PLACE_RUN = re.compile(r"[\u4e00-\u9fffA-Za-z0-9]{1,60}$")
+_REST = re.compile(r"(?:\s?\d{1,4}\s?(?:号楼|[幢栋座楼层室单元号#]){1,2}|[A-Za-z]?-?\d{1,5}|[A-Z][座栋幢]){0,5}")
+_PLACE_RUN = re.compile(r"[\u4e00-\u9fffA-Za-z0-9 ]{1,60}$")
 _NO_PERSON = re.compile(  # what says that the number behind it is one of a thing
     r"(?:订单|单号|运单|物流|快递|流水|编号|编码|型号|货号|条码|批次|序列|发票|税号|工单|案件|合同|房源|商品|SKU|ISBN"
     r"|order|tracking|serial|invoice|model|item|part)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections import deque
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 THRESHOLD = 0.9  # Jaccard similarity of the sets of three characters
 BANDS, ROWS = 6, 4  # hashes a band: two texts of similarity 0.9 meet in a band with probability 0.998
-AGREE = 15  # of the 24 hashes that two texts of similarity 0.9 share at least, with probability 0.9999
 SHORTEST = 12  # characters; shorter texts differ by too much when they differ at all
 COMMON = 10  # texts beside a text that must share its beginning for this to be an instruction
 _CHUNK = 2_000_000  # characters that are hashed at once
@@ -30,8 +30,8 @@ def plain(text: str) -> str:
     return _MARKS.sub("", text).casefold() or text.strip()
 
 
-def near_pairs(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Pairs (earlier, later) of plain texts whose sets of three characters are almost equal (Jaccard >= 0.9).
+def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> Iterator[tuple[int, int]]:
+    """Pairs (earlier, later) of plain texts whose sets of three characters are almost equal (Jaccard >= threshold).
 
     Each text is paired at most once, with the first that it resembles. Texts whose numbers differ are no pair: size 36
     and size 37 are two questions. Work is linear in the number of texts: each is compared with a few of its band.
@@ -41,38 +41,42 @@ def near_pairs(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     if len(long) < 2:
         return
     signatures = _signatures([own[i] for i in long])
+    hashes = BANDS * ROWS
+    agree = int(hashes * threshold - 4 * math.sqrt(hashes * threshold * (1 - threshold)))  # four deviations below
     matched: set[int] = set()
     for band in range(BANDS):
         keys = signatures[:, band * ROWS : (band + 1) * ROWS]
         for group in _same_rows(keys):
-            for a, b in _candidates(group, signatures, matched):
+            for a, b in _candidates(group, signatures, agree, matched):
                 first, second = long[a], long[b]
-                if b not in matched and _alike(own[first], own[second]) and _alike(texts[first], texts[second]):
+                if b not in matched and all(_alike(t[first], t[second], threshold) for t in (own, texts)):
                     matched.add(b)
                     yield first, second
 
 
-def _candidates(group: Sequence[int], signatures: NDArray[np.uint32], matched: set[int]) -> Iterator[tuple[int, int]]:
+def _candidates(
+    group: Sequence[int], signatures: NDArray[np.uint32], agree: int, matched: set[int]
+) -> Iterator[tuple[int, int]]:
     """Each member of a band's group with a few earlier ones, where the whole signatures agree well."""
     heads: list[int] = []
     for i in group:
         if i in matched:
             continue
         for head in (*heads[:3], *heads[3:][-2:]):
-            if int((signatures[i] == signatures[head]).sum()) >= AGREE:
+            if int((signatures[i] == signatures[head]).sum()) >= agree:
                 yield head, i
         if i not in matched:
             heads.append(i)
 
 
-def _alike(a: str, b: str) -> bool:
+def _alike(a: str, b: str, threshold: float) -> bool:
     if a == b:
         return True
-    if not 0.85 <= len(a) / len(b) <= 1 / 0.85 or _DIGITS.findall(a) != _DIGITS.findall(b):
+    if not 0.7 <= len(a) / len(b) <= 1 / 0.7 or _DIGITS.findall(a) != _DIGITS.findall(b):
         return False
     x, y = _threes(a), _threes(b)
     shared = len(x & y)
-    return shared >= THRESHOLD * (len(x) + len(y) - shared)
+    return shared >= threshold * (len(x) + len(y) - shared)
 
 
 def _threes(text: str) -> set[str]:

@@ -65,7 +65,7 @@ _HINTS = {  # words, in small letters, without which a pattern cannot match: loo
     "secret_text": "sk- akia ltai ghp gho ghu ghs ghr xox aiza -----begin passw key token 密码",
 }
 _FOLLOW_UP = _any(
-    "(?:那|那么|那要是|那如果)(?![些里边儿个时天年款种一家样达英曲]|么多|么大|不勒)[^\n。！]{0,20}",
+    "(?:那么(?![多大])|那(?![么些里边儿个时天年款种一家样达英曲]|不勒))[^\n。！]{0,20}",
     "(?:如果|要是|万一|假如)[^\n，,。！]{0,12}呢[?？]?",
     "(?:还有|其他的?|别的|然后|接着|继续|另外)(?:呢|说|讲)?[?？。]?",
     "(?:它|他们?|她们?|这个|那个|这|上面的?|刚才的?|前面的?)[^\n。！，,]{0,6}呢[?？]?",

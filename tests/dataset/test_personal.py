@@ -1,0 +1,38 @@
+# ruff: noqa: E501 - a sample a line reads best
+from __future__ import annotations
+
+import pytest
+
+from postil.dataset.personal import find_personal, mask
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "masked"),
+    [
+        ("电话13900001234。", "mobile", "电话[手机号]。"),
+        ("电话 139-0000-1234 联系", "mobile", "电话 [手机号] 联系"),
+        ("call +86 139 0000 1234 now", "mobile", "call [mobile number] now"),
+        ("订单收货人电话13900001234", "mobile", "订单收货人电话[手机号]"),
+        ("身份证110101190001010014", "id_card", "身份证[身份证号]"),
+        ("邮箱zhang.demo@example.com，", "email", "邮箱[邮箱]，"),
+        ("卡号 6222 0000 0000 0001 234", "bank_card", "卡号 [银行卡号]"),
+        ("寄到浙江省杭州市西湖区无名路0号8幢101室，谢谢", "address", "寄到[地址]，谢谢"),
+        ("改为上海市浦东新区某某路 88 弄 3 号", "address", None),
+    ],
+)
+def test_found(text: str, kind: str, masked: str | None) -> None:
+    assert kind in {found.kind for found in find_personal(text)}
+    if masked is not None:
+        assert mask(text) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "订单号202603181234567890到哪了？", "热线400-820-0000转2", "2026年6月18日0点", "型号13812345", "运单号13912345678", "sku: 13900001234",
+        "金额13900001234567890元", "写信到 service@example.com", "1号链接在哪？", "地铁2号线到人民广场站", "请走3号门", "2026-03-18 10:20:30",
+        "身份证号110101190013010014无效", "比例是1:2，共12345678901234567890123456件", "五一路怎么走", "商品编号：4111111111111111",
+    ],
+)  # fmt: skip
+def test_no_false_alarm(text: str) -> None:
+    assert find_personal(text) == [] and mask(text) == text
