@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from types import TracebackType
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,9 +16,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = _wanted(arguments) or Settings().language
     if wanted in LANGUAGES:
         speak(wanted)
+    if argv is None and "--debug" not in arguments:
+        sys.excepthook = _unforeseen
     from postil.cli import run
 
     return run(arguments)
+
+
+def _unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What Python calls, before it exits with 1, for an exception that nobody has caught: a sentence, no traceback."""
+    from postil.errors import PostilError
+    from postil.show import Screen
+
+    what = f"{kind.__name__}: {error}".removesuffix(": ")
+    Screen(as_json="--json" in sys.argv[1:]).error(PostilError("unexpected", what=what))
 
 
 def _wanted(arguments: Sequence[str]) -> str | None:

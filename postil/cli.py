@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from postil import __version__, flow
@@ -21,6 +20,17 @@ from postil.locales import LANGUAGES, say
 from postil.records import Event
 from postil.settings import Settings, quiet
 from postil.show import Screen, duration
+
+# What is raised for a wrong option or a missing file. Typer once used click and now carries it inside, so that the
+# class itself has no name that holds for both.
+WrongUsage: type[Any] = typer.BadParameter.__bases__[0]
+
+
+def _known(lang: str | None) -> str | None:
+    if lang is not None and lang not in LANGUAGES:
+        raise typer.BadParameter(say("cli.lang"))
+    return lang
+
 
 # Read when this module is loaded, which `__main__` does after it has chosen the language.
 File = Annotated[Path, typer.Argument(metavar="FILE", help=say("cli.file"), show_default=False)]
@@ -37,7 +47,7 @@ Preset = Annotated[str | None, typer.Option("--preset", metavar="NAME", help=say
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=say("cli.set"))]
 SkipFaulty = Annotated[bool, typer.Option("--skip-faulty", help=say("cli.skip_faulty"))]
 Json = Annotated[bool, typer.Option("--json", help=say("cli.json"))]
-Lang = Annotated[str | None, typer.Option("--lang", metavar="zh|en", help=say("cli.lang"))]
+Lang = Annotated[str | None, typer.Option("--lang", metavar="zh|en", callback=_known, help=say("cli.lang"))]
 Debug = Annotated[bool, typer.Option("--debug", help=say("cli.debug"))]
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -57,11 +67,11 @@ def run(arguments: Sequence[str]) -> int:
             raise
         Screen(as_json="--json" in arguments).error(error)
         return 1
-    except click.exceptions.Abort:
+    except typer.Abort:
         return 130
-    except click.ClickException as error:
+    except WrongUsage as error:
         error.show()
-        return error.exit_code
+        return int(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("\n" + say("cli.interrupted") + "\n")
         return 130
@@ -173,7 +183,7 @@ def plan(
         screen.fields(room.fields())
         return
     if file is None:
-        raise click.UsageError(say("cli.plan.no_file"))
+        raise typer.BadParameter(say("cli.plan.no_file"), param_hint="FILE")
     wishes = room.checked_settings(settings or [])
     reading = _reading(sheet, question, answer, conversation, system, instruction, mask)
     dataset = flow.check(file, reading)
@@ -385,8 +395,6 @@ def quickstart(
 def _postil(
     version: Annotated[bool, typer.Option("--version", help=say("cli.version"))] = False, lang: Lang = None
 ) -> None:
-    if lang is not None and lang not in LANGUAGES:
-        raise click.BadParameter(say("cli.lang"), param_hint="--lang")
     if version:
         sys.stdout.write(f"postil {__version__}\n")
 

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -196,13 +195,13 @@ class Screen:
     def fields(self, fields: Sequence[Any]) -> None:
         """Every parameter with its range and meaning."""
         if self.as_json:
-            self.result({"fields": [asdict(field) for field in fields]})
+            self.result({"fields": [field.as_json() for field in fields]})
             return
         table = Table(box=None, pad_edge=False)
         for key in ("field", "default", "allowed", "meaning"):
             table.add_column(say(f"show.{key}"), overflow="fold")
         for field in fields:
-            table.add_row(Text(field.name, style="bold"), _shown(field.default), Text(field.allowed),
+            table.add_row(Text(field.name, style="bold"), _shown(field.default), Text(allowed(field)),
                           Text(f"{field.label}: {field.help}"))  # fmt: skip
         self.console.print(table)
 
@@ -324,6 +323,16 @@ class Screen:
 
 MAIN = ("kind", "metric", "learning_rate", "r", "lora_alpha", "target_modules", "n_epochs", "batch_size",
         "validation_rows", "test_rows", "dtype", "threads")  # fmt: skip
+
+
+def allowed(field: Any) -> str:
+    """The values that a parameter of the plan may have."""
+    if field.choices:
+        return " | ".join(field.choices)
+    if field.type == "boolean":
+        return "true | false"
+    limits = ["" if limit is None else f"{limit:.10g}" for limit in (field.minimum, field.maximum)]
+    return " … ".join(limits) if any(limits) else "-"
 
 
 def duration(seconds: float) -> str:

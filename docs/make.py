@@ -1,0 +1,106 @@
+"""Write errors.md, parameters.md and commands.md beside this file from what the program itself says.
+
+`python docs/make.py` writes them; a test compares what stands here with what would be written.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from postil.locales import say
+from postil.plan import fields, presets
+from postil.settings import for_child
+from postil.show import allowed
+
+HERE = Path(__file__).parent
+COMMANDS = (
+    (), ("quickstart",), ("check",), ("xray",), ("models",), ("models", "list"), ("models", "pull"), ("models", "add"),
+    ("plan",), ("train",), ("compare",), ("evaluate",), ("answer",), ("doctor",),
+)  # fmt: skip
+LANGUAGES = ("en", "zh")
+MADE = "<!-- written by docs/make.py; change the sentences in postil/locales/ instead -->"
+
+
+def pages() -> dict[str, str]:
+    """The name of each page and its text."""
+    made = {"errors.md": errors(), "parameters.md": parameters(), "commands.md": commands()}
+    return {name: "\n".join(lines).rstrip() + "\n" for name, lines in made.items()}
+
+
+def errors() -> Iterator[str]:
+    """Every error code with what happened and what to do; words in braces are filled in."""
+    yield from ("# Errors · 错误", "", MADE, "")
+    yield "The code stands in brackets below each error message. Words in braces are filled in when it is shown."
+    yield "错误代码写在每条错误信息下面的括号里；花括号里的词会换成实际内容。"
+    sentences = json.loads((Path(__file__).parents[1] / "postil" / "locales" / "en.json").read_text("utf-8"))
+    for key in sorted(sentences):
+        if not (key.startswith("error.") and key.endswith(".cause")):
+            continue
+        code = key.split(".")[1]
+        yield from ("", f"## {code}", "")
+        for lang in LANGUAGES:
+            cause, remedy = _raw(f"error.{code}.cause", lang), _raw(f"error.{code}.remedy", lang)
+            yield f"- {' '.join(cause.split())} **{remedy}**"
+
+
+def parameters() -> Iterator[str]:
+    """Every field of the plan in both languages."""
+    yield from ("# Parameters · 参数", "", MADE, "")
+    yield "Each is decided by itself, with a reason, and can be set: `postil train ... --set name=value`."
+    yield "每个参数都会自动决定并说明理由，也可以自己指定：`postil train ... --set 参数名=值`。"
+    for english, chinese in zip(fields("en"), fields("zh"), strict=True):
+        default = "-" if english.default is None else str(english.default)
+        yield from ("", f"## {english.name}", "")
+        yield f"`{default}` · {_cell(allowed(english))}"
+        yield ""
+        yield f"- {english.label}: {english.help}"
+        yield f"- {chinese.label}：{chinese.help}"
+    yield from ("", "## Presets · 预设", "", "`--preset NAME`", "")
+    for name in presets():
+        yield f"- `{name}`: {say(f'preset.{name}', 'en')} · {say(f'preset.{name}', 'zh')}"
+
+
+def commands() -> Iterator[str]:
+    """The help of every command, as it is printed."""
+    yield from ("# Commands · 命令", "", MADE, "")
+    yield "Exit codes: 0 done, 1 refused or failed (with a code: [errors](errors.md)), 2 wrong usage, 130 interrupted."
+    yield "退出码：0 完成，1 拒绝或失败（带[错误](errors.md)代码），2 用法不对，130 被中断。"
+    texts = {lang: _helps(lang) for lang in LANGUAGES}
+    for i, command in enumerate(COMMANDS):
+        yield from ("", f"## postil {' '.join(command)}".rstrip())
+        for lang in LANGUAGES:
+            yield from ("", "```text", texts[lang][i], "```")
+
+
+def _helps(lang: str) -> list[str]:
+    """What --help prints for each command, from a process that speaks `lang`: help is read once, at the start."""
+    environment = {**for_child(), "COLUMNS": "88", "NO_COLOR": "1", "PYTHONUTF8": "1"}
+    code = (
+        "import json, sys; from postil.__main__ import main\n"
+        "for command in json.loads(sys.argv[1]):\n"
+        "    main([*command, '--lang', sys.argv[2], '--help']); print('\\0')"
+    )
+    arguments = [sys.executable, "-c", code, json.dumps(COMMANDS), lang]
+    done = subprocess.run(arguments, capture_output=True, text=True, encoding="utf-8", env=environment, check=True)
+    lines = ("\n".join(line.rstrip() for line in text.splitlines()) for text in done.stdout.split("\0"))
+    return [text.strip() for text in lines][: len(COMMANDS)]
+
+
+def _raw(key: str, lang: str) -> str:
+    """A sentence with its braces."""
+    path = Path(__file__).parents[1] / "postil" / "locales" / f"{lang}.json"
+    return str(json.loads(path.read_text("utf-8"))[key])
+
+
+def _cell(text: str) -> str:
+    return text if text == "-" else f"`{text}`"
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (HERE / name).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{HERE / name}\n")

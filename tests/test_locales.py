@@ -1,0 +1,190 @@
+"""Both languages say the same things, the code asks only for sentences that exist, and none is left over."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from string import Formatter
+
+import pytest
+
+import postil
+from postil.locales import knows, language, say, speak
+
+HOUSE = Path(postil.__file__).parent
+HAN = re.compile(r"[\u4e00-\u9fff]")
+KINDS = {"PostilError", "FileError", "DataError", "PlanError", "ModelError", "TrainError", "AdapterError"}
+# where the code stands in a call, and which sentences it stands for
+ASKS = {
+    **dict.fromkeys(KINDS, (0, ("error.{}.cause", "error.{}.remedy"))),
+    "Issue": (0, ("issue.{}.message", "issue.{}.fix")),
+    "issue": (0, ("issue.{}.message", "issue.{}.fix")),
+    "drop": (1, ("issue.{}.message", "issue.{}.fix")),
+    "skip": (1, ("issue.{}.message",)),
+    "leave": (1, ("issue.{}.message",)),
+    "Left": (1, ("issue.{}.message",)),
+    "Repair": (0, ("repair.{}",)),
+    "repair": (0, ("repair.{}",)),
+    "take": (2, ("reason.{}",)),
+    "say": (0, ("{}",)),
+    "title": (0, ("{}",)),
+    "message": (0, ("event.{}",)),
+}
+FILLED_BY_KEYWORDS = {*KINDS, "say", "title"}  # what the call names is what the sentence gets
+
+
+@dataclass(frozen=True)
+class Asked:
+    where: str
+    keys: tuple[str, ...]
+    given: frozenset[str] | None  # None: not to be seen from the call
+
+
+@cache
+def sentences(lang: str) -> dict[str, str]:
+    return json.loads((HOUSE / "locales" / f"{lang}.json").read_text("utf-8"))
+
+
+def placeholders(sentence: str) -> set[str]:
+    return {re.split(r"[.\[]", name)[0] for _, name, _, _ in Formatter().parse(sentence) if name is not None}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    return {str(path.relative_to(HOUSE)): ast.parse(path.read_text("utf-8")) for path in sorted(HOUSE.rglob("*.py"))}
+
+
+def asked() -> Iterator[Asked]:
+    """Every sentence that a call in the source names in so many words."""
+    for file, tree in trees().items():
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+            place, forms = ASKS.get(name, (0, ()))
+            code = call.args[place] if len(call.args) > place else None
+            for text in _literals(code) if forms else ():
+                open_ended = any(keyword.arg is None for keyword in call.keywords) or name not in FILLED_BY_KEYWORDS
+                given = frozenset(keyword.arg or "" for keyword in call.keywords)
+                if name == "say" and "." not in text:
+                    continue  # a message of a dialogue that is being put together
+                yield Asked(f"{file}:{call.lineno}", tuple(form.format(text) for form in forms),
+                            None if open_ended else given - {"rows" if name in KINDS else "lang"})  # fmt: skip
+
+
+def _literals(node: ast.expr | None) -> list[str]:
+    """A literal text, or both of an `a if b else c`."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return [node.value]
+    return [*_literals(node.body), *_literals(node.orelse)] if isinstance(node, ast.IfExp) else []
+
+
+def test_both_languages_have_the_same_keys() -> None:
+    assert sentences("zh").keys() == sentences("en").keys()
+
+
+def test_both_languages_have_the_same_placeholders() -> None:
+    differing = {
+        key: (placeholders(sentences("zh")[key]), placeholders(text))
+        for key, text in sentences("en").items()
+        if placeholders(sentences("zh")[key]) != placeholders(text)
+    }
+    assert not differing
+
+
+def test_keys_are_sorted_and_no_sentence_is_blank_or_padded() -> None:
+    for lang in ("zh", "en"):
+        assert list(sentences(lang)) == sorted(sentences(lang))
+        assert not [key for key, text in sentences(lang).items() if not text.strip() or text != text.rstrip(" ")]
+
+
+def test_every_sentence_that_the_source_names_exists() -> None:
+    found = list(asked())
+    assert len(found) > 300, "the scan no longer sees the calls"
+    assert not [(one.where, key) for one in found for key in one.keys if key not in sentences("en")]
+
+
+def test_every_call_gives_its_sentences_all_that_they_ask_for() -> None:
+    seen = [one for one in asked() if one.given is not None]
+    assert len(seen) > 100, "the scan no longer sees the calls"
+    lacking = [
+        (one.where, key, sorted(placeholders(sentences("en")[key]) - one.given))
+        for one in seen
+        for key in one.keys
+        if placeholders(sentences("en")[key]) - one.given
+    ]
+    assert not lacking
+
+
+def test_no_sentence_is_left_over() -> None:
+    words, forms = _words_of_the_source()
+    unused = [
+        key
+        for key in sentences("en")
+        if not any(form in words or any(one.fullmatch(form) for one in forms) for form in _names(key))
+    ]
+    assert not unused
+
+
+def _words_of_the_source() -> tuple[set[str], list[re.Pattern[str]]]:
+    """All literal texts, and a pattern for each f-string that begins with a letter."""
+    words, forms = set(), set()
+    docs = ast.parse((HOUSE.parent / "docs" / "make.py").read_text("utf-8"))
+    nodes = [node for tree in (*trees().values(), docs) for node in ast.walk(tree)]
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            words.add(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            parts = (re.escape(part.value) if isinstance(part, ast.Constant) else "[a-z0-9_]+" for part in node.values)
+            forms.add("".join(map(str, parts)))
+    return words, [re.compile(form) for form in forms if form[:1].isalpha()]
+
+
+def _names(key: str) -> tuple[str, str, str]:
+    """How the source may speak of a key: whole, without its last part, or as the bare code."""
+    room, _, rest = key.partition(".")
+    code, _, part = rest.rpartition(".")
+    bare = code if part in ("cause", "remedy", "message", "fix", "label", "help", "loss") else rest
+    return key, bare, f"{room}.{bare}"
+
+
+def test_chinese_is_chinese() -> None:
+    names = re.compile(r"^(show\.(column|loss)|metric\..*|doctor\.(postil|python)|event\.plain|report\..*)$")
+    assert not [key for key, text in sentences("zh").items() if not HAN.search(text) and not names.match(key)]
+
+
+def test_english_holds_no_chinese() -> None:
+    assert not [key for key, text in sentences("en").items() if HAN.search(text)]
+
+
+def test_english_punctuation_stays_out_of_chinese_sentences() -> None:
+    """A half-width comma or full stop between two Chinese characters is a slip of the hand."""
+    slip = re.compile(r"[\u4e00-\u9fff][,;:?!.][\u4e00-\u9fff]")
+    assert not [key for key, text in sentences("zh").items() if slip.search(text)]
+
+
+def test_nobody_is_cheered_at() -> None:
+    assert not [key for lang in ("zh", "en") for key, text in sentences(lang).items() if re.search("[!！]", text)]
+
+
+def test_say_speaks_the_language_that_was_set() -> None:
+    before = language()
+    try:
+        speak("zh")
+        assert HAN.search(say("error.file_empty.cause"))
+        assert not HAN.search(say("error.file_empty.cause", "en"))
+        speak("en")
+        assert not HAN.search(say("error.file_empty.cause"))
+    finally:
+        speak(before)
+
+
+def test_what_is_not_there_is_a_bug() -> None:
+    assert knows("error.file_empty.cause") and not knows("error.file_empty")
+    with pytest.raises(KeyError):
+        say("no.such.sentence")
+    with pytest.raises(ValueError):
+        speak("fr")
