@@ -40,7 +40,7 @@ _LAST_SERIAL = 2_958_466  # the day after 9999-12-31
 
 def general(value: float) -> str:
     """The format General: 12 not 12.0, 100000000 not 1e+08, at most 15 digits."""
-    if value == int(value) and abs(value) < 1e15:
+    if abs(value) < 1e15 and value == int(value):
         return str(int(value))
     text = f"{value:.15g}"
     return text if "e" not in text else text.replace("e", "E")
@@ -143,7 +143,7 @@ class _Number:
         self.point = point
 
     def show(self, value: float) -> str:
-        if self.plain:
+        if self.plain or not abs(value) < 1e15:
             return general(value)
         if not self.whole and not self.decimals:
             return "".join([*self.before, *self.after])

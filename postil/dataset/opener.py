@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
+import zlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,8 +23,19 @@ from postil.dataset.raw import column_letter
 from postil.dataset.xlsx import Found, read_xlsx
 from postil.errors import FileError
 
-Say = Callable[..., None]
 _CHUNK = 500
+# What the libraries raise for a damaged file. RuntimeError: an unknown compression, too many lists inside each other.
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ExpatError,
+    LookupError,
+    ValueError,
+    ArithmeticError,
+    EOFError,
+    OSError,
+    RuntimeError,
+)
 _MOST_FINDINGS = 5_000  # of one sheet
 
 
@@ -42,16 +54,7 @@ def main(kind: str, path: str, memory: int) -> None:
         _say("error", error.code, error.values, error.rows)
     except MemoryError:
         _say("error", "file_needs_memory", {}, ())
-    except (
-        zipfile.BadZipFile,
-        ExpatError,
-        KeyError,
-        ValueError,
-        IndexError,
-        EOFError,
-        OSError,
-        NotImplementedError,
-    ) as error:
+    except _BROKEN as error:
         _say("error", "file_broken", {"detail": f"{type(error).__name__}: {error}"[:200]}, ())
     sys.stdout.flush()
 

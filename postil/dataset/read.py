@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 from postil.dataset import limits
@@ -92,7 +93,7 @@ def _zip_kind(path: Path) -> str:
             names = set(parts.namelist())
             kind = parts.read("mimetype")[:100] if "mimetype" in names and _small(parts, "mimetype") else b""
             types = parts.read("[Content_Types].xml") if _small(parts, "[Content_Types].xml") else b""
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, OSError, KeyError):
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, ValueError, EOFError, OSError, KeyError):
         raise FileError("file_truncated", path=path.name) from None
     if b"opendocument.spreadsheet" in kind:
         return "ods"

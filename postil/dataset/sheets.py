@@ -79,7 +79,7 @@ def _look_inside(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as parts:
             members = parts.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError):
+    except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError):
         raise FileError("file_truncated") from None
     unpacked = sum(member.file_size for member in members)
     if len(members) > limits.MAX_MEMBERS or unpacked > limits.MAX_UNPACKED:

@@ -296,7 +296,10 @@ class _Sheet(_Reader):
 
 def decoded(text: str) -> str:
     """Signs that XML cannot hold are written _x000D_ in a workbook."""
-    return _CODED.sub(lambda code: chr(int(code[1], 16)), text) if "_x" in text else text
+    if "_x" not in text:
+        return text
+    text = _CODED.sub(lambda code: chr(int(code[1], 16)), text)
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # half a character becomes "\ufffd"
 
 
 def column_number(name: str) -> int:

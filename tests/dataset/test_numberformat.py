@@ -49,6 +49,8 @@ from postil.dataset.numberformat import BUILT_IN, formatter, general, plain
         (61, "yyyy-mm-dd", "1900-03-01"),
         (-5, "yyyy-mm-dd", "-5"),
         (1e15, "yyyy-mm-dd", "1E+15"),
+        (1e300, "0.00", "1E+300"),
+        (float("inf"), "0.00", "inf"),
     ],
 )
 def test_what_excel_shows(value, code, shown):

@@ -4,9 +4,12 @@ import random
 import time
 from pathlib import Path
 
+import hypothesis
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from postil.dataset import limits
 from postil.dataset.read import read
@@ -153,6 +156,22 @@ def test_broken_json_is_left_with_its_line_and_a_sentence(tmp_path):
     assert [(left.row, left.code) for left in raw.left] == [(2, "bad_json")]
     assert "————" in raw.left[0].message("zh")
     assert [(issue.code, issue.row) for issue in raw.issues] == [("bad_json", 2)]
+
+
+@settings(max_examples=60, deadline=None)
+@hypothesis.given(
+    st.binary(max_size=60)
+    | st.text("问答Qq,;\t|\"'{}[]“”：:，\r\n\0 ab1", max_size=60).map(str.encode)
+    | st.text("问题怎么退货，答案三天\r\n,;", max_size=60).map(lambda text: text.encode("gb18030"))
+)
+def test_whatever_the_bytes_are_there_is_an_answer(tmp_path_factory, content):
+    path = given(tmp_path_factory.getbasetemp(), "any.csv", content)
+    try:
+        raw = read(path)
+    except FileError as error:
+        assert str(error)
+    else:
+        assert raw.sheets or raw.records or raw.lines or raw.left or raw.repaired
 
 
 def test_parquet_becomes_plain_values(tmp_path):

@@ -1,5 +1,6 @@
 """Attack test 9: no workbook takes the process down, none takes long or much memory, none makes us look elsewhere."""
 
+import random
 import socket
 import threading
 import time
@@ -264,6 +265,28 @@ def test_macros_are_harmless(tmp_path):
 )
 def test_nonsense_is_a_clear_error(tmp_path, row):
     assert refused(workbook(tmp_path / "a.xlsx", "<worksheet><sheetData>" + row)) == "file_broken"
+
+
+def test_bits_that_flip_are_a_clear_error_or_harmless(tmp_path):
+    whole = workbook(tmp_path / "a.xlsx", sheet("<row>" + text_cell("A1", "q") + "</row>")).read_bytes()
+    chance = random.Random(5)
+    for _ in range(12):
+        damaged = bytearray(whole)
+        for _ in range(3):
+            damaged[chance.randrange(4, len(damaged))] ^= 1 << chance.randrange(8)
+        path = tmp_path / "b.xlsx"
+        path.write_bytes(damaged)
+        try:
+            raw = read(path)
+        except FileError as error:
+            assert error.code.startswith(("file_", "workbook_", "encoding_")), error.code
+        else:
+            assert raw.sheets
+
+
+def test_half_a_character_does_not_leave_the_workbook(tmp_path):
+    raw = read(workbook(tmp_path / "a.xlsx", sheet("<row>" + text_cell("A1", "_xD83D_ _xD83D__xDE00_") + "</row>")))
+    assert raw.sheets[0].rows[0].cells == ("\ufffd 😀",)
 
 
 def test_a_row_number_of_less_than_one_is_no_place(tmp_path):
