@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ def examine() -> dict[str, Any]:
             say("doctor.free_disk"): f"{machine.disk_free_bytes / 1e9:.1f} GB",
             say("doctor.models"): ", ".join(here) or "-",
         },
-        "settings": {f"POSTIL_{name.upper()}": str(value) for name, value in asdict(Settings()).items()},
+        "settings": Settings().as_json(),
         "differences": _differences(),
         "problems": problems,
     }

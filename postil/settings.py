@@ -1,19 +1,27 @@
-"""The only reader of environment variables: each has a name, a default and a help text in `locales/`."""
+"""The only reader of environment variables: each has a name, a default and a line of help."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def _text(name: str, default: str) -> str:
-    return os.environ.get(name, default)
+def _from(variable: str, understood: Callable[[str], T]) -> T:
+    """A field that is read from a variable when the settings are made; what is not set is an empty text."""
+    read: T = field(
+        default_factory=lambda: understood(os.environ.get(variable, "")), metadata={"variable": variable}
+    )  # fmt: skip
+    return read
 
 
-def _number(name: str, default: float) -> float:
+def _number(text: str, default: float) -> float:
     try:
-        return float(os.environ.get(name, default))
+        return float(text)
     except ValueError:
         return default
 
@@ -34,25 +42,29 @@ class Settings:
     require_all     POSTIL_REQUIRE_ALL       tests only: a skipped test is a failure
     """
 
-    home: Path = field(default_factory=lambda: Path(_text("POSTIL_HOME", "~/.postil")).expanduser())
-    language: str = field(default_factory=lambda: _text("POSTIL_LANG", ""))
-    hub: str = field(default_factory=lambda: _text("POSTIL_HUB", ""))
-    hub_mirror: str = field(default_factory=lambda: _text("POSTIL_HF_ENDPOINT", ""))
-    price_per_kwh: float = field(default_factory=lambda: _number("POSTIL_PRICE_PER_KWH", 0.6))
-    price_per_hour: float = field(default_factory=lambda: _number("POSTIL_PRICE_PER_HOUR", 0.0))
-    watts: float = field(default_factory=lambda: _number("POSTIL_WATTS", 65.0))
-    currency: str = field(default_factory=lambda: _text("POSTIL_CURRENCY", "CNY"))
-    cny_per_usd: float = field(default_factory=lambda: _number("POSTIL_CNY_PER_USD", 7.1))
-    require_all: bool = field(default_factory=lambda: _text("POSTIL_REQUIRE_ALL", "") == "1")
+    home: Path = _from("POSTIL_HOME", lambda text: Path(text or "~/.postil").expanduser())  # noqa: RUF009  it is a field
+    language: str = _from("POSTIL_LANG", str)
+    hub: str = _from("POSTIL_HUB", str)
+    hub_mirror: str = _from("POSTIL_HF_ENDPOINT", str)
+    price_per_kwh: float = _from("POSTIL_PRICE_PER_KWH", lambda text: _number(text, 0.6))
+    price_per_hour: float = _from("POSTIL_PRICE_PER_HOUR", lambda text: _number(text, 0.0))
+    watts: float = _from("POSTIL_WATTS", lambda text: _number(text, 65.0))
+    currency: str = _from("POSTIL_CURRENCY", lambda text: text or "CNY")
+    cny_per_usd: float = _from("POSTIL_CNY_PER_USD", lambda text: _number(text, 7.1))
+    require_all: bool = _from("POSTIL_REQUIRE_ALL", lambda text: text == "1")
+
+    def as_json(self) -> dict[str, str]:
+        """Variable -> value, as a person sees them."""
+        return {one.metadata["variable"]: str(value) for one, value in zip(fields(self), astuple(self), strict=True)}
 
 
 @dataclass(frozen=True)
 class Ranks:
     """This process's place among those that train together, as torchrun says it (one process if it says nothing)."""
 
-    rank: int = field(default_factory=lambda: int(_number("RANK", 0)))
-    local_rank: int = field(default_factory=lambda: int(_number("LOCAL_RANK", 0)))
-    world: int = field(default_factory=lambda: int(_number("WORLD_SIZE", 1)))
+    rank: int = _from("RANK", lambda text: int(_number(text, 0)))
+    local_rank: int = _from("LOCAL_RANK", lambda text: int(_number(text, 0)))
+    world: int = _from("WORLD_SIZE", lambda text: int(_number(text, 1)))
 
 
 _QUIET = {

@@ -40,8 +40,10 @@ def test_a_number_that_is_none_falls_back(monkeypatch: pytest.MonkeyPatch, nonse
 def test_every_setting_is_described_under_its_variable() -> None:
     described = dict(re.findall(r"^    (\w+) +POSTIL_(\w+)", Settings.__doc__ or "", re.M))
     assert set(described) == {field.name for field in fields(Settings)}
-    source = (HOUSE / "settings.py").read_text("utf-8")
-    assert {f"POSTIL_{name}" for name in described.values()} == set(re.findall(r"\"(POSTIL_\w+)\"", source))
+    assert {name: f"POSTIL_{variable}" for name, variable in described.items()} == {
+        field.name: field.metadata["variable"] for field in fields(Settings)
+    }
+    assert set(Settings().as_json()) == {f"POSTIL_{variable}" for variable in described.values()}
 
 
 def test_ranks_are_torchruns(monkeypatch: pytest.MonkeyPatch) -> None:
