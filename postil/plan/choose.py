@@ -250,7 +250,11 @@ def _probe_reason(updates: int, validation: int, *, wished: bool) -> str:
 
 
 def _learning_rate(parameters: int, batch: int, updates: int, *, probing: bool) -> float:
-    """The middle of what the probe tries; without a probe the upper third, which few updates need."""
+    """The middle of what the probe tries; without a probe the upper third, which few updates need.
+
+    Measured on 200 product titles with the 135M model, 8 rows an update, validation loss after 36 updates: 0.89 at
+    4e-4, 0.66 at 1e-3; after 24 updates 1.03, 0.69 and, at 2.5e-3, 0.72.
+    """
     rate = next(rate for size, rate in LEARNING_RATES if parameters <= size)
     rate *= math.sqrt(batch / 128)
     if updates < FEW_UPDATES:
