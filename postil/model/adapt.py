@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from postil.errors import AdapterError, PlanError
@@ -78,6 +78,10 @@ def open_adapter(model: Any, directory: Path) -> Any:
     except (ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise AdapterError("adapter_misfit", path=str(directory), reason=reason[0]) from error
+    with safe_open(str(directory / WEIGHTS), "pt") as file:
+        missing = set(get_peft_model_state_dict(adapted)) - set(file.keys())
+    if missing:  # they would be random
+        raise AdapterError("adapter_misfit", path=str(directory), reason=min(missing))
     adapted.eval()
     return adapted
 

@@ -1,0 +1,118 @@
+"""Answers: the same alone and in a batch, each ending by itself, and those that plain PEFT gives."""
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, open_adapter, to_bytes, weights_of
+from postil.model.generate import generate, stream
+from postil.records import Message
+from postil.store import write_bytes
+from tests.models import FAMILIES, opened, plan, titles
+
+QUESTIONS = [example.question for example in titles(5)] + [(Message("user", "hi"),)]
+
+
+def prompts_of(loaded):
+    return [loaded.template.prompt(question) for question in QUESTIONS]
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in ("deepseek", "untemplated")])
+def test_a_batch_gives_the_answers_of_one_at_a_time(base, family):
+    """Padding on the left, also beyond a sliding window."""
+    loaded = opened(base(family))
+    together = generate(loaded, prompts_of(loaded), max_new_tokens=10)
+    alone = [generate(loaded, [prompt], max_new_tokens=10)[0] for prompt in prompts_of(loaded)]
+    assert together == alone and len({answer.text for answer in together}) > 1
+
+
+def that_says(loaded, script):
+    """Let the model write `script[row][i]` as the i-th new token of each row."""
+    model, length = loaded.model, [None]
+    real = model.forward
+
+    def forward(*args, **values):
+        out = real(*args, **values)
+        length[0] = 0 if length[0] is None else length[0] + 1
+        out.logits = torch.full_like(out.logits, -100.0)
+        for row, ids in enumerate(script):
+            out.logits[row, -1, ids[min(length[0], len(ids) - 1)]] = 100.0
+        return out
+
+    model.forward = forward
+    return loaded
+
+
+def test_each_row_stops_at_its_own_end(base):
+    loaded = opened(base("qwen2"))
+    word, end, other = loaded.tokenizer.encode("dress")[0], *loaded.template.stop_ids
+    prompts = [loaded.template.prompt((Message("user", "hi"),))] * 3
+    script = [[word, end, word], [word, word, word, word, word], [other, word]]
+    short, cut, empty = generate(that_says(loaded, script), prompts, max_new_tokens=4)
+    text = loaded.tokenizer.decode([word])
+    assert (short.text, short.tokens, short.stopped) == (text.strip(), 2, True)
+    assert (cut.text, cut.tokens, cut.stopped) == ((text * 4).strip(), 4, False)
+    assert (empty.text, empty.tokens, empty.stopped) == ("", 1, True)
+
+
+def test_reasoning_that_the_prompt_has_opened_is_marked(base):
+    loaded = opened(base("deepseek"))
+    ids = [*loaded.tokenizer.encode("so\n</think>\n\ndress", add_special_tokens=False), loaded.template.end_id]
+    (answer,) = generate(that_says(loaded, [ids]), [loaded.template.prompt((Message("user", "q"),))], max_new_tokens=40)
+    assert answer.text == "<think>\nso\n</think>\n\ndress" and answer.stopped
+
+
+def test_streaming_gives_the_same_answer_in_whole_characters(base):
+    loaded = opened(base("llama3"))
+    ids = loaded.tokenizer.encode("碎花🙂 dress", add_special_tokens=False)
+    pieces = []
+    answer = stream(
+        that_says(loaded, [[*ids, loaded.template.end_id]]), loaded.template.prompt(QUESTIONS[0]), pieces.append,
+        max_new_tokens=60,
+    )  # fmt: skip
+    assert answer.text == "碎花🙂 dress" == "".join(pieces) and answer.stopped
+    assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in pieces) and len(pieces) > 3
+
+
+def test_sampling_depends_on_the_seed_alone(base):
+    loaded = opened(base("qwen2"))
+    how = {"max_new_tokens": 8, "temperature": 1.5, "top_p": 0.95}
+    one, again, other = (generate(loaded, prompts_of(loaded)[:2], seed=seed, **how) for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_progress_is_told_to_the_last(base):
+    loaded, told = opened(base("qwen2")), []
+    generate(loaded, prompts_of(loaded), max_new_tokens=2, tell=told.append)
+    assert told == sorted(told) and told[-1] == len(QUESTIONS)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gemma3", "phi", "llama2", "untemplated"])
+def test_plain_peft_gives_the_same_tokens(base, family, tmp_path):
+    """The directory that we write, opened by those who have never heard of us."""
+    loaded = opened(base(family))
+    adapted = attach(loaded.model, plan(), str(base(family)))
+    weights = weights_of(adapted)
+    for name, tensor in weights.items():
+        weights[name] = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(len(name))) * 0.1
+    write_bytes(tmp_path / WEIGHTS, to_bytes(weights))
+    write_bytes(tmp_path / CONFIG, config_bytes(adapted))
+    loaded.tokenizer.save_pretrained(str(tmp_path))
+
+    ours = opened(base(family))
+    untouched = generate(ours, prompts_of(ours)[:3], max_new_tokens=12)
+    ours.model = open_adapter(ours.model, tmp_path)
+    answers = generate(ours, prompts_of(ours)[:3], max_new_tokens=12)
+    assert answers != untouched
+
+    tokenizer = AutoTokenizer.from_pretrained(str(tmp_path))
+    plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(str(base(family))), str(tmp_path))
+    for question, answer in zip(QUESTIONS[:3], answers, strict=True):
+        if family == "untemplated":  # Postil's own template travels with the tokenizer
+            assert tokenizer.chat_template is not None
+        messages = [{"role": m.role, "content": m.content} for m in question]
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        out = plain.generate(**ids, max_new_tokens=12, do_sample=False)[0, ids["input_ids"].shape[1] :]
+        assert tokenizer.decode(out, skip_special_tokens=True).strip() == answer.text
+        assert len(out) == answer.tokens

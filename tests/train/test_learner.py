@@ -1,0 +1,223 @@
+"""One update is the same however it is computed; what goes wrong has a name."""
+
+import pytest
+import torch
+
+from postil.errors import TrainError
+from postil.model.adapt import attach
+from postil.settings import Ranks
+from postil.train import learner as module
+from postil.train.learner import Learner
+from tests.models import CHAT, opened, plan, titles
+
+ALONE = Ranks(0, 0, 1)
+
+
+@pytest.fixture
+def make(base):
+    """`make(family, **plan)`: a learner on a fresh adapter, and rows to learn from."""
+
+    def build(family="qwen2", **values):
+        chosen = plan(**values)
+        loaded = opened(base(family), dtype=chosen.dtype)
+        rows = [loaded.template.sequences(example) for example in (*titles(7), CHAT)]
+        return Learner(attach(loaded.model, chosen, "tiny"), chosen, ALONE), rows
+
+    return build
+
+
+def learned(learner, rows, updates=3):
+    """The adapter's tensors and the losses after a few updates."""
+    losses = [learner.update(step, rows, 1e-2) for step in range(updates)]
+    return torch.cat([tensor.flatten() for tensor in learner.state()[0].values()]), losses
+
+
+def relative(one, other):
+    return float((one - other).norm() / other.norm())
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gemma3", "mistral", "qwen3"])
+def test_an_update_does_not_depend_on_the_micro_batch(make, family):
+    one, one_losses = learned(*make(family, micro_batch_tokens=100_000))
+    other, other_losses = learned(*make(family, micro_batch_tokens=64))
+    assert relative(other, one) < 1e-4
+    assert other_losses == pytest.approx(one_losses, rel=1e-5)
+
+
+def test_nor_with_prompts_that_count(make):
+    one, _ = learned(*make(micro_batch_tokens=100_000, prompt_loss_weight=0.1))
+    other, _ = learned(*make(micro_batch_tokens=64, prompt_loss_weight=0.1))
+    assert relative(other, one) < 1e-4
+
+
+def test_nor_with_gradient_checkpointing(make):
+    one, _ = learned(*make("phi"))
+    other, _ = learned(*make("phi", gradient_checkpointing=True))  # its config asks for dropout: the base has none
+    assert relative(other, one) < 1e-4
+
+
+def test_learning_lowers_the_loss(make):
+    learner, rows = make()
+    before = learner.validation_loss(rows)
+    for step in range(15):
+        learner.update(step, rows, 1e-2)
+    assert learner.validation_loss(rows) < 0.8 * before
+
+
+def out_of_memory_above(tokens, monkeypatch, error):
+    """The device holds batches of so many tokens."""
+    real = module.loss_sum
+
+    def loss_sum(model, batch):
+        if batch.ids.numel() > tokens:
+            raise error
+        return real(model, batch)
+
+    monkeypatch.setattr(module, "loss_sum", loss_sum)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17 GB)"),
+    ],
+)
+def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(make, monkeypatch, error):
+    expected, _ = learned(*make())
+    learner, rows = make()
+    out_of_memory_above(300, monkeypatch, error)
+    got, _ = learned(learner, rows)
+    assert learner.micro_batch_tokens < 2048
+    assert relative(got, expected) < 1e-4
+
+
+def test_out_of_memory_in_validation_too(make, monkeypatch):
+    learner, rows = make()
+    expected = learner.validation_loss(rows)
+    out_of_memory_above(300, monkeypatch, torch.OutOfMemoryError("CUDA out of memory"))
+    assert learner.validation_loss(rows) == pytest.approx(expected, rel=1e-5)
+    assert learner.micro_batch_tokens < 2048
+
+
+def test_a_row_that_never_fits_is_an_error_that_says_so(make, monkeypatch):
+    learner, rows = make()
+    out_of_memory_above(1, monkeypatch, torch.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(TrainError) as refused:
+        learner.update(0, rows, 1e-2)
+    assert refused.value.code == "out_of_memory" and "gradient_checkpointing" in refused.value.remedy("en")
+
+
+def test_other_errors_are_not_taken_for_too_little_memory(make, monkeypatch):
+    learner, rows = make()
+    out_of_memory_above(1, monkeypatch, RuntimeError("shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="multiplied"):
+        learner.update(0, rows, 1e-2)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_before_it_does_harm(make, monkeypatch, bad):
+    learner, rows = make()
+    learner.update(0, rows, 1e-2)
+    before = learner.state()[0]
+    real = module.loss_sum
+    monkeypatch.setattr(module, "loss_sum", lambda model, batch: real(model, batch) * bad)
+    with pytest.raises(TrainError) as refused:
+        learner.update(1, rows, 1e-2)
+    assert refused.value.code == "diverged" and refused.value.values["step"] == 2
+    assert all(torch.equal(before[name], tensor) for name, tensor in learner.state()[0].items())
+
+
+def test_gradients_that_are_no_numbers_stop_too(make):
+    learner, rows = make()
+    _, parameter = learner._names[0]
+    handle = parameter.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(TrainError) as refused:
+        learner.update(0, rows, 1e-2)
+    assert refused.value.code == "diverged"
+    handle.remove()
+
+
+def test_what_a_failed_update_left_behind_is_forgotten(make, monkeypatch):
+    """The learning-rate probe goes back after a rate that diverged: its gradients must not live on."""
+    expected, _ = learned(*make())
+    learner, rows = make()
+    start = learner.state()
+    real = module.loss_sum
+    monkeypatch.setattr(module, "loss_sum", lambda model, batch: real(model, batch) * float("nan"))
+    with pytest.raises(TrainError):
+        learner.update(0, rows, 1e-2)
+    monkeypatch.setattr(module, "loss_sum", real)
+    learner.restore(*start)
+    got, _ = learned(learner, rows)
+    assert torch.equal(got, expected)
+
+
+def test_going_back_to_a_state_is_exact(make):
+    learner, rows = make(weight_decay=0.1)
+    learner.update(0, rows, 1e-2)
+    state = learner.state()
+    learner.update(1, rows, 1e-2)
+    first = learner.state()
+    learner.restore(*state)
+    learner.update(1, rows, 1e-2)
+    for one, other in zip(first, learner.state(), strict=True):
+        assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_dropout_depends_on_seed_and_step_alone(make):
+    learner, rows = make(lora_dropout=0.3)
+    start = learner.state()
+
+    def after(step):
+        learner.restore(*start)
+        learner.update(0, rows, 1e-2)
+        learner.update(step, rows, 1e-2)
+        return torch.cat([tensor.flatten() for tensor in learner.state()[0].values()])
+
+    one, again, other = after(1), after(1), after(2)
+    assert torch.equal(one, again) and not torch.equal(one, other)
+    assert learner.shares is False  # a shared beginning would have the same dropout for all rows
+
+
+def test_validation_has_no_dropout(make):
+    learner, rows = make(lora_dropout=0.5)
+    learner.update(0, rows, 1e-2)
+    assert learner.validation_loss(rows) == learner.validation_loss(rows)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gemma3", "mistral", "phi", "phi3", "llama3"])
+def test_a_shared_beginning_is_read_once_where_that_is_exact(make, family):
+    learner, rows = make(family)
+    learner.update(0, rows[:7], 1e-2)
+    assert learner.shares is True
+
+
+def test_sharing_that_gives_another_loss_is_not_used(make, monkeypatch):
+    learner, rows = make(micro_batch_tokens=64)
+    expected, _ = learned(learner, rows)
+    assert learner.shares is None  # one row at a time
+    learner, rows = make(micro_batch_tokens=400)
+    real = module.loss_sum
+    monkeypatch.setattr(module, "loss_sum",
+                        lambda model, batch: real(model, batch) * (1.0 if batch.prefix is None else 1.01))  # fmt: skip
+    got, _ = learned(learner, rows)
+    assert learner.shares is False
+    assert relative(got, expected) < 1e-4
+
+
+def test_sharing_is_not_decided_where_nothing_is_shared(make):
+    learner, rows = make()
+    learner.update(0, rows[:1], 1e-2)
+    assert learner.shares is None
+    learner.update(1, rows[:7], 1e-2)
+    assert learner.shares is True
+
+
+def test_in_bfloat16_the_adapter_itself_stays_in_float32(make):
+    learner, rows = make(dtype="bfloat16")
+    learner.update(0, rows[:7], 1e-2)
+    assert {tensor.dtype for tensor in learner.state()[0].values()} == {torch.float32}
+    assert learner.shares is True
