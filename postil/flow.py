@@ -211,7 +211,7 @@ def _measured(split: Split, base: Base, template: Template) -> Any:
     from postil.model.probe import probe
 
     rows = [sequence for example in split.training[:8] for sequence in template.sequences(example)][:8]
-    return probe(base.path, [len(row.ids) for row in rows], [sum(1 for w in row.weights if w) for row in rows])
+    return probe(base.path, rows)
 
 
 # ── train ─────────────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from postil.errors import AdapterError, PlanError
-from postil.model.trust import check_safetensors
+from postil.model.trust import check_directory
 from postil.records import Plan
 
 WEIGHTS = "adapter_model.safetensors"
@@ -72,7 +72,7 @@ def open_adapter(model: Any, directory: Path) -> Any:
     """
     if not (directory / CONFIG).exists() or not (directory / WEIGHTS).exists():
         raise AdapterError("not_an_adapter", path=str(directory))
-    check_safetensors(directory / WEIGHTS)
+    check_directory(directory)
     try:
         adapted = PeftModel.from_pretrained(model, str(directory), use_safetensors=True)
     except (ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:

@@ -14,19 +14,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from postil.model.template import Tokens
 from postil.records import Plan, Probe
 from postil.settings import for_child
 
 TIMEOUT_SECONDS = 180
 
+# How much faster a matmul in bfloat16 must be before it is taken, elsewhere and on a CPU: there, 2.8 times faster
+# matmuls (AVX512-BF16) made a whole training step of a 135M model only 1.25 times faster, for half the digits.
+WORTH_BFLOAT16 = (1.5, 4.0)
 
-def probe(base: Path | None, lengths: Sequence[int] = (), answer_lengths: Sequence[int] = ()) -> Probe | None:
-    """Measure this machine, with the model in `base` and an update of rows of these lengths [tokens] if given.
+
+def probe(base: Path | None, rows: Sequence[Tokens] = ()) -> Probe | None:
+    """Measure this machine, with the model in `base` and an update of these rows if given.
 
     Returns None when the child process cannot measure (no memory for the model, say): an estimate is then made from
     the sizes alone.
     """
-    request = {"base": str(base) if base else None, "lengths": list(lengths), "answers": list(answer_lengths)}
+    told = [{"ids": row.ids, "weights": row.weights} for row in rows]
+    request = {"base": str(base) if base else None, "rows": told}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "postil.model.probe"],
@@ -50,7 +56,8 @@ def _measure(request: dict[str, Any]) -> Probe:
         for dtype in ("float32", "bfloat16"):
             rates[dtype, threads] = _gemm_rate(dtype, device)
     best = {dtype: max(rates[dtype, threads] for threads in choices) for dtype in ("float32", "bfloat16")}
-    dtype = "bfloat16" if best["bfloat16"] > 1.5 * best["float32"] else "float32"
+    worth = WORTH_BFLOAT16[device == "cpu"]
+    dtype = "bfloat16" if best["bfloat16"] > worth * best["float32"] else "float32"
     threads = max(choices, key=lambda count: rates[dtype, count])
     step: dict[str, Any] = {}
     if request["base"]:
@@ -113,16 +120,13 @@ def _with_base(request: dict[str, Any], dtype: str, device: str, choices: list[i
     from postil.model.load import load_base
     from postil.model.loss import loss_sum
     from postil.model.memory import peak_bytes
-    from postil.model.template import Tokens
 
     plan = Plan(dtype=dtype, device=device)
     loaded = load_base(Path(request["base"]), dtype=dtype, device=device)
     loaded.model = attach(loaded.model, plan, request["base"])
-    rows = [
-        Tokens((5,) * n, (0.0,) * (n - a) + (1.0,) * a, ())
-        for n, a in zip(request["lengths"], request["answers"], strict=True)
-    ]
-    batches = [lay_out([rows[i] for i in g], device=device) for g in by_length(rows, plan.micro_batch_tokens)]
+    rows = [Tokens(tuple(row["ids"]), tuple(row["weights"]), ()) for row in request["rows"]]
+    groups = by_length(rows, plan.micro_batch_tokens)
+    batches = [lay_out([rows[i] for i in group], device=device, share=True) for group in groups]
 
     def step() -> None:
         for batch in batches:
@@ -134,12 +138,12 @@ def _with_base(request: dict[str, Any], dtype: str, device: str, choices: list[i
         took[threads] = _seconds(step, device, budget=2.0)
     threads = min(choices, key=lambda count: took[count])
     torch.set_num_threads(threads)
-    prompts, new = [[5] * n for n in request["lengths"][:8]], 8
+    prompts, new = [row.ids[: row.weights.index(max(row.weights))] for row in rows], 8
     start = time.perf_counter()
     generate(loaded, prompts, max_new_tokens=new)
     return threads, {
         "step_seconds": took[threads],
-        "step_tokens": sum(request["lengths"]),
+        "step_tokens": sum(len(row.ids) for row in rows),
         "generate_seconds": (time.perf_counter() - start) / new,
         "peak_bytes": peak_bytes(),
     }
