@@ -36,6 +36,7 @@ _HEADING = re.compile(
     r"[ \t]{0,4}(?:【[^】]{1,60}】|《[^》]{1,60}》.{0,30}|#{1,6}[ \t].{1,80}|[一二三四五六七八九十]{1,3}、.{1,40}"
     r"|第.{1,4}[章节部分篇].{0,40}|[-=—_*~]{3,200}.{0,60})[ \t]{0,4}"
 )
+_LISTED = re.compile(r"[(（]?\d{1,4}[ \t]?[、.．)）][ \t]{0,4}")
 _ANYONE = re.compile(r"(?P<who>[^\s:：，,。！？?!]{1,12})[:：][ \t]{0,4}(?P<text>.{1,4000})", re.S)
 _TECHNICAL = listed("technical")  # markers that also stand inside answers
 _PAIRWISE = listed("pairwise")  # markers of lists of pairs, not of chats
@@ -161,9 +162,29 @@ def _all_marks(lines: Sequence[Line], ledger: Ledger) -> tuple[list[_Mark], bool
     anyone = [(i, found) for i, line in enumerate(lines) if (found := _ANYONE.fullmatch(line.text.strip()[:4000]))]
     filled = sum(bool(line.text.strip()) for line in lines)
     names = {m["who"] for _, m in anyone}
+    if asked := _paragraphs(lines):
+        ledger.issue("first_lines_asked", "advice", asked[0].index)
+        return asked, False
     if len(anyone) >= 4 and 2 <= len(names) <= max(6, len(anyone) // 4) and len(anyone) >= 0.8 * filled:
         return _by_name([(i, m["who"], m["text"]) for i, m in anyone], lines, ledger), True
     return [], False
+
+
+def _paragraphs(lines: Sequence[Line]) -> list[_Mark]:
+    """Paragraphs whose first line asks (1. 怎么退货？) and whose other lines answer, if nearly all are such."""
+    marks: list[_Mark] = []
+    begins, fit = 0, 0
+    for i, line in enumerate(lines):
+        text = line.text.strip()
+        if not text or (i and lines[i - 1].text.strip()):
+            continue
+        begins += 1
+        answer = lines[i + 1].text.strip() if i + 1 < len(lines) else ""
+        if text[-1] in "?？" and len(text) <= 200 and answer:
+            fit += 1
+            asked = _LISTED.sub("", text, count=1)
+            marks += [_Mark(i, "user", "?", asked), _Mark(i + 1, "assistant", "?", answer)]
+    return marks if fit >= 3 and fit >= 0.8 * begins else []
 
 
 def _plain_marks(lines: Sequence[Line]) -> list[_Mark]:

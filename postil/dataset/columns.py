@@ -346,6 +346,9 @@ def _answer_side(
     if answers:
         best = answers[0][1]
         family = [c for _, c in answers if stem(names[c]) == stem(names[best]) and columns[c].filled]
+        asked = [stem(names[c]) for _, c in found.get("question", ())]
+        if len(asked) != len(set(asked)):  # 问 答 问 答 side by side
+            family = [best]
         return {"answer": tuple(sorted(family)) if best in family else (best,)}
     labels = [column for _, column in found.get("label", ()) if column not in taken]
     if labels:

@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 
 from postil.dataset.words import words
 
-_WEAK_ENDINGS = {"标题"}
+_WEAK_ENDINGS = {"标题", "描述", "文案"}
 _SIMPLE = str.maketrans(  # traditional characters in headings
     "問題覆戶標類內話對編號輪發訊時間備註評論價顧買賣輸詞應響產稱訂單參據結譯總說員機務籤緒圖會別聊談詢諮覽聯繫錄語釋義範樣節項組",
     "问题复户标类内话对编号轮发讯时间备注评论价顾买卖输词应响产称订单参据结译总说员机务签绪图会别聊谈询咨览联系录语释义范样节项组",

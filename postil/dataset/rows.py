@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from postil.dataset.columns import Cells, Layout
 from postil.dataset.drafts import Draft, Ledger, Turn, blank
 from postil.dataset.names import normal
 from postil.dataset.raw import column_letter
-from postil.dataset.speakers import cast
+from postil.dataset.speakers import cast, role_of
 from postil.dataset.words import listed
-from postil.records import Issue
+from postil.records import Issue, Role
 
 _TOTALS = listed("totals")
+_TOTAL_STARTS = frozenset(word[0] for word in _TOTALS) | {"共"}
 _COUNT = re.compile(r"(?:共|合计|总计|total)\s{0,3}[:：]?\s{0,3}\d{1,9}\s{0,3}(?:条|行|个|项|rows?|items?)?", re.I)
 _SECTION = re.compile(
     r"[（(]?[一二三四五六七八九十]{1,3}[)）]?\s{0,3}[、.．:：].{1,30}|第[一二三四五六七八九十\d]{1,4}[章节部分类篇].{0,30}"
@@ -27,6 +28,7 @@ _NOTE = re.compile(
     re.I,
 )
 _NUMBER = re.compile(r"[\s\d.,:：/年月日时分秒\-#%]{1,60}")
+LONG_CHAT = 20  # messages without an id or a blank row between them: more are hardly one dialogue
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,9 @@ def _no_data(row: Cells, data: tuple[frozenset[int], frozenset[int]], wide: bool
 
 
 def _total(text: str) -> bool:
-    return len(text) <= 30 and (normal(text) in _TOTALS or bool(_COUNT.fullmatch(text)))
+    if len(text) > 30 or text.lstrip("【[(（*# ")[:1].casefold() not in _TOTAL_STARTS:
+        return False
+    return normal(text) in _TOTALS or bool(_COUNT.fullmatch(text))
 
 
 def _lonely(text: str, in_data: bool, wide: bool) -> str | None:
@@ -286,7 +290,7 @@ def _chat_log(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int])
         said = ", ".join(f"{name} = {role}" for name, role in list(roles.items())[:6])
         ledger.issue("speakers_guessed", "warning", table.at[body[0]], None, speakers=said)
     drafts = []
-    for rows in _chats(table, layout, ledger, body, {name for name, role in roles.items() if role == "assistant"}):
+    for rows in _chats(table, layout, ledger, body, roles):
         draft = Draft([], tuple(table.at[i] for i in rows))
         for i in _in_order(table, layout, ledger, rows):
             name = _cell(table.rows[i], speaker).strip()
@@ -303,19 +307,45 @@ def _chat_log(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int])
     return drafts
 
 
-def _chats(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int], house: set[str]) -> Iterable[list[int]]:
-    """Rows of one chat: by id or turn where there is one; else a blank row, or another customer, begins a new one."""
+def _chats(
+    table: Table, layout: Layout, ledger: Ledger, body: Sequence[int], roles: Mapping[str, Role]
+) -> Iterable[list[int]]:
+    """Rows of one chat: by id or turn where there is one; else a blank row, another customer or a prompt begins one."""
     if layout.of("conversation") is not None or layout.of("turn") is not None:
         return _groups(table, layout, ledger, body)
     speaker = layout.of("speaker")
     chats: list[list[int]] = []
     guest = ""
+    system = {name for name, role in roles.items() if role == "system"}
+    house = {name for name, role in roles.items() if role != "user"}
     for before, i in zip([None, *body], body, strict=False):
         name = _cell(table.rows[i], speaker).strip()
         other = bool(name) and name not in house and bool(guest) and name != guest
-        if before is None or i - before > 1 or other:
+        prompt = name in system and not (
+            chats and all(_cell(table.rows[j], speaker).strip() in system for j in chats[-1])
+        )
+        if before is None or i - before > 1 or other or prompt:
             chats.append([])
             guest = ""
         guest = name if name and name not in house else guest
         chats[-1].append(i)
+    if len(chats) > 1 or len(body) <= LONG_CHAT:
+        return chats
+    if role_of(guest) == "user":  # no name that could tell one customer from the next
+        ledger.issue("pairs_not_separated", "warning", table.at[body[0]])
+        return _one_by_one(table, speaker, body, roles)
+    ledger.issue("chats_not_separated", "warning", table.at[body[0]], count=len(body))
+    return chats
+
+
+def _one_by_one(table: Table, speaker: int | None, body: Sequence[int], roles: Mapping[str, Role]) -> list[list[int]]:
+    """Each question with its answer: a new chat where a user speaks after the other side has spoken."""
+    chats: list[list[int]] = []
+    last: Role | None = None
+    for i in body:
+        role = roles.get(_cell(table.rows[i], speaker).strip(), last)
+        if not chats or (role == "user" and last != "user"):
+            chats.append([])
+        chats[-1].append(i)
+        last = role
     return chats

@@ -11,6 +11,7 @@ from typing import Any
 
 from postil.dataset.columns import Column, Layout, look, roles_by_name, settle_roles
 from postil.dataset.drafts import Draft, Ledger, Turn, blank
+from postil.dataset.marked import read_marked
 from postil.dataset.names import meanings, misspelt, normal
 from postil.dataset.raw import Record
 from postil.dataset.rows import Table, read_table
@@ -80,6 +81,14 @@ def _one(at: int, value: Any, reading: _Reading) -> list[Draft]:
     ):
         ledger.drop(at, "empty_record", severity="warning", text="")
         return []
+    if len(value) == 1 and isinstance(inner := next(iter(value.values())), dict) and len(inner) > 1:
+        ledger.repair("wrapper_opened", at, "{…: {…}}", "{…}", key=next(iter(value)))
+        value = inner
+    only = _only_text(value)
+    if only and (said := read_marked(only)):
+        reading.shapes["marked"] += 1
+        ledger.repair("marks_read", at, only, " / ".join(f"{role}: {text}" for role, text in said))
+        return [Draft([Turn(role, text, (at,)) for role, text in said], (at,))]
     if _is_book(value, len(reading.ledger.numbers)):
         reading.shapes["pairs"] += 1
         return [Draft([Turn("user", q, (at,)), Turn("assistant", as_text(a), (at,))], (at,)) for q, a in value.items()]
@@ -94,6 +103,12 @@ def _one(at: int, value: Any, reading: _Reading) -> list[Draft]:
         return _pair(at, value, keys, reading)
     reading.flat.setdefault(tuple(value), []).append((at, value))
     return []
+
+
+def _only_text(value: Mapping[str, Any]) -> str:
+    """The text of a record that holds only one."""
+    texts = [item for item in value.values() if isinstance(item, str) and not blank(item)]
+    return texts[0] if len(texts) == 1 and not any(isinstance(item, (list, dict)) for item in value.values()) else ""
 
 
 def _is_book(value: Mapping[str, Any], records: int) -> bool:

@@ -63,3 +63,10 @@ def test_plain_prose_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         load(text(tmp_path / "a.txt", "很久很久以前\n有一家小店\n卖伞\n"))
     assert error.value.code == "no_dialogue_found" and "问：" in error.value.remedy("zh")
+
+
+def test_paragraphs_that_begin_with_a_question(tmp_path: Path) -> None:
+    found = load(text(tmp_path / "a.txt", "".join(f"{i}. {q}\n{a}\n另一行\n\n" for i, (q, a) in enumerate(PAIRS, 1))))
+    accounted(found)
+    assert said(found)[0] == [("user", "怎么退货？"), ("assistant", "在订单页点申请退货。\n另一行")]
+    assert len(found.examples) == len(PAIRS) and codes(found) == {"first_lines_asked"}

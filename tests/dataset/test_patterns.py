@@ -17,7 +17,20 @@ from postil.dataset.personal import find_personal, mask
 from postil.dataset.repair import mend
 from postil.dataset.suspicious import follow_up, oddities, placeholder
 
-OURS = ["blocks", "check", "choice", "columns", "names", "personal", "repair", "rows", "similar", "speakers", "suspicious"]
+OURS = [
+    "blocks",
+    "check",
+    "marked",
+    "choice",
+    "columns",
+    "names",
+    "personal",
+    "repair",
+    "rows",
+    "similar",
+    "speakers",
+    "suspicious",
+]
 SIZE = 50_000
 NASTY = ["a", " ", "1", "<p ", "<", "{{", "[", "【", "甲", "省", "号", "1号", "路1", "@", "a@a.", "a.", "-", "&#1", "&", "http://", "_x0", "呢", "那", "1 ",
          "1-", "13", "=", "ignore all ", "忽略所有的", "x", "?", "\t", "\u200d", "(", "（1", "A:", "2026-01-01 10:10 ", "password = ", "sk-", "<!--", "共 1 "]  # fmt: skip

@@ -150,3 +150,25 @@ def test_context_and_system_columns(tmp_path: Path) -> None:
         ("assistant", "在订单页点申请退货。"),
     ]
     assert not codes(found)
+
+
+def test_role_rows_without_ids(tmp_path: Path) -> None:
+    wanted = [[("user", q), ("assistant", a)] for q, a in PAIRS]
+    found = csv(tmp_path / "a.csv", "role,content\n" + "".join(f"user,{q}\nassistant,{a}\n" for q, a in PAIRS))
+    accounted(found)
+    assert said(found) == wanted and codes(found) == {"pairs_not_separated"}
+    content = "role,content\n" + "".join(f"system,你是客服\nuser,{q}\nassistant,{a}\n" for q, a in PAIRS)
+    found = csv(tmp_path / "b.csv", content)
+    assert said(found) == [[("system", "你是客服"), *pair] for pair in wanted] and not codes(found)
+
+
+def test_one_long_chat_with_one_customer_stays_one(tmp_path: Path) -> None:
+    found = csv(tmp_path / "a.csv", "昵称,消息\n" + "".join(f"买家小王,{q}\n某某旗舰店,{a}\n" for q, a in PAIRS))
+    assert len(found.examples) == 1 and codes(found) == {"chats_not_separated"}
+
+
+def test_pairs_side_by_side_are_not_joined(tmp_path: Path) -> None:
+    found = csv(tmp_path / "a.csv", "问,答,问,答\n" + "".join(f"{q},{a},再{q},再{a}\n" for q, a in PAIRS))
+    assert said(found)[0] == [("user", PAIRS[0][0]), ("assistant", PAIRS[0][1])] and codes(found) == {
+        "columns_not_used"
+    }

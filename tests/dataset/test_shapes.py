@@ -136,3 +136,27 @@ def test_lists_of_two_and_a_book_of_answers(tmp_path: Path) -> None:
     found = load(text(tmp_path / "b.json", json.dumps(dict(PAIRS), ensure_ascii=False)))
     accounted(found)
     assert said(found) == wanted and found.rows == 1
+
+
+@pytest.mark.parametrize(
+    ("text_", "wanted"),
+    [
+        ("<s>[INST] <<SYS>>\n简短\n<</SYS>>\n在吗 [/INST] 在的 </s>", [("system", "简短"), *PAIR]),
+        ("<s>[INST] 在吗 [/INST] 在的 </s><s>[INST] 好 [/INST] 嗯 </s>", [*PAIR, ("user", "好"), ("assistant", "嗯")]),
+        ("### Human: 在吗### Assistant: 在的", PAIR),
+        (
+            "Below is a task.\n\n### Instruction:\n答话\n\n### Input:\n在吗\n\n### Response:\n在的",
+            [("system", "Below is a task."), ("user", "答话\n在吗"), ("assistant", "在的")],
+        ),
+        ("<|im_start|>user\n在吗<|im_end|>\n<|im_start|>assistant\n在的<|im_end|>\n", PAIR),
+    ],
+)
+def test_a_dialogue_written_into_one_text(tmp_path: Path, text_: str, wanted: list[tuple[str, str]]) -> None:
+    found = load(jsonl(tmp_path / "a.jsonl", [{"text": text_}]))
+    accounted(found)
+    assert said(found) == [wanted] and [repair.code for repair in found.repaired] == ["marks_read"]
+
+
+def test_an_object_around_each_record_is_opened(tmp_path: Path) -> None:
+    found = load(jsonl(tmp_path / "a.jsonl", [{"data": {"question": q, "answer": a}} for q, a in PAIRS]))
+    assert len(found.examples) == len(PAIRS) and {repair.code for repair in found.repaired} == {"wrapper_opened"}
