@@ -18,6 +18,7 @@ from postil.model.trust import check_directory
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -34,6 +35,8 @@ class Loaded:
 def load_template(path: Path, *, thinking: bool = False) -> Template:
     """The template of the model in `path`, without its weights."""
     check_directory(path)
+    if not any((path / name).exists() for name in TOKENIZERS):  # some classes would make an empty one
+        raise ModelError("no_tokenizer", path=str(path))
     tokenizer = _try(path, lambda: AutoTokenizer.from_pretrained(str(path), local_files_only=True))
     return Template(tokenizer, thinking=thinking, stop_ids=_stop_ids(path))
 

@@ -95,7 +95,7 @@ def examples_of(directory: Path, part: str) -> tuple[Example, ...]:
     file = directory / "data" / f"{part}.jsonl"
     if not file.exists() or sha256(file) != _told(directory)["data"][part]:
         raise TrainError("data_changed", path=str(file))
-    return tuple(_example(json.loads(line)) for line in file.read_text("utf-8").splitlines())
+    return tuple(_example(json.loads(line)) for line in _lines(file))
 
 
 def read_adapter(directory: Path) -> Adapter:
@@ -135,7 +135,7 @@ def read_run(directory: Path) -> Told:
     base, estimate = told["base"], told["estimate"]
     pairs = {name: tuple(estimate[name]) for name in ("seconds", "cost")}
     reasons = {name: Choice(c["value"], c["code"], c["source"], c["values"]) for name, c in told["reasons"].items()}
-    sizes = [len((directory / "data" / f"{part}.jsonl").read_text("utf-8").splitlines()) for part in PARTS]
+    sizes = [len(_lines(directory / "data" / f"{part}.jsonl")) for part in PARTS]
     metrics = directory / "metrics.jsonl"
     lines = metrics.read_text("utf-8").splitlines() if metrics.exists() else []
     return Told(
@@ -246,6 +246,11 @@ def _adapter(directory: Path) -> Adapter:
     told = _told(directory)
     base = told["base"]
     return Adapter(directory, base["name"], Path(base["path"]), base["sha256"], Plan.model_validate(told["plan"]))
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a JSONL file. Not `splitlines`: it also splits at characters that may stand inside a JSON text."""
+    return [line for line in file.read_text("utf-8").split("\n") if line]
 
 
 def _example(told: Mapping[str, Any]) -> Example:

@@ -1,0 +1,121 @@
+"""Any directory with config, safetensors and tokenizer is a base model; what is unsafe or broken is refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from postil.errors import ModelError
+from postil.model.load import load_base, load_template
+from tests.models import FAMILIES
+
+
+@pytest.fixture
+def copied(base, tmp_path):
+    """A copy of a tiny model, to be spoilt."""
+
+    def copy(family="qwen2"):
+        return shutil.copytree(base(family), tmp_path / family)
+
+    return copy
+
+
+def change(file, **values):
+    file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), **values}), "utf-8")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_opens_with_no_code_for_it(base, family):
+    loaded = load_base(base(family))
+    assert not loaded.model.training and not any(p.requires_grad for p in loaded.model.parameters())
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+    assert loaded.template.end_id in loaded.template.stop_ids
+    assert loaded.template.own == (family == "untemplated")
+
+
+def test_the_stop_tokens_of_its_makers_are_kept(base):
+    assert len(load_template(base("gemma3")).stop_ids) == 2
+    assert load_template(base("gemma3")).stop_ids[0] == load_template(base("gemma3")).end_id
+
+
+def test_another_dtype(base):
+    assert {p.dtype for p in load_base(base("qwen2"), dtype="bfloat16").model.parameters()} == {torch.bfloat16}
+
+
+def test_the_base_has_no_dropout_of_its_own_even_while_it_trains(base):
+    """Phi's config asks for 10 %: a frozen base must not flicker, or resuming and measuring would be up to chance."""
+    model = load_base(base("phi")).model.train()
+    ids = torch.arange(10, 40)[None]
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+def refused(path):
+    with pytest.raises(ModelError) as error:
+        load_base(path)
+    assert error.value.cause("zh") and error.value.remedy("en")
+    return error.value
+
+
+def test_weights_that_are_missing_are_not_made_up(copied):
+    path = copied()
+    file = path / "model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in sorted(weights) if "mlp" in name)
+    del weights[name]
+    save_file(weights, file, metadata={"format": "pt"})
+    error = refused(path)
+    assert error.code == "weights_incomplete" and error.values["name"] == name
+
+
+def test_weights_of_another_size_are_refused(copied):
+    path = copied()
+    change(path / "config.json", hidden_size=64)
+    assert refused(path).code == "model_load_failed"
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "code"),
+    [
+        ("config.json", {"auto_map": {"AutoModelForCausalLM": "modeling.Evil"}}, "unsafe_config"),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["tokenization.Evil", None]}}, "unsafe_config"),
+        ("config.json", {"model_type": "llama\nimport os"}, "unsafe_config"),
+        ("config.json", {"model_type": "no_such_model"}, "unknown_architecture"),
+    ],
+)
+def test_what_is_unsafe_is_refused_before_any_library_sees_it(copied, file, values, code):
+    path = copied()
+    change(path / file, **values)
+    (path / "modeling.py").write_text("raise SystemExit('run!')")
+    assert refused(path).code == code
+
+
+def test_pickled_weights_alone_are_refused(copied):
+    path = copied()
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")
+    assert refused(path).code == "unsafe_weights"
+
+
+def test_a_directory_without_tokenizer_is_refused(copied):
+    path = copied()
+    for file in path.glob("tokenizer*"):
+        file.unlink()
+    assert refused(path).code == "no_tokenizer"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"model": 5}', ""])
+def test_a_broken_tokenizer_is_refused(copied, text):
+    path = copied("llama3")
+    (path / "tokenizer.json").write_text(text)
+    assert refused(path).code in ("model_load_failed", "config_unreadable")
+
+
+def test_a_hostile_chat_template_cannot_leave_its_sandbox(copied, tmp_path):
+    path = copied("llama3")
+    canary = tmp_path / "canary"
+    (path / "chat_template.jinja").write_text(
+        "{{ lipsum.__globals__['os'].mkdir('" + str(canary) + "') }}{{ messages[-1].content }}"
+    )
+    assert refused(path).code == "template_refuses"
+    assert not canary.exists()
