@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +61,8 @@ def run(arguments: Sequence[str]) -> int:
     if "--debug" not in arguments:
         warnings.simplefilter("ignore")  # of libraries, about their own future
     try:
-        code = app(args=list(arguments), prog_name="postil", standalone_mode=False)
+        command = typer.main.get_command(app)  # not app(): that would set an excepthook of its own
+        code = command.main(args=list(arguments), prog_name="postil", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except PostilError as error:
         if "--debug" in arguments:
@@ -313,9 +315,11 @@ def compare(
 
     def both(asked: str) -> dict[str, str]:
         answers = {}
-        for name, tuned in (("base", False), ("tuned", True)):
-            with screen.speaking(name) as piece:
-                answers[name] = comparison.ask(asked, tuned=tuned, say=piece, sample=sample, system=system).text
+        with screen.side_by_side() as grow:
+            for name, tuned in (("base", False), ("tuned", True)):
+                said = comparison.ask(asked, tuned=tuned, say=partial(grow, name), sample=sample, system=system)
+                answers[name] = said.text
+        screen.line("")
         return answers
 
     if question is not None:
@@ -352,6 +356,7 @@ def answer(
     screen = Screen(as_json=as_json)
     reading = _reading(sheet, question, None, None, None, None, False)
     result = flow.answer(adapter, file, output, reading, screen.emit)
+    screen.close()
     for lost in result["not_carried_over"]:
         screen.line(lost, "yellow")
     screen.say("show.answered", path=output, n=result["answered"], rows=result["rows"], earlier=result["from_earlier"])

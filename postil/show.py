@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
@@ -23,6 +24,7 @@ from postil.records import Base, Dataset, Evaluation, Event, Issue, Proposal
 COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
 FATES = {"learned": "green", "ignored": "bright_black", "cut": "red"}
 FEWEST = 10  # examples that training asks for
+PIPE_WIDTH = 110  # characters of a line where no terminal says how many there are
 FEW = 8  # rows of anything that a person is shown before "and so many more"
 
 
@@ -32,7 +34,7 @@ class Screen:
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
-        self.console = Console(stderr=as_json, highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.console = Console(stderr=as_json, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._stage = ""
@@ -212,14 +214,41 @@ class Screen:
     # ── answers ──
 
     @contextmanager
-    def speaking(self, name: str) -> Iterator[Callable[[str], None]]:
-        """One model's answer, piece by piece, under its name."""
+    def side_by_side(self) -> Iterator[Callable[[str, str], None]]:
+        """Hears (name, piece) of the answers of "base" and "tuned", and shows both as they grow."""
         if self.as_json:
-            yield lambda piece: None
-            return
-        self.console.print(Text(f"{say(f'show.{name}')}: ", style="bold green" if name == "tuned" else "bold"), end="")
-        yield lambda piece: self.console.print(Text(piece), end="")
-        self.console.print()
+            yield lambda name, piece: None
+        elif self.console.is_terminal:
+            texts = {"base": Text(), "tuned": Text(style="green")}
+            with Live(self._columns(texts), console=self.console, refresh_per_second=12) as live:
+
+                def grow(name: str, piece: str) -> None:
+                    texts[name].append(piece)
+                    live.update(self._columns(texts))
+
+                yield grow
+        else:
+            yield self._in_turn()
+
+    def _columns(self, texts: Mapping[str, Text]) -> Table:
+        table = Table(expand=True)
+        for name in texts:
+            table.add_column(say(f"show.{name}"), ratio=1, overflow="fold")
+        table.add_row(*texts.values())
+        return table
+
+    def _in_turn(self) -> Callable[[str, str], None]:
+        """One answer after the other, for a pipe."""
+        last = ""
+
+        def write(name: str, piece: str) -> None:
+            nonlocal last
+            if name != last:
+                self.console.print(Text(f"{chr(10) if last else ''}{say(f'show.{name}')}: "), end="")
+                last = name
+            self.console.print(Text(piece), end="")
+
+        return write
 
     def asked(self) -> str:
         """A question typed by a person; empty at the end."""
@@ -273,8 +302,8 @@ class Screen:
             self._bar.start()
         assert self._task is not None
         stage = _stage(event)
-        self._bar.update(self._task, completed=event.data.get("percent"), description=stage or None)
-        if event.type in ("metrics", "stage", "done"):
+        self._bar.update(self._task, completed=_percent(event), description=stage or None)
+        if event.type in ("metrics", "stage", "answers", "done"):
             self._bar.update(self._task, numbers=_numbers(event))
         if event.type == "done":
             self.close()
@@ -286,7 +315,7 @@ class Screen:
         if event.type == "checkpoint" or not (new or time.monotonic() - self._told_at > 5):
             return
         self._told_at, self._stage = time.monotonic(), stage or self._stage
-        percent = event.data.get("percent")
+        percent = _percent(event)
         self.console.print(Text(f"[{percent:>5.1f}%] {stage} {_numbers(event)}" if percent is not None else stage))
 
     # ── proof ──
@@ -357,7 +386,16 @@ def _amount(value: float) -> str:
     return f"{value:.2f}" if value >= 1 or not value else f"{value:.1g}"
 
 
+def _percent(event: Event) -> float | None:
+    if event.type == "answers":
+        return 100.0 * float(event.data["done"]) / max(1, event.data["of"])
+    percent: float | None = event.data.get("percent")
+    return percent
+
+
 def _stage(event: Event) -> str:
+    if event.type == "answers":
+        return say("stage.answer")
     stage = event.data.get("stage")
     return say(f"stage.{stage}") if stage else say("stage.done") if event.type == "done" else ""
 
@@ -366,6 +404,8 @@ def _numbers(event: Event) -> str:
     data = event.data
     if "what" in data:
         return say(f"stage.what_{data['what']}")
+    if event.type == "answers":
+        return f"{data['done']}/{data['of']}"
     if event.type != "metrics":
         return ""
     parts = [f"{data['step']}/{data['total_steps']}", f"{say('show.loss')} {data.get('loss', float('nan')):.3f}"]

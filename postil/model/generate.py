@@ -100,7 +100,7 @@ def _pad_left(prompts: Sequence[Sequence[int]], device: str) -> tuple[torch.Tens
 def _answer(loaded: Loaded, prompt: Sequence[int], row: Sequence[int]) -> Answer:
     end = next((i for i, token in enumerate(row) if token in loaded.template.stop_ids), None)
     ids = list(row if end is None else row[:end])
-    text = loaded.tokenizer.decode(ids, skip_special_tokens=True).strip()
+    text = loaded.tokenizer.decode(ids, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}").strip()
     if loaded.tokenizer.decode(list(prompt[-8:])).rstrip().endswith("<think>"):
         text = f"<think>\n{text}"  # the prompt opened the reasoning; without the mark it could not be told apart
     return Answer(text, len(row) if end is None else end + 1, end is not None)
@@ -126,5 +126,5 @@ class _Pieces(BaseStreamer):  # type: ignore[misc]
             self._said = len(text)
 
     def end(self) -> None:
-        text = self._loaded.tokenizer.decode(self._ids, skip_special_tokens=True)
+        text = self._loaded.tokenizer.decode(self._ids, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}")
         self._say(text[self._said :])
