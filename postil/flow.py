@@ -241,7 +241,7 @@ def resume(output: Path, emit: Emit, path: Path | None = None, *, stop: Stop = l
 
     if not (output / "plan.json").exists():
         raise TrainError("nothing_to_resume", path=str(output))
-    if path and sha256(path) != read_json(output / "plan.json")["data"]["sha256"]:
+    if path and (not path.is_file() or sha256(path) != read_json(output / "plan.json")["data"]["sha256"]):
         raise TrainError("data_changed", path=str(path))
     _on_its_base(room.read_unfinished(output))
     return finish(output, emit, stop, None)

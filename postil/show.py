@@ -388,7 +388,7 @@ def _amount(value: float) -> str:
 
 def _percent(event: Event) -> float | None:
     if event.type == "answers":
-        return 100.0 * float(event.data["done"]) / max(1, event.data["of"])
+        return float(100 * event.data["done"] / max(1, event.data["of"]))
     percent: float | None = event.data.get("percent")
     return percent
 

@@ -69,6 +69,7 @@ CALLS: list[tuple[str, tuple[Any, ...], str]] = [
     ("fields", (fields(),), "learning_rate"),
     ("evaluation", (EVALUATION,), "dress"),
     ("emit", (METRICS,), "3/9"),
+    ("emit", (Event("answers", {"done": 32, "of": 60}),), "32/60"),
 ]
 
 

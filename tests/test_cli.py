@@ -1,0 +1,418 @@
+"""Every command, as a person types it and as a script reads it, on a tiny model; and everything that may go wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import openpyxl
+import pytest
+
+from postil import __version__, flow
+from postil.errors import TrainError
+from postil.records import Answer
+from postil.settings import for_child
+from tests.story import INSTRUCTION, SYSTEM, Trained, refused, said, settings, sheet, told
+
+if TYPE_CHECKING:
+    from tests.models import Build
+
+pytest_plugins = ("tests.story",)
+pytestmark = pytest.mark.usefixtures("measured")
+
+
+def in_a_process(*arguments: Any, **named: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "postil", *map(str, arguments)], capture_output=True, text=True,
+                          encoding="utf-8", env={**for_child(), **named}, timeout=120)  # fmt: skip
+
+
+# ── check ──
+
+
+def test_check_tells_scripts_all_that_is_promised(tmp_path: Path) -> None:
+    file = sheet(tmp_path / "a.csv", 30)
+    file.write_text(file.read_text("utf-8") + "没有答案,\n", "utf-8")
+    found = told(["check", file])
+    promised = {"format", "encoding", "sheet", "header_row", "columns", "rows", "used", "not_data", "examples",
+                "dropped", "repaired", "issues"}  # fmt: skip
+    assert promised <= set(found)
+    assert found["rows"] == found["used"] + len(found["dropped"]) + found["not_data"]
+    assert (found["examples"], found["columns"]["question"], found["columns"]["answer"]) == (30, "A", "B")
+    (left,) = found["dropped"]
+    assert left["row"] == 32 and left["code"] == "missing_answer" and left["message"]
+    assert all({"code", "severity", "row", "cell", "message", "fix"} <= set(issue) for issue in found["issues"])
+
+
+def test_check_writes_the_cleaned_set_and_the_marked_workbook(tmp_path: Path) -> None:
+    file, fixed, report = sheet(tmp_path / "a.csv", 30), tmp_path / "out.jsonl", tmp_path / "out.xlsx"
+    code, out, _ = said(["check", file, "--fixed", fixed, "--report", report, "--lang", "en"])
+    assert code == 0 and str(fixed) in out and str(report) in out
+    lines = [json.loads(line) for line in fixed.read_text("utf-8").split("\n")[:-1]]
+    assert len(lines) == 30 and lines[0]["messages"][-1] == {"role": "assistant", "content": "连衣裙"}
+    assert openpyxl.load_workbook(report).worksheets[0].cell(2, 2).value == "连衣裙"
+
+
+def test_check_obeys_what_the_user_knows_better(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    rows = "".join(f"客户{i},提问内容 {i},回答内容 {i * 3},13812345678\n" for i in range(12))
+    file.write_text(f"名称,甲,乙,丙\n{rows}", "utf-8")
+    fixed = tmp_path / "out.jsonl"
+    told(["check", file, "--question", "乙", "--answer", "D", "--system", "名称", "--instruction", "请回答：",
+          "--mask", "--fixed", fixed])  # fmt: skip
+    first = json.loads(fixed.read_text("utf-8").split("\n")[0])["messages"]
+    assert first[0] == {"role": "system", "content": "客户0"}
+    assert first[1]["content"].startswith("请回答：") and "回答内容 0" in first[1]["content"]
+    assert "13812345678" not in first[2]["content"]
+
+
+def test_check_with_a_base_proves_every_example(tmp_path: Path, base: Build) -> None:
+    file = sheet(tmp_path / "a.csv", 12)
+    file.write_text(file.read_text("utf-8") + "这是什么,裙子<|im_end|>\n", "utf-8")
+    found = told(["check", file, "--base", base("qwen2")])
+    assert [(issue["code"], issue["row"]) for issue in found["issues"] if issue["code"].startswith("label_")] == [
+        ("label_special_token_in_text", 14)
+    ] or {issue["row"] for issue in found["issues"] if issue["code"].startswith("label_")} == {14}
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_check_speaks_the_language_that_is_asked_for(tmp_path: Path, lang: str) -> None:
+    code, out, _ = said(["check", sheet(tmp_path / "a.csv", 5), "--lang", lang])
+    assert code == 0 and ("at least 10" in out) == (lang == "en") and ("样本" in out) == (lang == "zh")
+
+
+# ── xray, models, doctor ──
+
+
+def test_xray_shows_what_is_learned(tmp_path: Path, base: Build) -> None:
+    arguments = ["xray", sheet(tmp_path / "a.csv", 12), "--base", base("qwen2")]
+    found = told(arguments)
+    assert (found["examples"], found["end_token_learned"], found["cut"], found["all_masked"]) == (12, 12, 0, 0)
+    assert len(found["rows"]) == 12
+    code, out, _ = said([*arguments, "--rows", "2", "--lang", "en"])
+    assert code == 0 and "All right" in out
+    assert told([*arguments, "--max-length", "16"])["cut"] == 12
+
+
+def test_models_are_listed_added_and_then_known_by_name(base: Build, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("POSTIL_HOME", str(tmp_path))
+    assert told(["models", "add", base("llama3"), "--name", "my-llama"])["name"] == "my-llama"
+    listed = {model["name"]: model for model in told(["models", "list"])["models"]}
+    assert Path(listed["my-llama"]["path"]).is_dir() and listed["qwen3-0.6b"]["path"] is None
+    assert {"parameters", "licence", "sources", "languages", "fits"} <= set(listed["qwen3-0.6b"])
+    assert told(["models", "pull", "my-llama"])["path"] == listed["my-llama"]["path"]
+    assert refused(["models", "add", base("llama3"), "--name", "my-llama"]) == "place_taken"
+    assert refused(["models", "add", base("llama3"), "--name", "../up"]) == "bad_model_name"
+    assert refused(["models", "pull", "qwen-9000"]) in ("unknown_base", "unknown_model", "no_directory")
+    code, out, _ = said(["models", "list"])
+    assert code == 0 and "my-llama" in out
+
+
+def test_doctor(monkeypatch: Any) -> None:
+    assert {"facts", "settings", "differences", "problems"} <= set(told(["doctor"]))
+    monkeypatch.setattr("postil.doctor.LEAST_DISK", 10**18)
+    code, out, _ = said(["doctor", "--lang", "en"])
+    assert code == 1 and "GB of disk" in out
+
+
+# ── plan ──
+
+
+def test_plan_tells_each_value_with_its_reason(tmp_path: Path, base: Build) -> None:
+    file = sheet(tmp_path / "a.csv", 60)
+    found = told(["plan", file, "--base", base("qwen2"), "--set", "r=16", "--set", "n_epochs=4"])
+    assert set(found["plan"]) == set(found["reasons"])
+    assert (found["plan"]["r"], found["reasons"]["r"]["source"]) == (16, "user")
+    assert all(reason["reason"] and {"value", "source"} <= set(reason) for reason in found["reasons"].values())
+    assert {"seconds", "memory_bytes", "disk_bytes", "cost"} <= set(found["estimate"])
+    assert found["kind"] == found["plan"]["kind"]
+    code, out, _ = said(["plan", file, "--base", base("qwen2"), "--lang", "en"])
+    assert code == 0 and "learning_rate" in out and "Estimate" in out
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "says"),
+    [("learning_rat=1", "unknown_field", "learning_rate"), ("epochs=3", "unknown_field", "n_epochs"),
+     ("r=0", "setting_range", "1024"), ("r=eight", "setting_integer", "eight"),
+     ("dtype=int4", "setting_choice", "float32"), ("r", "setting_form", "name=value"),
+     ("learning_rate=nan", "setting_number", "nan"),
+     ("thinking=perhaps", "setting_boolean", "true")],
+)  # fmt: skip
+def test_a_wrong_parameter_is_refused_at_once(tmp_path: Path, wish: str, code: str, says: str) -> None:
+    arguments = ["plan", tmp_path / "not-even-looked-for.csv", "--set", wish]
+    assert refused(arguments) == code
+    assert says in said([*arguments, "--lang", "en"])[2]
+
+
+def test_an_unknown_preset_is_refused(tmp_path: Path, base: Build) -> None:
+    arguments = ["plan", sheet(tmp_path / "a.csv", 30), "--base", base("qwen2"), "--preset", "quick"]
+    assert refused(arguments) == "unknown_preset" and "quick_try" in said([*arguments, "--lang", "en"])[2]
+
+
+def test_the_parameters_are_listed() -> None:
+    code, out, _ = said(["plan", "--fields", "--lang", "en"])
+    assert code == 0 and "lora_alpha" in out and "1 … 1024" in out
+    assert "learning_rate" in {field["name"] for field in told(["plan", "--fields"])["fields"]}
+
+
+# ── train ──
+
+
+def test_train_leaves_an_adapter_with_its_proof(trained: Trained) -> None:
+    promised = {"adapter", "updates", "epochs", "seconds", "trained_tokens", "peak_rss_bytes", "validation_loss",
+                "verdict"}  # fmt: skip
+    assert promised <= set(trained.result)
+    assert set(trained.result["validation_loss"]) == {"base", "tuned"}
+    files = {path.name for path in trained.directory.iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "plan.json", "metrics.jsonl",
+            "result.json", "evaluation.json", "report.md", "report.html"} <= files  # fmt: skip
+    plan = json.loads((trained.directory / "plan.json").read_text("utf-8"))
+    assert (plan["plan"]["system"], plan["plan"]["instruction"]) == (SYSTEM, INSTRUCTION)
+
+
+def test_train_shows_each_stage_and_its_time(tmp_path: Path, base: Build) -> None:
+    code, out, err = said(["train", sheet(tmp_path / "a.csv", 24), "--base", base("qwen2"), "-o", tmp_path / "out",
+                           *settings("n_epochs=1"), "--lang", "en"])  # fmt: skip
+    assert code == 0 and not err, err
+    places = [
+        out.index(word) for word in ("Checking", "(check: ", "The plan", "(plan: ", "Training", "Before and after")
+    ]
+    assert places == sorted(places)
+    assert "Too few rows to tell" in out and "report.html" in out
+
+
+def test_a_finished_run_is_not_overwritten_but_by_force(trained: Trained, tmp_path: Path) -> None:
+    run = shutil.copytree(trained.directory, tmp_path / "run")
+    arguments = ["train", trained.sheet, "--base", trained.base, "-o", run, *settings("n_epochs=1")]
+    assert refused(arguments) == "run_finished"
+    assert told([*arguments, "--force"])["epochs"] <= 1
+
+
+def test_other_peoples_files_are_never_touched(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for force in ([], ["--force"]):
+        arguments = ["train", trained.sheet, "--base", trained.base, "-o", tmp_path, *settings(), *force]
+        assert refused(arguments) == "directory_not_empty"
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_too_few_rows_are_refused(tmp_path: Path, base: Build) -> None:
+    arguments = ["train", sheet(tmp_path / "a.csv", 9), "--base", base("qwen2"), "-o", tmp_path / "out"]
+    assert refused(arguments) == "too_few_examples"
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_that_would_teach_something_wrong_are_refused_or_skipped(tmp_path: Path, base: Build) -> None:
+    file = sheet(tmp_path / "a.csv", 24)
+    file.write_text(file.read_text("utf-8") + "这是什么,裙子<|im_end|>好的\n", "utf-8")
+    arguments = ["train", file, "--base", base("qwen2"), "-o", tmp_path / "out",
+                 *settings("n_epochs=1", "validation_rows=4", "test_rows=0")]  # fmt: skip
+    code, out, _ = said([*arguments, "--json"])
+    error = json.loads(out.splitlines()[-1])["error"]
+    assert (code, error["code"], error["rows"]) == (1, "labels_wrong", [26])
+    shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    assert told([*arguments, "--skip-faulty"])["updates"] > 0
+
+
+def test_the_users_own_validation_and_test_files_are_used(tmp_path: Path, base: Build) -> None:
+    own = sheet(tmp_path / "v.csv", 12, start=100), sheet(tmp_path / "t.csv", 11, start=200)
+    told(["train", sheet(tmp_path / "a.csv", 24), "--base", base("qwen2"), "-o", tmp_path / "out",
+          "--validation", own[0], "--test", own[1], *settings("n_epochs=1")])  # fmt: skip
+    lines = {part: (tmp_path / "out" / "data" / f"{part}.jsonl").read_text("utf-8").count("\n")
+             for part in ("training", "validation", "test")}  # fmt: skip
+    assert lines == {"training": 24, "validation": 12, "test": 11}
+
+
+def test_characters_that_some_call_line_ends_do_no_harm(tmp_path: Path, base: Build) -> None:
+    file = sheet(tmp_path / "a.csv", 24)
+    file.write_text(file.read_text("utf-8").replace("新款", "新\u2028款\x85\u2029"), "utf-8")
+    assert told(["train", file, "--base", base("qwen2"), "-o", tmp_path / "out", *settings("n_epochs=1")])["updates"]
+
+
+def test_a_killed_run_is_resumed_to_the_same_bytes(trained: Trained, tmp_path: Path) -> None:
+    """It is stopped once to have a run that begins in the middle, then a process that goes on is killed."""
+    run = tmp_path / "run"
+    prepared = flow.plan(flow.check(trained.sheet, flow.Reading(system=SYSTEM, instruction=INSTRUCTION)),
+                         flow.find_base(str(trained.base)),
+                         settings=dict(pair.split("=") for pair in settings()[1::2]) | {"save_steps": "3"})  # fmt: skip
+    with pytest.raises(TrainError) as stopped:
+        flow.train(prepared, run, lambda event: None, stop=lambda: True)
+    assert stopped.value.code == "interrupted"
+    assert refused(["train", trained.sheet, "--base", trained.base, "-o", run, *settings()]) == "run_unfinished"
+    assert refused(["compare", run, "x"]) == "adapter_unfinished"
+    command = [sys.executable, "-m", "postil", "train", str(trained.sheet), "-o", str(run), "--resume", "--json"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=for_child())
+    assert process.stderr
+    for line in process.stderr:
+        if json.loads(line).get("step", 0) >= 8:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    assert not (run / "result.json").exists()
+    result = told(["train", trained.sheet, "-o", run, "--resume"])
+    assert result["updates"] == trained.result["updates"]
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (run / name).read_bytes() == (trained.directory / name).read_bytes()
+
+
+def test_a_run_is_resumed_with_its_own_data_only(trained: Trained, tmp_path: Path) -> None:
+    other = sheet(tmp_path / "other.csv", 61)
+    assert refused(["train", other, "-o", trained.directory, "--resume"]) == "data_changed"
+    assert refused(["train", other, "-o", tmp_path / "nowhere", "--resume"]) == "nothing_to_resume"
+
+
+# ── compare, evaluate, answer ──
+
+
+def test_compare_answers_once_or_as_long_as_one_asks(trained: Trained, monkeypatch: Any) -> None:
+    found = told(["compare", trained.directory, "7 新款 女"])
+    assert set(found) == {"base", "tuned"} and found["base"] != found["tuned"]
+    typed = iter(["7 新款 女", ""])
+    monkeypatch.setattr("builtins.input", lambda *prompt: next(typed))
+    code, out, _ = said(["compare", trained.directory, "--lang", "en"])
+    assert code == 0 and found["tuned"].strip() in out and "tuned" in out
+
+
+def test_evaluate_on_a_file_and_on_the_test_part(trained: Trained, tmp_path: Path) -> None:
+    found = told(["evaluate", trained.directory, "--data", sheet(tmp_path / "b.csv", 24, start=500)])
+    metrics = {"exact_match", "char_f1", "rouge_l", "bleu", "loss", "stopped"}
+    assert metrics <= set(found["base"]) and metrics <= set(found["tuned"])
+    assert {"outcome", "metric", "difference", "interval"} <= set(found["verdict"]) and "forgetting" in found
+    assert len(found["rows"]) == 24 and found["rows"][0]["question"].startswith((SYSTEM, INSTRUCTION, "5"))
+    again = told(["evaluate", trained.directory])
+    assert again["verdict"] == {**trained.result["verdict"], "words": again["verdict"]["words"]}
+
+
+def test_answer_gives_the_own_sheet_back(trained: Trained, tmp_path: Path) -> None:
+    out = tmp_path / "out.xlsx"
+    found = told(["answer", trained.directory, trained.sheet, "--output", out])
+    assert (found["rows"], found["answered"], found["from_earlier"]) == (60, 60, 0)
+    written = openpyxl.load_workbook(out).worksheets[0]
+    assert [cell.value for cell in written[1]][:2] == ["标题", "产品词"] and written.max_column == 3
+
+
+def test_answer_goes_on_where_it_was_interrupted(trained: Trained, tmp_path: Path, monkeypatch: Any) -> None:
+    out, asked = tmp_path / "out.xlsx", []
+
+    def interrupted(self: Any, questions: Any, tell: Any) -> Any:
+        asked.append(len(questions))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return [Answer(f"答 {question}", 3, True) for question in questions]
+
+    monkeypatch.setattr(flow.Comparison, "answers", interrupted)
+    arguments = ["answer", trained.directory, trained.sheet, "-o", out]
+    assert said(arguments)[0] == 130
+    found = told(arguments)
+    assert asked == [32, 28, 28] and (found["answered"], found["from_earlier"]) == (60, 32)
+    lines = [[cell.value for cell in row] for row in openpyxl.load_workbook(out).worksheets[0].iter_rows(min_row=2)]
+    assert len(lines) == 60 and all(line[2] == f"答 {line[0]}" for line in lines)
+
+
+def test_answer_never_overwrites_the_users_file(trained: Trained, tmp_path: Path) -> None:
+    own = openpyxl.Workbook()
+    for line in trained.sheet.read_text("utf-8").split("\n")[:12]:
+        own.worksheets[0].append(line.split(","))
+    own.save(tmp_path / "own.xlsx")
+    before = (tmp_path / "own.xlsx").read_bytes()
+    assert (
+        refused(["answer", trained.directory, tmp_path / "own.xlsx", "-o", tmp_path / "own.xlsx"]) == "output_is_input"
+    )
+    assert (tmp_path / "own.xlsx").read_bytes() == before
+
+
+# ── what may go wrong ──
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Things that people give in place of a file of data."""
+    home = tmp_path_factory.mktemp("odd")
+    (home / "folder").mkdir()
+    (home / "empty.xlsx").touch()
+    (home / "a.pdf").write_bytes(b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer\n%%EOF\n")
+    (home / "noise.bin").write_bytes(bytes(range(256)) * 40)
+    return {"missing": home / "missing.csv", "folder": home / "folder", "empty": home / "empty.xlsx",
+            "pdf": home / "a.pdf", "noise": home / "noise.bin"}  # fmt: skip
+
+
+ODD = {"missing": "file_missing", "folder": "file_is_folder", "empty": "file_empty", "pdf": "file_is_pdf",
+       "noise": "encoding_unknown"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "code"), ODD.items())
+def test_what_is_no_data_is_refused_by_every_command(
+    odd: dict[str, Path], name: str, code: str, trained: Trained, tmp_path: Path
+) -> None:
+    base, out = trained.base, tmp_path / "out"
+    assert refused(["check", odd[name]]) == code
+    assert refused(["check", odd[name], "--system", "be kind"]) == code
+    assert refused(["xray", odd[name], "--base", base]) == code
+    assert refused(["plan", odd[name], "--base", base]) == code
+    assert refused(["train", odd[name], "--base", base, "-o", out]) == code
+    assert refused(["evaluate", trained.directory, "--data", odd[name]]) == code
+    assert refused(["answer", trained.directory, odd[name], "-o", tmp_path / "o.xlsx"]) == code
+    assert refused(["train", odd[name], "-o", trained.directory, "--resume"]) == "data_changed"
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["missing", "folder", "pdf"])
+def test_what_is_no_adapter_is_refused_by_every_command(odd: dict[str, Path], name: str, tmp_path: Path) -> None:
+    file = sheet(tmp_path / "a.csv", 12)
+    for arguments in (["compare", odd[name], "x"], ["evaluate", odd[name]], ["evaluate", odd[name], "--data", file],
+                      ["answer", odd[name], file, "-o", tmp_path / "o.xlsx"]):  # fmt: skip
+        assert refused(arguments) == "not_an_adapter"
+
+
+def test_what_is_no_base_model_is_refused(odd: dict[str, Path], tmp_path: Path) -> None:
+    file = sheet(tmp_path / "a.csv", 12)
+    for name in ("missing", "folder", "pdf"):
+        code = refused(["plan", file, "--base", odd[name]])
+        assert code in ("no_directory", "no_config", "unknown_base")
+
+
+def test_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
+    file = sheet(tmp_path / "a.csv", 12)
+    assert refused(["check", file, "--fixed", tmp_path / "no" / "such" / "x.jsonl"]) == "file_not_written"
+    assert refused(["check", file, "--report", tmp_path / "no" / "such" / "x.xlsx"]) == "output_no_folder"
+    assert refused(["check", file, "--report", tmp_path / "x.docx"]) == "output_not_xlsx"
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--nonsense", "x"], ["nonsense"], ["plan"], [],
+                                       ["check", "x", "--lang", "fr"], ["--lang", "fr", "doctor"], ["train", "x"],
+                                       ["xray", "x", "--rows", "no"]])  # fmt: skip
+def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
+    code, out, err = said(arguments)
+    assert code == 2 and "Usage" in out + err and "Traceback" not in err
+
+
+def test_version_and_help() -> None:
+    assert said(["--version"])[:2] == (0, f"postil {__version__}\n")
+    code, out, _ = said(["--help"])
+    assert code == 0 and all(verb in out for verb in ("check", "plan", "train", "compare", "evaluate", "answer"))
+
+
+def test_a_coded_error_shows_its_trace_with_debug_only(odd: dict[str, Path]) -> None:
+    done = in_a_process("check", odd["missing"], "--debug")
+    assert done.returncode == 1 and "Traceback" in done.stderr
+    done = in_a_process("check", odd["missing"], "--lang", "zh", POSTIL_LANG="en")
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "找不到文件" in done.stderr
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_what_nobody_foresaw_ends_in_a_sentence(lang: str) -> None:
+    code = ("import sys, postil.cli, postil.__main__ as door\n"
+            "def examine(): raise RuntimeError('the dog ate it')\n"
+            "postil.cli.examine = examine; sys.exit(door.main())")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code, "doctor", "--lang", lang], capture_output=True, text=True,
+                          encoding="utf-8", env=for_child(), timeout=60)  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "the dog ate it" in done.stderr and "--debug" in done.stderr and "(unexpected)" in done.stderr
+    assert ("维护者" in done.stderr) == (lang == "zh")
+    done = subprocess.run([sys.executable, "-c", code, "doctor", "--json"], capture_output=True, text=True,
+                          encoding="utf-8", env=for_child(), timeout=60)  # fmt: skip
+    assert done.returncode == 1 and json.loads(done.stdout)["error"]["code"] == "unexpected"
