@@ -93,6 +93,22 @@ def read_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Draft], str]
     return drafts, "chat" if chat else "blocks"
 
 
+def turns_in(text: str) -> list[tuple[Role, str]]:
+    """The messages of a chat that stands whole in one cell; empty if fewer than two sides are marked in it."""
+    if len(text) < 6 or (":" not in text and "：" not in text):
+        return []
+    lines = [Line(i, line) for i, line in enumerate(text.splitlines())]
+    ledger = Ledger(range(len(lines)))
+    stamped = [(i, found) for i, line in enumerate(lines) if (found := _STAMPED.fullmatch(line.text.strip()[:20000]))]
+    marks = _by_name([(i, m["who"], m["text"]) for i, m in stamped], lines, ledger) if len(stamped) > 1 else []
+    marks = marks or _plain_marks(lines)
+    if not marks or marks[0].index or not {"user", "assistant"} <= {mark.role for mark in marks}:
+        return []
+    ends = [mark.index for mark in marks[1:]] + [len(lines)]
+    said = [_message(mark, end, lines, ledger).turn for mark, end in zip(marks, ends, strict=True)]
+    return [(turn.role, turn.content) for turn in said]
+
+
 def _skip(at: int, lines: Sequence[Line], ledger: Ledger) -> None:
     ledger.skip(at, "heading_line" if lines[at].text.strip() else "blank_row")
 

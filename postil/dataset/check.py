@@ -16,6 +16,7 @@ from postil.records import Example, Message
 LONG_ANSWER = 2000  # tokens, estimated: a Chinese character is about one, four other characters are about one
 FEWEST, FEW, ENOUGH = 10, 100, 500
 DOMINATES = 0.8
+VARIED = 3  # different answers to one question: more are variety that is wanted (写一条文案), not a contradiction
 _WIDE = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
@@ -126,6 +127,10 @@ def _contradictions(settled: Sequence[Settled], keys: Sequence[str], answers: Se
         if len(group) < 2:
             continue
         first = group[0]
+        if len({answers[i] for i in group}) > VARIED:
+            at, cell = settled[first].places[0]
+            ledger.issue("many_answers", "advice", at, cell, count=len(group))
+            continue
         other = next((i for i in group if answers[i] != answers[first]), None)
         for i in group if other is not None else ():
             against = first if answers[i] != answers[first] else other

@@ -68,7 +68,7 @@ def _layout(sheet: Sheet, columns: Mapping[str, str]) -> Layout | None:
 def _score(sheet: Sheet, layout: Layout) -> float:
     """Rows with both sides filled; less for a hidden sheet, for one about the data, for a guess."""
     start = -1 if layout.header is None else layout.header
-    sides = [layout.roles[role] for role in ("message", "question", "answer") if role in layout.roles]
+    sides = [layout.roles[role] for role in ("dialogue", "message", "question", "answer") if role in layout.roles]
     pairs = sum(all(any(c < len(row.cells) and not blank(row.cells[c]) for c in side) for side in sides)
                 for row in sheet.rows[start + 1 :])  # fmt: skip
     about = 0.3 if _ABOUT.search(sheet.name or "") else 1.0

@@ -122,7 +122,7 @@ def _answered(turns: list[Turn], draft: Draft, ledger: Ledger) -> list[Turn]:
         ledger.repair("unanswered_removed", turn.at[0], turn.content, "", turn.cell)
         alone = [at for at in turn.at if at not in here]
         for at in alone:
-            ledger.drop(at, "unanswered_last_turn", turn.cell, text=turn.content[:60])
+            ledger.drop(at, "unanswered_last_turn", turn.cell, "warning", text=turn.content[:60])
         if not alone:
             ledger.issue("unanswered_last_turn", "warning", turn.at[0], turn.cell, text=turn.content[:60])
     return kept

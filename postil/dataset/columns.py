@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from postil.dataset.blocks import turns_in
 from postil.dataset.drafts import blank
 from postil.dataset.names import meanings, misspelt, normal, stem
 from postil.dataset.raw import column_letter
@@ -43,8 +44,8 @@ class Layout:
     """The roles of a table's columns.
 
     roles: question (its parts in order), answer (its parts), context, system, conversation, turn, speaker, message,
-    time, similar -> column indexes from 0. header: index of the header row, None if there is none. guessed: found by
-    content. fields: several answer columns become one JSON object, not lines.
+    time, similar, dialogue (whole chats) -> column indexes from 0. header: index of the header row, None
+    if there is none. guessed: found by content. fields: several answer columns become one JSON object, not lines.
     """
 
     names: Cells
@@ -68,6 +69,7 @@ class Column:
     asks: float = 0.0
     numbers: float = 0.0
     distinct: float = 0.0
+    talks: float = 0.0
     values: frozenset[str] = field(default_factory=frozenset)
 
     @property
@@ -97,16 +99,27 @@ def settle_roles(
     """Roles by the user's wish, then by name, then by content."""
     roles = roles_by_name(names, columns, wanted)
     taken = {find_column(text, names) for text in (wanted or {}).values()}
+    if not wanted and (whole := _whole_chats(names, columns)) is not None:
+        roles = {"dialogue": (whole,)}
     guessed = fields = False
-    if "message" not in roles and not ("question" in roles and "answer" in roles):
+    if "dialogue" not in roles and "message" not in roles and not ("question" in roles and "answer" in roles):
         roles, guessed, fields = _by_content(names, columns, roles, taken)
-    if "message" not in roles and not ("question" in roles and "answer" in roles):
+    if not {"dialogue", "message"} & set(roles) and not ("question" in roles and "answer" in roles):
         return None
     if "time" in roles and not {"message", "conversation", "turn"} & set(roles):
         roles = {role: found for role, found in roles.items() if role != "time"}
     used = {column for found in roles.values() for column in found}
     unused = tuple(c for c in range(len(names)) if c not in used and columns[c].filled > 0)
     return Layout(names, roles, header, guessed, fields, unused)
+
+
+def _whole_chats(names: Cells, columns: Sequence[Column]) -> int | None:
+    """The column whose cells hold whole chats (客户：… 客服：…), if no two columns plainly name question and answer."""
+    plain = {
+        role for name in names for role, strength in _meanings(name) if strength == 3 and role in ("question", "answer")
+    }
+    best = max(range(len(columns)), key=lambda c: columns[c].talks, default=None)
+    return best if best is not None and columns[best].talks >= 0.6 and len(plain) < 2 else None
 
 
 def roles_by_name(
@@ -167,6 +180,7 @@ def _look(cells: Sequence[str], rows: int) -> Column:
         asks=sum(bool(_ASKS.search(text[:400])) for text in texts) / count,
         numbers=sum(_no_text(text) for text in texts) / count,
         distinct=len(values) / count,
+        talks=sum(len(turns_in(text)) > 1 for text in texts[:60]) / min(count, 60),
         values=values if len(values) <= 50 else frozenset(),
     )
 

@@ -120,7 +120,9 @@ def _form_issues(raw: Raw) -> list[Issue]:
     ]
     merged = [repair for repair in raw.repaired if repair.code == "merged_filled"]
     if merged:
-        issues.append(Issue("merged_filled", "advice", merged[0].row, None, {"count": len(merged)}))
+        issues.append(
+            Issue("merged_filled", "advice", min(repair.row or 1 for repair in merged), None, {"count": len(merged)})
+        )
     return issues
 
 
@@ -177,8 +179,8 @@ def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> _Understoo
 
 
 def _shape(layout: Layout) -> str:
-    if "message" in layout.roles:
-        return "messages"
+    if {"message", "dialogue"} & set(layout.roles):
+        return "messages" if "message" in layout.roles else "chat"
     return "conversation" if {"conversation", "turn"} & set(layout.roles) else "table"
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from postil.dataset.blocks import turns_in
 from postil.dataset.columns import Cells, Layout
 from postil.dataset.drafts import Draft, Ledger, Turn, blank
 from postil.dataset.names import normal
@@ -44,6 +45,8 @@ class Table:
 def read_table(table: Table, layout: Layout, ledger: Ledger) -> list[Draft]:
     """All dialogues of a table. What is no data goes to the ledger."""
     body = _lay_aside(table, layout, ledger)
+    if layout.of("dialogue") is not None:
+        return [draft for i in body if (draft := _whole_chat(table, layout, i, ledger)) is not None]
     if layout.of("message") is not None:
         return _chat_log(table, layout, ledger, body)
     if layout.of("conversation") is not None or layout.of("turn") is not None:
@@ -117,7 +120,7 @@ def _first_cell(table: Table, ledger: Ledger, i: int) -> str | None:
 
 
 def _data_columns(layout: Layout) -> tuple[frozenset[int], frozenset[int]]:
-    asks = [c for role in ("question", "context", "similar", "message") for c in layout.roles.get(role, ())]
+    asks = [c for role in ("question", "context", "similar", "message", "dialogue") for c in layout.roles.get(role, ())]
     return frozenset(asks), frozenset(layout.roles.get("answer", ()))
 
 
@@ -181,6 +184,18 @@ def _pairs(table: Table, layout: Layout, i: int, ledger: Ledger) -> list[Draft]:
                 turns.insert(len(turns) - 1, Turn("user", text, (at,), where))
             drafts.append(Draft(turns, (at,), group))
     return drafts
+
+
+def _whole_chat(table: Table, layout: Layout, i: int, ledger: Ledger) -> Draft | None:
+    """The dialogue that stands whole in one cell."""
+    column, at = layout.of("dialogue"), table.at[i]
+    text, where = _cell(table.rows[i], column), address(table, ledger, i, column)
+    said = turns_in(text)
+    if not said:
+        ledger.drop(at, "not_understood" if not blank(text) else "empty_conversation", where)
+        return None
+    ledger.repair("chat_read", at, text, " / ".join(f"{role}: {words}" for role, words in said), where)
+    return Draft([Turn(role, words, (at,), where) for role, words in said], (at,))
 
 
 def _asked(row: Cells, layout: Layout) -> str:

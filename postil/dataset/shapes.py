@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from postil.dataset.blocks import turns_in
 from postil.dataset.columns import Column, Layout, look, roles_by_name, settle_roles
 from postil.dataset.drafts import Draft, Ledger, Turn, blank
 from postil.dataset.marked import read_marked
@@ -85,7 +86,7 @@ def _one(at: int, value: Any, reading: _Reading) -> list[Draft]:
         ledger.repair("wrapper_opened", at, "{…: {…}}", "{…}", key=next(iter(value)))
         value = inner
     only = _only_text(value)
-    if only and (said := read_marked(only)):
+    if only and (said := read_marked(only) or turns_in(only)):
         reading.shapes["marked"] += 1
         ledger.repair("marks_read", at, only, " / ".join(f"{role}: {text}" for role, text in said))
         return [Draft([Turn(role, text, (at,)) for role, text in said], (at,))]
@@ -176,6 +177,15 @@ def _is_part(part: Any) -> bool:
         "text", "input_text", "output_text")  # fmt: skip
 
 
+def _pictures(item: Any) -> bool:
+    """Whether a message holds parts that are no text: pictures, sound, files."""
+    parts = (
+        [part for value in item.values() if isinstance(value, list) for part in value] if isinstance(item, dict) else []
+    )
+    kinds = {str(part["type"]) for part in parts if isinstance(part, dict) and "type" in part}
+    return bool(kinds - {"text", "input_text", "output_text", "function", "refusal"})
+
+
 def _listed(value: Any) -> list[Any] | None:
     """The turns of a dialogue: a list, one object, or either written as a JSON string."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
@@ -207,6 +217,9 @@ def _bare_list(at: int, value: list[Any], reading: _Reading) -> list[Draft]:
 def _dialogue(at: int, value: Mapping[str, Any], keys: Keys, items: list[Any], reading: _Reading) -> list[Draft]:
     if not items:
         reading.ledger.drop(at, "empty_conversation")
+        return []
+    if any(_pictures(item) for item in items):
+        reading.ledger.drop(at, "not_text", severity="warning")
         return []
     draft = Draft([], (at,), tools=_tools(value.get(keys.tools)) if keys.tools else ())
     if system := _system(value, keys):

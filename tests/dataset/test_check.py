@@ -30,6 +30,14 @@ def test_contradiction_points_at_both_rows(tmp_path: Path) -> None:
     assert len(found.examples) == len(PAIRS) + 2
 
 
+def test_one_prompt_with_many_answers_is_variety(tmp_path: Path) -> None:
+    copy = "".join(f"写一条发货短信,亲，第{i}版：您的包裹已经出发，请留意查收。\n" for i in range(8))
+    found = csv(tmp_path / "a.csv", f"问题,答案\n{copy}{BODY}")
+    assert [(issue.code, issue.row) for issue in found.issues if issue.code in ("contradiction", "many_answers")] == [
+        ("many_answers", 2)
+    ]
+
+
 def test_the_same_opening_of_two_dialogues_is_no_contradiction(tmp_path: Path) -> None:
     values = [{"conversation": [{"input": "在吗", "output": f"在的，我是{i}号客服"}, {"input": f"第{i}单呢？", "output": f"{i}天后到"}]}
               for i in range(12)]  # fmt: skip

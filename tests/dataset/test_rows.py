@@ -172,3 +172,23 @@ def test_pairs_side_by_side_are_not_joined(tmp_path: Path) -> None:
     assert said(found)[0] == [("user", PAIRS[0][0]), ("assistant", PAIRS[0][1])] and codes(found) == {
         "columns_not_used"
     }
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["客户：{q}\n客服：{a}\n客户：好的\n客服：不客气", "2026-03-01 10:00 小王：{q}\n2026-03-01 10:01 客服小美：{a}"],
+)
+def test_whole_chats_in_cells(tmp_path: Path, mark: str) -> None:
+    rows = [
+        ("工单号", "客户", "坐席", "聊天记录"),
+        *((f"G{i}", "小王", "小美", mark.format(q=q, a=a)) for i, (q, a) in enumerate(PAIRS)),
+    ]
+    found = load(
+        workbook(
+            tmp_path / "a.xlsx", {"S": [*rows, ("G99", "小李", "小美", None), ("G98", "小李", "小美", "无人接听")]}
+        )
+    )
+    accounted(found)
+    assert found.columns == {"dialogue": "D"} and len(found.examples) == len(PAIRS)
+    assert said(found)[0][:2] == [("user", PAIRS[0][0]), ("assistant", PAIRS[0][1])]
+    assert [left.row for left in found.dropped] == [14, 15]

@@ -71,6 +71,7 @@ def test_one_shape(tmp_path: Path, value: Any, wanted: list[tuple[str, str]]) ->
         ({"messages": [{"role": "user", "content": "在吗"}, {"role": "assistant", "content": "在的", "weight": 0}]}, "nothing_to_learn"),
         ({"messages": [{"role": "assistant", "content": "您好"}, {"role": "user", "content": "在吗"}]}, "answer_before_question"),
         ({"messages": [42]}, "bad_roles"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "看图"}, {"type": "image_url", "image_url": {"url": "x"}}]}, {"role": "assistant", "content": "好"}]}, "not_text"),
     ],
 )  # fmt: skip
 def test_one_that_cannot_be_used(tmp_path: Path, value: Any, code: str) -> None:
