@@ -114,5 +114,6 @@ def test_plain_peft_gives_the_same_tokens(base, family, tmp_path):
         messages = [{"role": m.role, "content": m.content} for m in question]
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
         out = plain.generate(**ids, max_new_tokens=12, do_sample=False)[0, ids["input_ids"].shape[1] :]
-        assert tokenizer.decode(out, skip_special_tokens=True).strip() == answer.text
+        text = tokenizer.decode(out, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}").strip()
+        assert text == answer.text  # a character cut in two at the limit is left out
         assert len(out) == answer.tokens
