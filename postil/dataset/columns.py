@@ -101,6 +101,9 @@ def settle_roles(
     taken = {find_column(text, names) for text in (wanted or {}).values()}
     if not wanted and (whole := _whole_chats(names, columns)) is not None:
         roles = {"dialogue": (whole,)}
+    if "question" not in roles and (said := roles.get("conversation")) and _is_text(columns[said[0]]):
+        del roles["conversation"]  # 对话 over a column of texts, not of ids
+        roles["question"] = said
     guessed = fields = False
     if "dialogue" not in roles and "message" not in roles and not ("question" in roles and "answer" in roles):
         roles, guessed, fields = _by_content(names, columns, roles, taken)
@@ -111,6 +114,10 @@ def settle_roles(
     used = {column for found in roles.values() for column in found}
     unused = tuple(c for c in range(len(names)) if c not in used and columns[c].filled > 0)
     return Layout(names, roles, header, guessed, fields, unused)
+
+
+def _is_text(column: Column) -> bool:
+    return column.text and column.distinct > 0.8 and (column.asks >= 0.3 or column.length >= 8)
 
 
 def _whole_chats(names: Cells, columns: Sequence[Column]) -> int | None:

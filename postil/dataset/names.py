@@ -48,6 +48,8 @@ def meanings(name: str) -> tuple[tuple[str, int], ...]:
     short = stem(name)
     if short.isascii():
         return _by_last_word(name)
+    if short.startswith("是否"):
+        return (("label", 1),)
     if 2 < len(short) <= 10:
         for ending, role in words()["endings"].items():
             if short.endswith(ending):

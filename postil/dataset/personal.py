@@ -11,7 +11,7 @@ from postil.dataset.words import listed
 
 _HINT = re.compile(r"\d{6}|\d{4} \d{4}|@|\d\s?[号弄]|1[3-9]\d[ -]\d")
 _DIGITS = re.compile(r"(?<![\d.])(?:\+\d|\d)(?:[ -]?\d){9,22}[Xx]?(?![\d])")
-_MOBILE = re.compile(r"(?:\+?(?:00)?86)?1[3-9]\d{9}")
+_MOBILE = re.compile(r"(?:\+?(?:00)?86[ -]?)?1[3-9]\d[ -]?\d{4}[ -]?\d{4}")  # not 1-800-555-0100
 _MAIL_NAME = re.compile(r"[A-Za-z0-9._%+-]{1,64}$")
 _MAIL_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,4}[A-Za-z]{2,20}")
 _NUMBERED = re.compile(r"\d{1,5}\s?[号弄]")
@@ -70,10 +70,11 @@ def mask(text: str) -> str:
 
 def _numbers(text: str) -> Iterator[Found]:
     for match in _DIGITS.finditer(text):
-        digits = re.sub(r"[ +-]", "", match.group())
+        written = match.group()
+        digits = re.sub(r"[ +-]", "", written)
         before = text[max(0, match.start() - 14) : match.start()]
         for kind, right in _KINDS.items():
-            if right(digits):
+            if right(written if kind == "mobile" else digits):
                 if kind != "id_card" and _NO_PERSON.search(before):
                     break
                 yield Found(kind, match.start(), match.end())

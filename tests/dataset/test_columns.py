@@ -34,6 +34,8 @@ def table(header: str, *rows: str) -> list[tuple[str, ...]]:
         ("prompt|completion", 0, 1),
         ("题目|解答", 0, 1),
         ("买家|卖家", 0, 1),
+        ("评论内容|是否违规", 0, 1),
+        ("对话|标签", 0, 1),
     ],
 )
 def test_roles_by_name(header: str, question: int, answer: int) -> None:
