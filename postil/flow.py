@@ -166,10 +166,8 @@ def plan(
     wishes = {"system": dataset.system, "instruction": dataset.instruction, **wishes}
     wishes = {name: value for name, value in wishes.items() if value is not None}
     template = _template(base, _thinks(dataset.examples)) if base.path else None
-    if skip_faulty and template:
-        from postil.model.proof import without_faulty
-
-        dataset = without_faulty(dataset, template, base.shape.context)
+    if template:
+        dataset = _proven(dataset, template, base.shape.context, skip_faulty)
     data.require_enough(dataset)
     split = _split(dataset, preset, wishes, validation, test)
     counts = count(split, template) if template else room.rough_counts(
@@ -181,6 +179,17 @@ def plan(
     estimate = room.estimate(chosen, counts, base, machine, probe, Settings())
     doubts = room.doubts(chosen, counts, estimate, machine)
     return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts)
+
+
+def _proven(dataset: Dataset, template: Template, max_length: int, skip_faulty: bool) -> Dataset:
+    """The data set, if the labels of all its examples are right; or what is left of it without those that are not."""
+    from postil.model.labels import proven
+    from postil.model.proof import without_faulty
+
+    if skip_faulty:
+        return without_faulty(dataset, template, max_length)
+    proven(dataset.examples, template, max_length)
+    return dataset
 
 
 def _split(

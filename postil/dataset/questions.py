@@ -86,12 +86,7 @@ def _of_sheet(sheet: Sheet, column: str | None, known: str | None) -> Questions 
 
 def _places(rows: Sequence[Cells], column: str | None, known: str | None) -> Iterator[tuple[int | None, int]]:
     """(header row, column) that may ask, the likeliest first."""
-    for wanted in (column, known):
-        if wanted:
-            for i, row in enumerate(rows[:HEADER_WITHIN]):
-                for at, cell in enumerate(row):
-                    if not blank(cell) and normal(cell) == normal(wanted):
-                        yield i, at
+    yield from _headed(rows, column or known)
     if column:
         header = _header(rows)
         yield header, find_column(column, rows[header] if header is not None else rows[0])
@@ -104,6 +99,14 @@ def _places(rows: Sequence[Cells], column: str | None, known: str | None) -> Ite
     texts = [at for at, seen in enumerate(look(rows, width)) if seen.text]
     if len(texts) == 1:
         yield _header(rows), texts[0]
+
+
+def _headed(rows: Sequence[Cells], name: str | None) -> Iterator[tuple[int, int]]:
+    """Where a cell near the top is that heading."""
+    for i, row in enumerate(rows[:HEADER_WITHIN] if name else ()):
+        for at, cell in enumerate(row):
+            if name and not blank(cell) and normal(cell) == normal(name):
+                yield i, at
 
 
 def _header(rows: Sequence[Cells]) -> int | None:

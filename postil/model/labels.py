@@ -10,7 +10,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from postil.errors import ModelError
+from postil.errors import DataError, ModelError
+from postil.locales import say
 from postil.model.template import Span, Template, Tokens
 from postil.records import Example, Message
 
@@ -39,6 +40,31 @@ def examine(example: Example, template: Template, max_length: int) -> tuple[list
         if error.code != "template_refuses":
             raise
         return [], [Fault("template_refuses", example.rows)]
+
+
+def proven(examples: Sequence[Example], template: Template, max_length: int) -> list[list[Tokens]]:
+    """The sequences of each example.
+
+    Raises DataError `labels_wrong` with all rows and causes when any would teach something wrong.
+    """
+    examined = [examine(example, template, max_length) for example in examples]
+    faults = [fault for _, found in examined for fault in found]
+    if faults:
+        raise _labels_wrong(faults)
+    return [sequences for sequences, _ in examined]
+
+
+def _labels_wrong(faults: Sequence[Fault]) -> DataError:
+    rows: dict[str, set[int]] = {}
+    for fault in faults:
+        rows.setdefault(fault.cause, set()).update(fault.rows)
+    causes = "\n".join(f"  · {say(f'issue.label_{cause}.message')} ({_few(found)})" for cause, found in rows.items())
+    every = sorted(set().union(*rows.values()))
+    return DataError("labels_wrong", rows=every, n=len(every), causes=causes)
+
+
+def _few(rows: set[int]) -> str:
+    return ", ".join([*map(str, sorted(rows)[:20]), *["…"] * (len(rows) > 20)])
 
 
 def prove(example: Example, sequences: Sequence[Tokens], template: Template, max_length: int) -> list[Fault]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from postil.model.labels import prove
+from postil.model.labels import examine
 from postil.model.template import Template
 from postil.records import Dataset, Example, Issue, Left
 
@@ -33,7 +33,7 @@ def without_faulty(dataset: Dataset, template: Template, max_length: int) -> Dat
 def _faulty(examples: Sequence[Example], template: Template, max_length: int) -> list[tuple[Example, tuple[str, ...]]]:
     found = []
     for example in examples:
-        causes = tuple(fault.cause for fault in prove(example, template.sequences(example), template, max_length))
+        causes = tuple(fault.cause for fault in examine(example, template, max_length)[1])
         if causes:
             found.append((example, causes))
     return found

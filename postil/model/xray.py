@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from postil.model.labels import prove
+from postil.model.labels import examine
 from postil.model.template import Template, Tokens
 from postil.records import Example
 
@@ -19,12 +19,12 @@ def look(examples: Sequence[Example], template: Template, max_length: int) -> di
     """
     rows: list[dict[str, Any]] = []
     for example in examples:
-        sequences = template.sequences(example)
-        causes = [fault.cause for fault in prove(example, sequences, template, max_length)]
+        sequences, faults = examine(example, template, max_length)
+        causes = [fault.cause for fault in faults]
         pieces = [piece for sequence in sequences for piece in _pieces(sequence, template, max_length)]
         rows.append({"rows": list(example.rows), "faults": causes, "pieces": pieces,
                      "tokens": sum(len(s.ids) for s in sequences)})  # fmt: skip
-    ends = {"end_not_learned", "end_not_a_token", "all_masked", "answer_missing"}
+    ends = {"end_not_learned", "end_not_a_token", "all_masked", "answer_missing", "template_refuses"}
     return {
         "examples": len(rows),
         "end_token_learned": sum(1 for row in rows if not ends & set(row["faults"])),

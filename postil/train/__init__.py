@@ -2,9 +2,7 @@
 
 from postil.train.run import (
     Told,
-    encode,
     examples_of,
-    labels_wrong,
     prepare,
     read_adapter,
     read_run,
@@ -14,6 +12,6 @@ from postil.train.run import (
 )  # fmt: skip
 
 __all__ = [
-    "Told", "encode", "examples_of", "labels_wrong", "prepare", "read_adapter", "read_run", "read_unfinished",
+    "Told", "examples_of", "prepare", "read_adapter", "read_run", "read_unfinished",
     "refuse_to_overwrite", "run",
 ]  # fmt: skip

@@ -22,13 +22,11 @@ import torch
 import torch.distributed as dist
 
 from postil import __version__
-from postil.errors import AdapterError, DataError, ModelError, TrainError
-from postil.locales import say
+from postil.errors import AdapterError, ModelError, TrainError
 from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, to_bytes
-from postil.model.labels import Fault, examine
+from postil.model.labels import proven
 from postil.model.load import Loaded, load_base
 from postil.model.memory import peak_bytes
-from postil.model.template import Template, Tokens
 from postil.model.trust import fingerprint
 from postil.records import (
     Adapter,
@@ -175,7 +173,7 @@ def run(
             raise ModelError("base_changed", name=told.base, path=str(told.base_path))
         loaded = load_base(told.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
         progress.stage("prepare", 0.5)
-        rows = {part: encode(examples_of(directory, part), loaded.template, plan) for part in PARTS[:2]}
+        rows = {part: proven(examples_of(directory, part), loaded.template, plan.max_length) for part in PARTS[:2]}
         model = attach(loaded.model, plan, str(told.base_path))
         progress.stage("prepare", 1.0)
         loop = Loop(model, plan, rows["training"], rows["validation"], directory, progress, stop, ranks)
@@ -195,32 +193,6 @@ def run(
             _publish(directory, model, loaded, best)
             write_json(directory / "result.json", result)
     return result
-
-
-def encode(examples: Sequence[Example], template: Template, plan: Plan) -> list[list[Tokens]]:
-    """The sequences of each example, proven.
-
-    Raises DataError `labels_wrong` with the rows and causes when any would teach something wrong.
-    """
-    examined = [examine(example, template, plan.max_length) for example in examples]
-    faults = [fault for _, found in examined for fault in found]
-    if faults:
-        raise labels_wrong(faults)
-    return [sequences for sequences, _ in examined]
-
-
-def labels_wrong(faults: Sequence[Fault]) -> DataError:
-    """The refusal to train, with every cause and its rows."""
-    rows: dict[str, set[int]] = {}
-    for fault in faults:
-        rows.setdefault(fault.cause, set()).update(fault.rows)
-    causes = "\n".join(f"  · {say(f'issue.label_{cause}.message')} ({_few(found)})" for cause, found in rows.items())
-    every = sorted(set().union(*rows.values()))
-    return DataError("labels_wrong", rows=every, n=len(every), causes=causes)
-
-
-def _few(rows: set[int]) -> str:
-    return ", ".join([*map(str, sorted(rows)[:20]), *["…"] * (len(rows) > 20)])
 
 
 # ── the directory ──

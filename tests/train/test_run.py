@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from postil.errors import AdapterError, DataError, ModelError, TrainError
+from postil.model.labels import proven
 from postil.model.load import load_template
 from postil.model.pair import Pair
-from postil.train import encode, examples_of, read_adapter, run
+from postil.train import examples_of, read_adapter, run
 from tests.models import CHAT, dialogue, plan, titles
 from tests.runs import adapter_hashes, laid_out
 
@@ -168,7 +169,7 @@ def test_labels_that_would_be_wrong_stop_the_run_and_name_every_row(tmp_path, ba
 def test_a_long_list_of_rows_is_cut_short(base):
     examples = [dialogue(("user", "q"), ("assistant", "a", 0), rows=(row,)) for row in range(2, 60)]
     with pytest.raises(DataError) as refused:
-        encode(examples, load_template(base("llama3")), plan())
+        proven(examples, load_template(base("llama3")), plan().max_length)
     assert len(refused.value.rows) == 58 and refused.value.cause("en").count(",") < 40
     assert "…" in refused.value.cause("en")
 
