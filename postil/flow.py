@@ -401,24 +401,27 @@ def answer(
     answers = data.read_answers(output, sheet.questions, sheet.column)
     earlier = len(answers)
     left = [row for row in sheet.questions if row not in answers]
+    lost = data.write_answers(path, output, sheet.sheet, sheet.header_row, answers)  # refuses a bad name at once
     comparison = Comparison(directory) if left else None
-    lost: tuple[str, ...] = ()
+    saved = time.monotonic()
     for start in range(0, len(left), _ROWS_AT_ONCE):
         rows = left[start : start + _ROWS_AT_ONCE]
         assert comparison is not None
         given = comparison.answers([sheet.questions[row] for row in rows], lambda done: None)
         answers.update({row: visible(one.text) for row, one in zip(rows, given, strict=True)})
-        lost = data.write_answers(path, output, sheet.sheet, sheet.header_row, answers)
+        last = start + _ROWS_AT_ONCE >= len(left)
+        if last or time.monotonic() - saved > _SAVE_SECONDS:
+            data.write_answers(path, output, sheet.sheet, sheet.header_row, answers)
+            saved = time.monotonic()
         emit(Event("answers", {"done": len(answers), "of": len(sheet.questions)}))
-    if not left:
-        lost = data.write_answers(path, output, sheet.sheet, sheet.header_row, answers)
     return {
         "output": str(output), "rows": len(sheet.questions), "answered": len(answers), "from_earlier": earlier,
         "empty": sheet.empty, "not_carried_over": list(lost),
     }  # fmt: skip
 
 
-_ROWS_AT_ONCE = 32  # so many answers are lost at most when it is interrupted
+_ROWS_AT_ONCE = 32
+_SAVE_SECONDS = 30.0  # a long sheet takes seconds to write; so much work is lost at most when it is interrupted
 
 
 # ── report ────────────────────────────────────────────────────────────────────────────────────────

@@ -153,6 +153,7 @@ class Dataset:
             "columns": dict(self.columns), "shape": self.shape,
             "rows": self.rows, "used": self.used, "not_data": len(self.not_data), "examples": len(self.examples),
             "dropped": [left.as_json() for left in self.dropped],
+            "not_data_rows": [left.as_json() for left in self.not_data],
             "repaired": [repair.as_json() for repair in self.repaired],
             "issues": [issue.as_json() for issue in self.issues],
         }  # fmt: skip
