@@ -1,4 +1,4 @@
-"""The main job on the real demonstration model: what quickstart does, with fewer rows. About five minutes on two cores."""
+"""The main job on the real demonstration model: what quickstart does, with fewer rows. Some minutes on two cores."""
 
 from __future__ import annotations
 
