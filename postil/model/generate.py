@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
 from transformers.generation.streamers import BaseStreamer
 
+from postil.model.layout import FEWEST_SHARED
 from postil.model.load import Loaded
 from postil.records import Answer
 
@@ -26,17 +28,19 @@ def generate(
 ) -> list[Answer]:
     """One answer for each prompt (token ids), in their order; `tell` hears how many are done.
 
-    Prompts of like length share a batch, padded on the left. Temperature 0 is greedy.
+    Prompts of like length share a batch. What they all begin with is read once, and the padding stands behind it.
+    Temperature 0 is greedy.
     """
     answers: list[Answer] = [Answer("", 0, False)] * len(prompts)
     done = 0
     for group in _groups([len(prompt) for prompt in prompts], max_new_tokens):
-        ids, mask = _pad_left([prompts[i] for i in group], loaded.device)
+        rows = [prompts[i] for i in group]
         torch.manual_seed(seed)
         with torch.inference_mode():
-            out = loaded.model.generate(
-                input_ids=ids, attention_mask=mask, **_how(loaded, max_new_tokens, temperature, top_p)
-            )
+            past, start = _read_once(loaded, rows)
+            ids, mask = _pad_left(rows, loaded.device, start)
+            how = _how(loaded, max_new_tokens, temperature, top_p)
+            out = loaded.model.generate(input_ids=ids, attention_mask=mask, past_key_values=past, **how)
         for i, row in zip(group, out[:, ids.shape[1] :].tolist(), strict=True):
             answers[i] = _answer(loaded, prompts[i], row)
         done += len(group)
@@ -87,13 +91,37 @@ def _groups(lengths: Sequence[int], max_new_tokens: int) -> list[list[int]]:
     return groups
 
 
-def _pad_left(prompts: Sequence[Sequence[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(len(prompt) for prompt in prompts)
-    ids = torch.zeros((len(prompts), longest), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = torch.tensor(list(prompt))
-        mask[row, longest - len(prompt) :] = 1
+def _read_once(loaded: Loaded, rows: Sequence[Sequence[int]]) -> tuple[Any, int]:
+    """The keys and values of what all rows begin with, for each of them, and its length; (None, 0) without such.
+
+    Padding behind a shared beginning is harmless only where attention goes by the mask alone: a layer with a sliding
+    window would count it, and an architecture with another kind of memory would read it.
+    """
+    shortest = min(len(row) for row in rows) - 1
+    first, last = min(map(list, rows)), max(map(list, rows))  # what these two share, all do
+    start = next((i for i in range(shortest) if first[i] != last[i]), shortest)
+    if len(rows) < 2 or start < FEWEST_SHARED:
+        return None, 0
+    beginning = torch.tensor([list(rows[0][:start])], device=loaded.device)
+    try:
+        past = loaded.model(input_ids=beginning, use_cache=True, logits_to_keep=1).past_key_values
+    except (TypeError, AttributeError):  # an architecture without such a cache
+        return None, 0
+    if type(past) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in past.layers):
+        return None, 0
+    past.batch_repeat_interleave(len(rows))
+    return past, start
+
+
+def _pad_left(rows: Sequence[Sequence[int]], device: str, start: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask [rows, longest]; the padding stands after the first `start` tokens."""
+    longest = max(len(row) for row in rows)
+    ids = torch.zeros((len(rows), longest), dtype=torch.long)
+    mask = torch.ones_like(ids)
+    for place, row in enumerate(rows):
+        padding = longest - len(row)
+        ids[place] = torch.tensor([*row[:start], *[0] * padding, *row[start:]])
+        mask[place, start : start + padding] = 0
     return ids.to(device), mask.to(device)
 
 

@@ -34,6 +34,8 @@ def that_says(loaded, script):
 
     def forward(*args, **values):
         out = real(*args, **values)
+        if len(out.logits) != len(script):  # the beginning that all prompts share
+            return out
         length[0] = 0 if length[0] is None else length[0] + 1
         out.logits = torch.full_like(out.logits, -100.0)
         for row, ids in enumerate(script):
@@ -117,3 +119,22 @@ def test_plain_peft_gives_the_same_tokens(base, family, tmp_path):
         text = tokenizer.decode(out, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}").strip()
         assert text == answer.text  # a character cut in two at the limit is left out
         assert len(out) == answer.tokens
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_beginning_that_all_prompts_share_changes_no_answer(base, family, monkeypatch):
+    loaded = opened(base(family))
+    beginning = list(range(5, 45))
+    prompts = [[*beginning, *[50 + i] * (2 + 3 * i)] for i in range(4)]
+    shared = generate(loaded, prompts, max_new_tokens=10)
+    monkeypatch.setattr("postil.model.generate.FEWEST_SHARED", 1000)
+    assert shared == generate(loaded, prompts, max_new_tokens=10)
+
+
+def test_a_shared_beginning_is_read_once(base):
+    loaded = opened(base("qwen2"))
+    read = []
+    hook = loaded.model.get_input_embeddings().register_forward_pre_hook(lambda _, given: read.append(given[0].numel()))
+    generate(loaded, [[*range(5, 105), 7 + i] for i in range(8)], max_new_tokens=1)
+    hook.remove()
+    assert sum(read) <= 100 + 8 * 3
