@@ -404,16 +404,19 @@ def answer(
     lost = data.write_answers(path, output, sheet.sheet, sheet.header_row, answers)  # refuses a bad name at once
     comparison = Comparison(directory) if left else None
     saved = time.monotonic()
-    for start in range(0, len(left), _ROWS_AT_ONCE):
-        rows = left[start : start + _ROWS_AT_ONCE]
-        assert comparison is not None
-        given = comparison.answers([sheet.questions[row] for row in rows], lambda done: None)
-        answers.update({row: visible(one.text) for row, one in zip(rows, given, strict=True)})
-        last = start + _ROWS_AT_ONCE >= len(left)
-        if last or time.monotonic() - saved > _SAVE_SECONDS:
+    try:
+        for start in range(0, len(left), _ROWS_AT_ONCE):
+            rows = left[start : start + _ROWS_AT_ONCE]
+            assert comparison is not None
+            given = comparison.answers([sheet.questions[row] for row in rows], lambda done: None)
+            answers.update({row: visible(one.text) for row, one in zip(rows, given, strict=True)})
+            if time.monotonic() - saved > _SAVE_SECONDS:
+                data.write_answers(path, output, sheet.sheet, sheet.header_row, answers)
+                saved = time.monotonic()
+            emit(Event("answers", {"done": len(answers), "of": len(sheet.questions)}))
+    finally:  # when a person ends it, too
+        if len(answers) > earlier:
             data.write_answers(path, output, sheet.sheet, sheet.header_row, answers)
-            saved = time.monotonic()
-        emit(Event("answers", {"done": len(answers), "of": len(sheet.questions)}))
     return {
         "output": str(output), "rows": len(sheet.questions), "answered": len(answers), "from_earlier": earlier,
         "empty": sheet.empty, "not_carried_over": list(lost),

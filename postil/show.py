@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import sys
 import time
@@ -300,6 +301,7 @@ class Screen:
                                  TextColumn("{task.fields[numbers]}"), console=self.console)  # fmt: skip
             self._task = self._bar.add_task("", total=100, numbers="")
             self._bar.start()
+            atexit.register(self.close)  # however the command ends, the cursor comes back
         assert self._task is not None
         stage = _stage(event)
         self._bar.update(self._task, completed=_percent(event), description=stage or None)
