@@ -7,12 +7,14 @@ caps, scales) stays as it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-from postil.model.layout import Batch
+from postil.model.layout import Batch, by_length, lay_out
+from postil.model.template import Tokens
 
 
 def losses(model: Any, batch: Batch) -> torch.Tensor:
@@ -44,3 +46,26 @@ def _read(model: Any, batch: Batch) -> Any:
 def loss_sum(model: Any, batch: Batch) -> torch.Tensor:
     """The weighted sum of the losses of a batch: a scalar, to be divided by the weights of the whole update."""
     return (losses(model, batch) * batch.weights).sum()
+
+
+def sharing_is_exact(model: Any, sequences: Sequence[Tokens], most_tokens: int, device: str) -> bool | None:
+    """Whether reading a shared beginning once gives this model the loss of reading each row whole.
+
+    None when no group of `sequences` shares a beginning, so that there is nothing to find out.
+    """
+    for group in by_length(sequences, most_tokens):
+        rows = [sequences[i] for i in group]
+        shared = lay_out(rows, device=device, share=True)
+        if shared.prefix is not None:
+            return _same_loss(model, shared, lay_out(rows, device=device))
+    return None
+
+
+def _same_loss(model: Any, shared: Batch, whole: Batch) -> bool:
+    bound = 1e-4 if model.dtype == torch.float32 else 3e-2
+    with torch.inference_mode():
+        try:
+            one, other = (float(loss_sum(model, batch)) for batch in (shared, whole))
+        except (AttributeError, TypeError, ValueError, NotImplementedError):  # an architecture without such a cache
+            return False
+    return abs(one - other) <= bound * abs(other)

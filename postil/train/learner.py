@@ -11,8 +11,8 @@ import torch.distributed as dist
 
 from postil.errors import TrainError
 from postil.model.adapt import put_weights, weights_of
-from postil.model.layout import Batch, by_length, lay_out
-from postil.model.loss import loss_sum
+from postil.model.layout import by_length, lay_out
+from postil.model.loss import loss_sum, sharing_is_exact
 from postil.model.template import Tokens
 from postil.records import Plan
 from postil.settings import Ranks
@@ -78,23 +78,9 @@ class Learner:
 
     def _may_share(self, sequences: Sequence[Tokens]) -> bool:
         """Whether to read a shared beginning once. Found out once: where it gives another loss, rows are read whole."""
-        for group in by_length(sequences, self.micro_batch_tokens):
-            if self.shares is not None:
-                break
-            rows = [sequences[i] for i in group]
-            batch = lay_out(rows, device=self.plan.device, share=True)
-            if batch.prefix is not None:
-                self.shares = self._same(batch, lay_out(rows, device=self.plan.device))
+        if self.shares is None:
+            self.shares = sharing_is_exact(self.model, sequences, self.micro_batch_tokens, self.plan.device)
         return self.shares is not False
-
-    def _same(self, shared: Batch, whole: Batch) -> bool:
-        bound = 1e-4 if self.plan.dtype == "float32" else 3e-2
-        with torch.inference_mode():
-            try:
-                one, other = (float(loss_sum(self.model, batch)) for batch in (shared, whole))
-            except (AttributeError, TypeError, ValueError, NotImplementedError):  # an architecture without such a cache
-                return False
-        return abs(one - other) <= bound * abs(other)
 
     def _sum_over_ranks(self, loss: torch.Tensor) -> None:
         """Add up the gradients of all processes; each already divided by the weight of the whole update."""
