@@ -1,4 +1,4 @@
-"""The main job on the real demonstration model: quickstart's own path, with fewer rows. Some minutes on two quiet cores."""
+"""The main job on the real demonstration model: what quickstart does, with fewer rows. Minutes on two quiet cores."""
 
 from __future__ import annotations
 
