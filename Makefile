@@ -9,7 +9,7 @@ BIN = $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 LIMIT = $(if $(shell command -v timeout 2>/dev/null),timeout $(1),)
 SAY = @printf '\n== %s\n'
 
-.PHONY: quickstart test test-slow test-full lint clean
+.PHONY: quickstart test test-slow test-full lint docs clean
 
 quickstart: .venv/installed
 	$(SAY) "The whole job on a sample sheet: 5-12 minutes on two cores. Ctrl-C is safe."
@@ -47,6 +47,10 @@ test-full: .venv/ready
 	$(SAY) "Installing the tools for the tests: about a minute."
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
+
+# docs/*.md are written by the program itself; a test says when they are out of date
+docs: .venv/installed
+	$(BIN)/python docs/make.py
 
 clean:
 	rm -rf .venv out build *.egg-info

@@ -297,7 +297,7 @@ class Screen:
 
     def _draw(self, event: Event) -> None:
         if self._bar is None:
-            self._bar = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
+            self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=12), TextColumn("{task.percentage:>3.0f}%"),
                                  TextColumn("{task.fields[numbers]}"), console=self.console)  # fmt: skip
             self._task = self._bar.add_task("", total=100, numbers="")
             self._bar.start()
@@ -385,7 +385,7 @@ def money(amount: float, currency: str) -> str:
 
 
 def _amount(value: float) -> str:
-    return f"{value:.2f}" if value >= 1 or not value else f"{value:.1g}"
+    return "<0.01" if 0 < value < 0.01 else f"{value:.2f}"
 
 
 def _percent(event: Event) -> float | None:
@@ -415,7 +415,7 @@ def _numbers(event: Event) -> str:
         parts.append(f"{say('show.validation_loss')} {data['validation_loss']:.3f}")
     parts.append(f"{data.get('tokens_per_second', 0):.0f} tok/s")
     parts.append(say("show.left", time=duration(data["seconds_left"])))
-    parts.append(money(data["cost"], _currency()))
+    parts.append(f"{'¥' if _currency() == 'CNY' else '$'}{_amount(data['cost'])}")
     return " · ".join(parts)
 
 

@@ -57,7 +57,7 @@ def publish(made: Path, final: Path) -> None:
     """Sync every file in `made`, then rename the directory to `final`, which must not exist."""
     for file in made.rglob("*"):
         if file.is_file():
-            with file.open("rb+") as opened:
+            with file.open("rb+" if os.name == "nt" else "rb") as opened:  # a linked file may be read-only
                 os.fsync(opened.fileno())
     sync_directory(made)
     made.rename(final)
