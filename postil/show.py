@@ -297,8 +297,9 @@ class Screen:
 
     def _draw(self, event: Event) -> None:
         if self._bar is None:
-            self._bar = Progress(TextColumn("{task.description}"), BarColumn(bar_width=12), TextColumn("{task.percentage:>3.0f}%"),
-                                 TextColumn("{task.fields[numbers]}"), console=self.console)  # fmt: skip
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=12),
+                       TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[numbers]}"))  # fmt: skip
+            self._bar = Progress(*columns, console=self.console)
             self._task = self._bar.add_task("", total=100, numbers="")
             self._bar.start()
             atexit.register(self.close)  # however the command ends, the cursor comes back
