@@ -26,12 +26,17 @@ _MARKED = re.compile(
 )  # 3、问：text; **Q:** text; 指令 1:“text”
 _BARE = re.compile(rf"[ \t]{{0,4}}[【\[#<]{{1,4}}[ \t]{{0,2}}{_WHO}{_NUMBER}[】\]>:]{{0,2}}[ \t]{{0,4}}", re.I)
 _NAMED = re.compile(
-    rf"(?P<who>[^\s:：\d][^\n:：]{{0,29}}?)[ \t]{{1,4}}[(（\[]?{_DAY}[ \t]{{0,2}}{_CLOCK}[)）\]]?[ \t]{{0,4}}"
+    rf"(?P<who>[^\s:：\d][^\n:：]{{0,29}}?(?:[:：](?!\d{{2,4}}[-/.年])[^\s:：]{{1,20}}?)?)"
+    rf"(?<!时间)(?<!日期)[ \t]{{1,4}}[(（\[]?{_DAY}[ \t]{{0,2}}{_CLOCK}[)）\]]?[ \t]{{0,4}}[:：]?[ \t]{{0,4}}"
 )  # 小王 2026-03-01 10:02:33, the message on the next lines
 _STAMPED = re.compile(
     rf"[\[(（【]?{_DAY}[ T]{{0,2}}{_CLOCK}[\])）】]?[ \t,，]{{1,4}}(?:-[ ])?"
     r"(?P<who>[^\n:：]{1,30})[:：][ \t]{0,4}(?P<text>.*)"
 )  # 2026-03-01 10:02 小王：message
+_TIME_FIRST = re.compile(
+    rf"[\[(（【]?{_DAY}[ T]{{0,2}}{_CLOCK}[\])）】]?[ \t,，]{{1,4}}"
+    r"(?P<who>[^\s。！？!?，,][^\n。！？!?，,]{0,39}?)[:：]?"
+)  # 2026-03-01 10:02:33 shop:Mei, the message on the next lines
 _HEADING = re.compile(
     r"[ \t]{0,4}(?:【[^】]{1,60}】|《[^》]{1,60}》.{0,30}|#{1,6}[ \t].{1,80}|[一二三四五六七八九十]{1,3}、.{1,40}"
     r"|第.{1,4}[章节部分篇].{0,40}|[-=—_*~]{3,200}.{0,60})[ \t]{0,4}"
@@ -40,6 +45,7 @@ _LISTED = re.compile(r"[(（]?\d{1,4}[ \t]?[、.．)）][ \t]{0,4}")
 _ANYONE = re.compile(r"(?P<who>[^\s:：，,。！？?!]{1,12})[:：][ \t]{0,4}(?P<text>.{1,4000})", re.S)
 _TECHNICAL = listed("technical")  # markers that also stand inside answers
 _PAIRWISE = listed("pairwise")  # markers of lists of pairs, not of chats
+LONG_CHAT = 20  # messages of a chat without a blank line: more are hardly one dialogue
 MANY = 3  # pairs in a file without a single separator: if there are more, each pair stands alone
 
 
@@ -90,7 +96,16 @@ def read_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Draft], str]
         drafts[-1].turns.append(message.turn)
         drafts[-1].at += message.turn.at
         before = message
+    if chat and len(drafts) == 1 and len(said) > LONG_CHAT:
+        ledger.issue("chats_not_separated", "warning", marks[0].index, count=len(said))
     return drafts, "chat" if chat else "blocks"
+
+
+def are_marked(texts: Sequence[str]) -> bool:
+    """Whether at least half of these texts begin with a speaker, and both sides speak, each in a text of its own."""
+    marks = _plain_marks([Line(i, text) for i, text in enumerate(texts)])
+    alone = not any(len(turns_in(text)) > 1 for text in texts[:60])
+    return alone and len(marks) >= 4 and 2 * len(marks) >= len(texts)
 
 
 def turns_in(text: str) -> list[tuple[Role, str]]:
@@ -168,6 +183,8 @@ def _all_marks(lines: Sequence[Line], ledger: Ledger) -> tuple[list[_Mark], bool
     """The lines that begin a message, and whether the file is a chat export (speakers by name)."""
     marks = _plain_marks(lines)
     stamped = [(i, found) for i, line in enumerate(lines) if (found := _STAMPED.fullmatch(line.text.strip()[:20000]))]
+    if heads := _time_first(lines, {i for i, _ in stamped}):
+        return _by_name([(i, who, "") for i, who in heads], lines, ledger), True
     if len(stamped) >= 2 and len(stamped) >= len(marks) / 2:
         return _by_name([(i, m["who"], m["text"]) for i, m in stamped], lines, ledger), True
     if marks:
@@ -184,6 +201,18 @@ def _all_marks(lines: Sequence[Line], ledger: Ledger) -> tuple[list[_Mark], bool
     if len(anyone) >= 4 and 2 <= len(names) <= max(6, len(anyone) // 4) and len(anyone) >= 0.8 * filled:
         return _by_name([(i, m["who"], m["text"]) for i, m in anyone], lines, ledger), True
     return [], False
+
+
+def _time_first(lines: Sequence[Line], spoken: set[int]) -> list[tuple[int, str]]:
+    """(line, name) of lines that hold a time and a name and nothing else, if the messages stand below them.
+
+    `spoken`: the lines that could be time, name, colon and message; here the colon stands in names (shop:Mei).
+    """
+    heads = [(i, m["who"]) for i, line in enumerate(lines) if (m := _TIME_FIRST.fullmatch(line.text.strip()[:200]))]
+    places = {i for i, _ in heads}
+    below = sum(i + 1 < len(lines) and bool(lines[i + 1].text.strip()) and i + 1 not in places for i in places)
+    bare = sum(i not in spoken for i in places)
+    return heads if len(heads) >= 2 and 3 * bare >= len(heads) and below >= 0.8 * len(heads) else []
 
 
 def _paragraphs(lines: Sequence[Line]) -> list[_Mark]:

@@ -24,6 +24,10 @@ _ASKS = re.compile(
     r"[?？]|什么|怎么|如何|多少|为什么|哪|吗|几|能不能|可不可以|^(?:what|how|why|when|where|who|can|do|is)\b", re.I
 )
 _SENTENCE = re.compile(r"[。！？!?；;]|.[,，].")
+_REPLY = re.compile("回复|答复|回应|reply|replies|response")
+_REVIEW = re.compile("评|留言|反馈|投诉|review|comment|feedback")
+_PARCEL = re.compile("地址|收货|收件|address")
+_RECEIVER = frozenset(("姓名", "电话", "手机", "手机号", "手机号码", "联系电话", "邮编", "name", "phone", "mobile"))
 _LABELS_FIRST = (
     "标签",
     "label",
@@ -54,6 +58,7 @@ class Layout:
     guessed: bool = False
     fields: bool = False
     unused: tuple[int, ...] = ()
+    beside: tuple[tuple[int, int], ...] = ()  # question and answer of further tables with the same headings
 
     def of(self, role: str) -> int | None:
         columns = self.roles.get(role, ())
@@ -101,7 +106,7 @@ def settle_roles(
     taken = {find_column(text, names) for text in (wanted or {}).values()}
     if not wanted and (whole := _whole_chats(names, columns)) is not None:
         roles = {"dialogue": (whole,)}
-    if "question" not in roles and (said := roles.get("conversation")) and _is_text(columns[said[0]]):
+    if not {"question", "message"} & set(roles) and (said := roles.get("conversation")) and _is_text(columns[said[0]]):
         del roles["conversation"]  # 对话 over a column of texts, not of ids
         roles["question"] = said
     guessed = fields = False
@@ -111,9 +116,27 @@ def settle_roles(
         return None
     if "time" in roles and not {"message", "conversation", "turn"} & set(roles):
         roles = {role: found for role, found in roles.items() if role != "time"}
-    used = {column for found in roles.values() for column in found}
+    beside = () if wanted or guessed else _beside(names, columns, roles)
+    used = {column for found in (*roles.values(), *beside) for column in found}
     unused = tuple(c for c in range(len(names)) if c not in used and columns[c].filled > 0)
-    return Layout(names, roles, header, guessed, fields, unused)
+    return Layout(names, roles, header, guessed, fields, unused, beside)
+
+
+def _beside(
+    names: Cells, columns: Sequence[Column], roles: Mapping[str, tuple[int, ...]]
+) -> tuple[tuple[int, int], ...]:
+    """Tables side by side: 问题 答案 _ 问题 答案. Question and answer of all but the first."""
+    if set(roles) != {"question", "answer"} or len(roles["question"]) != 1 or len(roles["answer"]) != 1:
+        return ()
+    asks, answers = (
+        [c for c, name in enumerate(names) if normal(name) == normal(names[roles[role][0]]) and columns[c].filled]
+        for role in ("question", "answer")
+    )
+    pairs = tuple(zip(asks, answers, strict=False))
+    in_turn = [column for pair in pairs for column in pair]
+    if len(asks) != len(answers) or in_turn != sorted(in_turn) or len(pairs) < 2:
+        return ()
+    return pairs[1:] if pairs[0] == (roles["question"][0], roles["answer"][0]) else ()
 
 
 def _is_text(column: Column) -> bool:
@@ -280,8 +303,11 @@ def _by_name(names: Cells, columns: Sequence[Column], taken: set[int]) -> dict[s
         if column in taken or not name:
             continue
         for role, strength in _meanings(name):
-            found.setdefault(role, []).append((_worth(strength, columns[column], role), column))
+            worth = _worth(strength, columns[column], role)
+            letter = len(name.strip()) == 1 and name.isascii()  # A may be an option: 答案 beside it says more
+            found.setdefault(role, []).append((worth - 0.25 if letter else worth, column))
     _people_last(found, columns)
+    _reviews_first(names, found)
     for entries in found.values():
         entries.sort(key=lambda entry: (-entry[0], entry[1]))
     roles: dict[str, tuple[int, ...]] = {}
@@ -320,6 +346,17 @@ def _people_last(found: Mapping[str, list[tuple[float, int]]], columns: Sequence
                 entries[i] = (0.5, column)
 
 
+def _reviews_first(names: Cells, found: dict[str, list[tuple[float, int]]]) -> None:
+    """商家回复 replies to 评价内容, not to the product's name beside it."""
+    if any(_REPLY.search(normal(names[c])) for _, c in found.get("answer", ())):
+        found["question"] = [
+            (worth + 0.5 if worth == 1 and _REVIEW.search(normal(names[c])) else worth, c)
+            for worth, c in found.get("question", ())
+        ]
+    if not found.get("question"):
+        found.pop("question", None)
+
+
 def _worth(strength: int, column: Column, role: str) -> float:
     """A name's strength, less where the content speaks against it. An empty column is worth little."""
     if not column.filled:
@@ -328,6 +365,8 @@ def _worth(strength: int, column: Column, role: str) -> float:
         return strength - 2.0
     if role in ("question", "answer") and strength == 2 and column.length < 5 and column.distinct > 0.3:
         return 0.5  # 客户 over a column of people's names
+    if role == "question" and strength == 1 and 0 < column.distinct < 0.3:
+        return 0.8  # the same product's name in most rows asks less than the texts beside it
     return float(strength)
 
 
@@ -403,6 +442,9 @@ def _by_content(
         lengths = sorted(columns[c].length for c in free)
         alike = len(free) > 1 and lengths[-1] <= min(20, 3 * lengths[-2] + 4)
         if alike and all(names[c] for c in free):
+            if _PARCEL.search(normal(names[settled["question"][0]])):
+                named = [c for c, name in enumerate(names) if normal(name) in _RECEIVER and columns[c].filled >= 0.2]
+                free = sorted({*free, *named} - used)
             return {**settled, "answer": tuple(free)}, True, True
         return {**settled, "answer": (max(free, key=lambda c: columns[c].length),)}, True, False
     if "answer" in settled and free:

@@ -8,9 +8,11 @@ from typing import Any
 
 from postil.dataset.jsonscan import CLOSE_LIST, COMMA, COMMENT, OPEN_LIST, QUOTE, SPACE, Scanner, Unreadable, end_of
 from postil.dataset.limits import MAX_DEPTH, MAX_ROWS
+from postil.dataset.names import meanings
 from postil.dataset.raw import Findings, Record
 from postil.errors import FileError
 
+_STEP = " → "  # between the keys that lead to a list inside objects
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -38,7 +40,8 @@ def read_json(text: str, found: Findings) -> tuple[str, list[Record]]:
         return _Stream(text, found).read()  # element by element, so that each note has its place
     if isinstance(whole, dict) and (inner := _wrapped(whole)):
         found.repair("wrapper_opened", 1, f'{{"{inner}": [...]}}', "[...]", key=inner)
-        whole = whole[inner]
+        for key in inner.split(_STEP):
+            whole = whole[key]
     if not isinstance(whole, list) or _is_dialogue(whole):
         records = [Record(1 + text[: len(text) - len(text.lstrip())].count("\n"), whole)]
         _report(notes, records[0], text, found)
@@ -158,10 +161,15 @@ def _is_dialogue(items: list[Any]) -> bool:
 
 
 def _wrapped(whole: dict[str, Any]) -> str | None:
-    """The key of the one list of records inside an object, or None if the object is itself a record."""
+    """The key of the one list of records inside an object (data → items), or None if it is itself a record."""
     lists = [key for key, value in whole.items() if isinstance(value, list | dict)]
-    if len(lists) != 1 or not isinstance(items := whole[lists[0]], list):
+    if len(lists) != 1:
         return None
+    items = whole[lists[0]]
+    if isinstance(items, dict):  # what a web service answers: {"code": 0, "data": {"items": [...]}}
+        sides = {role for key in whole for role, strength in meanings(key) if strength == 3}
+        inner = None if sides & {"question", "answer", "instruction"} else _wrapped(items)
+        return None if inner is None else f"{lists[0]}{_STEP}{inner}"
     turns = {"messages", "conversation", "conversations", "history", "dialogue", "dialog", "turns", "tools"}
     if lists[0].strip().lower() in turns or not items or _is_dialogue(items):
         return None
@@ -196,6 +204,10 @@ class _Stream:
     def _open_array(self) -> None:
         """A text that is one damaged array: its first line opens a list and does not close it."""
         at = end_of(SPACE, self.text, 0)
+        comments = []
+        while comment := COMMENT.match(self.text, at):
+            comments.append(comment[0])
+            at = end_of(SPACE, self.text, comment.end())
         if self.text[at : at + 1] not in OPEN_LIST or at >= len(self.text):
             return
         end = self.text.find("\n", at)
@@ -204,6 +216,8 @@ class _Stream:
             return
         if end < 0 and first[-1] in CLOSE_LIST and _is_record_list(first) is False:
             return
+        for comment_text in comments:
+            self.found.repair("json_comment", None, comment_text, "")
         self.array, self.at, self.between = True, at + 1, tuple(COMMA + CLOSE_LIST)
 
     def _row(self) -> int:

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from postil.dataset.blocks import read_lines
+from postil.dataset.blocks import are_marked, read_lines
 from postil.dataset.check import check, masked, without_placeholders
 from postil.dataset.choice import Choice, choose_sheet
 from postil.dataset.clean import Settled, prompted, settle, without_duplicates
 from postil.dataset.columns import Layout
-from postil.dataset.drafts import Draft, Ledger
+from postil.dataset.drafts import Draft, Ledger, blank
 from postil.dataset.names import meanings, misspelt
-from postil.dataset.raw import Raw, Sheet, column_letter
+from postil.dataset.raw import Line, Raw, Sheet, column_letter
 from postil.dataset.read import read
-from postil.dataset.repair import mend, wrapped
+from postil.dataset.repair import mend, unnumbered, wrapped
 from postil.dataset.rows import Table, read_table
 from postil.dataset.shapes import read_records
 from postil.errors import DataError
@@ -144,6 +144,7 @@ def _examples(
         for turn in draft.turns:
             mend(turn, ledger)
     wrapped([turn for draft in drafts for turn in draft.turns], ledger)
+    unnumbered([turn for draft in drafts for turn in draft.turns if turn.role == "user"], ledger)
     settled = [one for draft in drafts if (one := settle(draft, ledger)) is not None]
     settled = without_placeholders(settled, ledger)
     if mask:
@@ -159,6 +160,11 @@ def _examples(
 
 
 def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> _Understood:
+    if not wanted and (only := _one_column(raw.sheets, sheet)) is not None:
+        lines = [Line(row.number, next((cell for cell in row.cells if not blank(cell)), "")) for row in only.rows]
+        ledger = Ledger([line.number for line in lines])
+        drafts, shape = read_lines(lines, ledger)
+        return _Understood(ledger, drafts, shape, only.name)
     chosen = choose_sheet(raw.sheets, sheet, wanted)
     rows = chosen.sheet.rows
     ledger = Ledger([row.number for row in rows])
@@ -170,12 +176,25 @@ def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> _Understoo
     )  # fmt: skip
     drafts = read_table(table, chosen.layout, ledger)
     layout = chosen.layout
+    roles = dict(layout.roles)
+    for question, answer in layout.beside:
+        roles = {"question": (*roles["question"], question), "answer": (*roles["answer"], answer)}
     return _Understood(
         ledger, drafts, _shape(layout), chosen.sheet.name,
         rows[layout.header].number if layout.header is not None else None,
-        {role: ",".join(column_letter(c + 1) for c in found) for role, found in layout.roles.items()},
-        {role: ", ".join(layout.names[c] for c in found) for role, found in layout.roles.items()},
+        {role: ",".join(column_letter(c + 1) for c in found) for role, found in roles.items()},
+        {role: ", ".join(layout.names[c] for c in found) for role, found in roles.items()},
     )  # fmt: skip
+
+
+def _one_column(sheets: Sequence[Sheet], wanted: str | None) -> Sheet | None:
+    """The sheet whose one column holds 问：… and 答：… in turn, if it is the only one with content."""
+    filled = [s for s in sheets if (wanted is None or s.name == wanted) and any(any(row.cells) for row in s.rows)]
+    if len(filled) != 1:
+        return None
+    columns = {c for row in filled[0].rows for c, cell in enumerate(row.cells) if not blank(cell)}
+    texts = [cell for row in filled[0].rows for cell in row.cells if not blank(cell)]
+    return filled[0] if len(columns) == 1 and are_marked(texts) else None
 
 
 def _shape(layout: Layout) -> str:

@@ -37,6 +37,9 @@ _STARTS = re.compile(
 )
 
 
+_NARROW = str.maketrans("０１２３４５６７８９Ｘｘ＠＋－．　", "0123456789Xx@+-. ")  # one for one: places stay
+
+
 class Found(NamedTuple):
     """A piece of personal data: its kind (mobile, id_card, email, bank_card, address) and where it stands."""
 
@@ -47,6 +50,7 @@ class Found(NamedTuple):
 
 def find_personal(text: str) -> list[Found]:
     """Personal data in a text, from left to right, without overlaps."""
+    text = text.translate(_NARROW)
     if not _HINT.search(text):
         return []
     found: list[Found] = []

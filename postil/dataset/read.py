@@ -13,7 +13,7 @@ from postil.dataset.encoding import decode
 from postil.dataset.jsontext import looks_like_json, read_json
 from postil.dataset.raw import Findings, Line, Raw
 from postil.dataset.sheets import open_file
-from postil.dataset.tables import find_delimiter, is_labelled, read_table, split_lines
+from postil.dataset.tables import find_delimiter, is_labelled, is_markdown, read_markdown, read_table, split_lines
 from postil.errors import FileError
 
 _WORKBOOKS = ("xlsx", "xlsm", "xlsb", "ods", "xls")
@@ -146,6 +146,8 @@ def _read_text(path: Path, digest: str, found: Findings) -> Raw:
     text, encoding = decode(path.read_bytes(), found)
     if not text.strip('\ufeff \t\r\n\0,;|，"'):
         raise FileError("file_empty", path=path.name)
+    if text[:100_000].count("\ufffd") * 10 > len(text[:100_000]):
+        raise FileError("text_garbled", path=path.name)
     if len(re.findall(r"[\x00-\x08\x0e-\x1f\ufffd]", text[:100_000])) * 10 > len(text[:100_000]):
         raise FileError("file_not_text", path=path.name)
     named = path.suffix.lower()
@@ -156,6 +158,9 @@ def _read_text(path: Path, digest: str, found: Findings) -> Raw:
     lines = split_lines(text)
     if len(lines) > limits.MAX_ROWS:
         raise FileError("too_many_rows", most=limits.MAX_ROWS)
+    if named not in (".csv", ".tsv") and is_markdown(lines):
+        return Raw(path, digest, "txt", encoding, "|", sheets=(read_markdown(lines),), issues=tuple(found.issues),
+                   repaired=tuple(found.repaired))  # fmt: skip
     delimiter = find_delimiter(lines, named_table=named in (".csv", ".tsv"))
     if delimiter is not None or (named in (".csv", ".tsv") and not is_labelled(lines)):
         table = read_table(lines, delimiter, found)

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 
 from postil.dataset.drafts import Ledger, Turn
 
@@ -43,6 +44,7 @@ _ENTITY = re.compile(
 )
 _BLOCK = frozenset(("p", "div", "li", "tr", "ul", "ol", "table", "hr", "blockquote", "section", "article", "pre"))
 _HREF = re.compile(r"href\s?=\s?[\"']?(https?://[^\s\"'<>]{1,1000})", re.I)
+_LISTED = re.compile(r"[(（]?(\d{1,5})[ \t]{0,2}[、.．)）][ \t]{0,4}(?!\d)")
 _PAIRS = {"“": "”", '"': '"', "「": "」"}
 Step = tuple[str, Callable[[str], str]]
 
@@ -71,6 +73,20 @@ def wrapped(turns: list[Turn], ledger: Ledger) -> None:
     for turn in spoken:
         ledger.repair("quotes_removed", turn.at[0], turn.content, turn.content[1:-1], turn.cell)
         turn.content = turn.content[1:-1].strip()
+
+
+def unnumbered(asked: list[Turn], ledger: Ledger) -> None:
+    """Take the running number off the questions of a numbered list: 1. 怎么退货？ 2. 多久发货？ Nobody asks so."""
+    found = [_LISTED.match(turn.content) for turn in asked]
+    numbers = [int(match[1]) for match in found if match]
+    if len(numbers) < 5 or len(numbers) < 0.9 * len(asked):
+        return
+    if sum(b == a + 1 for a, b in pairwise(numbers)) < 0.8 * (len(numbers) - 1):
+        return
+    for turn, match in zip(asked, found, strict=True):
+        if match and (rest := turn.content[match.end() :].strip()):
+            ledger.repair("numbering_removed", turn.at[0], turn.content, rest, turn.cell)
+            turn.content = rest
 
 
 def _in_quotes(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from postil.dataset.blocks import turns_in
 from postil.dataset.columns import Cells, Layout
@@ -51,7 +51,21 @@ def read_table(table: Table, layout: Layout, ledger: Ledger) -> list[Draft]:
         return _chat_log(table, layout, ledger, body)
     if layout.of("conversation") is not None or layout.of("turn") is not None:
         return _conversations(table, layout, ledger, body)
+    if layout.beside:
+        return _side_by_side(table, layout, ledger, body)
     return [draft for i in body for draft in _pairs(table, layout, i, ledger)]
+
+
+def _side_by_side(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int]) -> list[Draft]:
+    """The pairs of tables that stand beside each other, one table after the other."""
+    first = (layout.roles["question"][0], layout.roles["answer"][0])
+    drafts = []
+    for question, answer in (first, *layout.beside):
+        own = replace(layout, roles={"question": (question,), "answer": (answer,)}, beside=())
+        for i in body:
+            if not blank(_cell(table.rows[i], question)) or not blank(_cell(table.rows[i], answer)):
+                drafts += _pairs(table, own, i, ledger)
+    return drafts
 
 
 def address(table: Table, ledger: Ledger, i: int, column: int | None) -> str | None:
@@ -121,7 +135,9 @@ def _first_cell(table: Table, ledger: Ledger, i: int) -> str | None:
 
 def _data_columns(layout: Layout) -> tuple[frozenset[int], frozenset[int]]:
     asks = [c for role in ("question", "context", "similar", "message", "dialogue") for c in layout.roles.get(role, ())]
-    return frozenset(asks), frozenset(layout.roles.get("answer", ()))
+    asks += [question for question, _ in layout.beside]
+    answers = [*layout.roles.get("answer", ()), *(answer for _, answer in layout.beside)]
+    return frozenset(asks), frozenset(answers)
 
 
 def _no_data(row: Cells, data: tuple[frozenset[int], frozenset[int]], wide: bool) -> str | None:

@@ -54,6 +54,7 @@ _SECRET = _any(
     r"(?:password|passwd|api[_ -]?key|secret[_ -]?key|access[_ -]?token)\s{0,3}[=:：]\s{0,3}[^\s，。,]{6,100}",
     r"密码\s{0,3}[是为=:：]\s{0,3}[A-Za-z0-9!@#$%^&*_.-]{6,60}",
 )
+_CODE = re.compile(r"(`{1,3})[^`]{1,5000}\1")  # what is quoted as code is spoken about
 _ALIEN = (  # Cyrillic, and those Greek letters that look like English ones
     "\u0400-\u04ff\u0391\u0392\u0395-\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bd\u03bf"
 )
@@ -91,6 +92,7 @@ def placeholder(text: str) -> bool:
 
 def oddities(text: str) -> list[tuple[str, str]]:
     """(issue code, the words) of template leftovers, hidden instructions, secrets and look-alike letters."""
+    text = _CODE.sub("", text) if "`" in text else text
     low = text.lower()
     found = []
     for code, hints, pattern in _ODDITIES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from postil.dataset.limits import MAX_CELL, MAX_COLUMNS, MAX_ROWS
 from postil.dataset.raw import Findings, Row, Sheet, column_letter
@@ -21,6 +22,9 @@ _HEADER_WORD = re.compile(
     r"(?i)问题|答案|回答|回复|提问|解答|指令|输入|输出|响应|标题|内容|文案|标签|类别|分类|编号|序号|问句|答句|用户|客服"
     r"|question|answer|instruction|input|output|response|prompt|completion|query|reply|title|label|text|content|category|\bid\b"
 )
+
+
+_RULE = re.compile(r"\s*\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*){1,100}\|?\s*")  # | --- | :---: |
 
 
 def split_lines(text: str) -> list[str]:
@@ -84,6 +88,32 @@ def _regularity(sample: list[str], sign: str) -> float:
     return fits / total * (1.0 if header >= usual else 0.8) * (1.0 if first > 1 else 0.9)
 
 
+def is_markdown(lines: Sequence[str]) -> bool:
+    """Whether a table is drawn in these lines as Markdown does it: | a | b | over | --- | --- |."""
+    return any("|" in above and _RULE.fullmatch(line[:2000]) for above, line in pairwise(lines[:_SAMPLE_LINES]))
+
+
+def read_markdown(lines: Sequence[str]) -> Sheet:
+    """The rows of Markdown tables, one for each line; a line outside of them is a row of one cell, a rule is blank."""
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if number > MAX_ROWS or len(line) > MAX_CELL:
+            code = "too_many_rows" if number > MAX_ROWS else "cell_too_large"
+            raise FileError(code, rows=[number], row=number, most=MAX_ROWS if number > MAX_ROWS else MAX_CELL)
+        text = line.strip()
+        cells = [text]
+        if _RULE.fullmatch(text[:2000]):
+            cells = []
+        elif text.startswith("|") or text.count("|") > 1:
+            text = text.removeprefix("|")
+            text = text if text.endswith("\\|") else text.removesuffix("|")
+            cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", text)]
+        rows.append(Row(number, tuple(cells)))
+    while rows and not any(rows[-1].cells):
+        rows.pop()
+    return Sheet(None, tuple(rows), active=True)
+
+
 def read_table(lines: list[str], delimiter: str | None, found: Findings) -> Sheet:
     """The table in `lines`. Rows count as in Excel: a cell of several lines is one row, blank lines are rows.
 
@@ -94,17 +124,55 @@ def read_table(lines: list[str], delimiter: str | None, found: Findings) -> Shee
     rows = _Parser(lines, delimiter, found).rows()
     while rows and not any(cell.strip() for cell in rows[-1].cells):
         rows.pop()
+    if delimiter == ",":
+        rows = _commas_in_texts(rows, found)
     _report_extra_cells(rows, found)
     return Sheet(None, tuple(rows), active=True)
 
 
+def _commas_in_texts(rows: list[Row], found: Findings) -> list[Row]:
+    """Rows wider than the header, put together where that is clear: "Yes, it is" was written without marks around it.
+
+    A comma between columns has no blank behind it, a comma in a sentence has one.
+    """
+    head = _named_width(rows)
+    if not head:
+        return rows
+    mended = []
+    for row in rows:
+        cells: list[str] = []
+        for cell in row.cells if len(row.cells) > head else ():
+            if cells and cell.startswith(" ") and cell.strip():
+                cells[-1] += "," + cell
+            else:
+                cells.append(cell)
+        if len(cells) == head:
+            at = next(c for c, cell in enumerate(cells) if cell != row.cells[c])
+            where = f"{column_letter(at + 1)}{row.number}"
+            found.repair("commas_kept", row.number, " | ".join(row.cells), " | ".join(cells), where)
+            row = Row(row.number, tuple(cells))
+        mended.append(row)
+    return mended
+
+
+def _named_width(rows: Sequence[Row]) -> int:
+    """The number of columns that the header names; 0 if no row near the top is surely a header."""
+    for row in rows[:5]:
+        if len(row.cells) > 1 and _looks_like_header(list(row.cells)) and _HEADER_WORD.search(",".join(row.cells)):
+            return len(row.cells)
+    return 0
+
+
 def _report_extra_cells(rows: list[Row], found: Findings) -> None:
-    """A row with more cells than the others: a delimiter inside a text that was not quoted."""
+    """A row with more cells than the others, or than the header: a delimiter in a text that was not quoted."""
     widths = Counter(len(_trim(row.cells)) for row in rows if any(row.cells))
     if not widths:
         return
-    usual = widths.most_common(1)[0][0]
+    usual, times = widths.most_common(1)[0]
     head = max((len(_trim(row.cells)) for row in rows[:5]), default=0)
+    named = _named_width(rows)
+    if named and usual > named and times < 0.9 * (widths.total() - 1):  # else a column without a heading
+        usual = head = named
     for row in rows:
         width = len(_trim(row.cells))
         if width > max(usual, head):

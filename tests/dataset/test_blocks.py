@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from postil.dataset import load
+from postil.dataset.blocks import are_marked
 from postil.errors import DataError
 from tests.dataset.made import PAIRS, accounted, codes, said, text
 
@@ -70,3 +71,32 @@ def test_paragraphs_that_begin_with_a_question(tmp_path: Path) -> None:
     accounted(found)
     assert said(found)[0] == [("user", "怎么退货？"), ("assistant", "在订单页点申请退货。\n另一行")]
     assert len(found.examples) == len(PAIRS) and codes(found) == {"first_lines_asked"}
+
+
+def _exported(line: str) -> str:
+    said = [
+        (f"tb{n}_小鱼{n}" if side == 0 else "晴川旗舰店:小美", words)
+        for n, pair in enumerate(PAIRS, 1)
+        for side, words in enumerate(pair)
+    ]
+    return "".join(line.format(who=who, text=words) for who, words in said)
+
+
+@pytest.mark.parametrize("line", ["{who} (2026-03-01 10:02:33)：\n{text}\n", "2026-03-01 10:02:33 {who}\n{text}\n"])
+def test_names_with_colons_in_chat_exports(tmp_path: Path, line: str) -> None:
+    found = load(text(tmp_path / "a.txt", "聊天记录\n导出时间：2026-03-02 09:00:00\n\n" + _exported(line)))
+    accounted(found)
+    assert said(found) == [[("user", q), ("assistant", a)] for q, a in PAIRS]
+    assert not found.dropped and not codes(found)
+
+
+def test_a_long_chat_of_two_people_without_a_break_is_told(tmp_path: Path) -> None:
+    chat = "".join(f"小鱼 10:02\n{q}\n客服小美 10:03\n{a}\n" for q, a in PAIRS)
+    found = load(text(tmp_path / "a.txt", chat))
+    assert len(found.examples) == 1 and "chats_not_separated" in {issue.code for issue in found.issues}
+
+
+def test_what_is_marked() -> None:
+    assert are_marked(["FAQ", "问：一？", "答：一。", "问：二？", "答：二。"])
+    assert not are_marked(["问：一？\n答：一。", "问：二？\n答：二。", "问：三？\n答：三。", "问：四？\n答：四。"])
+    assert not are_marked(["怎么退货？", "两天内。"] * 4)

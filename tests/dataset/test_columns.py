@@ -144,3 +144,69 @@ def test_a_sheet_of_examples_is_not_the_data(tmp_path: Path) -> None:
     found = load(path)
     assert found.sheet == "正式" and "other_sheets_not_used" in codes(found)
     assert len(found.examples) == len(PAIRS)
+
+
+def test_a_shop_replies_to_the_review_and_not_to_the_name_of_the_product() -> None:
+    rows = [("商品名称", "评价内容", "商家回复")]
+    rows += [(f"短袖T恤{n}", f"穿着舒服，第{n}次买", f"感谢您的第{n}次光临") for n in range(20)]
+    layout = find_layout(rows)
+    assert layout and layout.roles["question"] == (1,) and layout.roles["answer"] == (2,)
+
+
+def test_the_same_name_in_every_row_asks_nothing() -> None:
+    rows = [
+        ("商品名称", "关键词", "文案"),
+        *(("短袖T恤", f"卖点{n}，舒适{n}", f"夏天就穿它，第{n}款") for n in range(20)),
+    ]
+    layout = find_layout(rows)
+    assert layout and layout.roles["question"] == (1,)
+
+
+def test_the_parts_of_an_address_are_the_answer() -> None:
+    rows = [("原始地址", "省", "市", "区", "收件人")]
+    rows += [(f"广东省深圳市南山区学府路{n}号李先生{n}", "广东省", "深圳市", "南山区", f"李先生{n}") for n in range(20)]
+    layout = find_layout(rows)
+    assert layout and layout.roles["question"] == (0,) and layout.roles["answer"] == (1, 2, 3, 4) and layout.fields
+
+
+def test_messages_of_a_ticket_system() -> None:
+    rows = [("ticket_id", "requester", "subject", "comment_author", "comment_body")]
+    for n in range(12):
+        rows += [(str(n), "ann", f"Order {n}", "ann", f"Where is order {n}?")]
+        rows += [(str(n), "ann", f"Order {n}", "Support Agent", f"Order {n} left today.")]
+    layout = find_layout(rows)
+    assert layout and (layout.of("conversation"), layout.of("speaker"), layout.of("message")) == (0, 3, 4)
+
+
+def test_tables_side_by_side() -> None:
+    rows = [
+        ("问题", "答案", "", "问题", "答案"),
+        *((f"怎么退{n}？", f"退{n}", "", f"多久{n}？", f"{n}天") for n in range(9)),
+    ]
+    layout = find_layout(rows)
+    assert layout and layout.beside == ((3, 4),) and not layout.unused
+    chosen = find_layout(rows, {"question": "A"})
+    assert chosen and not chosen.beside
+
+
+def test_ids_of_a_chat_log_stay_ids_though_they_look_like_texts() -> None:
+    layout = find_layout([("会话ID", "角色", "内容"), *((f"那呢{n}？", "用户", f"好的{n}") for n in range(9))])
+    assert layout and layout.of("conversation") == 0 and "question" not in layout.roles
+
+
+def test_a_column_named_a_beside_the_answer_is_an_option() -> None:
+    rows = [("题目", "A", "B", "答案"), *((f"第{n}题选哪个？", f"甲{n}", f"乙{n}", "AB"[n % 2]) for n in range(9))]
+    layout = find_layout(rows)
+    assert layout and layout.roles["answer"] == (3,)
+    plain = find_layout([("Q", "A"), ("怎么退？", "七天内")])
+    assert plain and plain.roles == {"question": (0,), "answer": (1,)}
+
+
+def test_who_receives_belongs_to_the_parts_of_an_address() -> None:
+    rows = [("收货信息", "姓名", "电话", "省份", "城市", "备注")]
+    rows += [
+        (f"李{n}，1380013{8000 + n}，广东省深圳市", f"李{n}", f"1380013{8000 + n}", "广东省", "深圳市", "急")
+        for n in range(9)
+    ]
+    layout = find_layout(rows)
+    assert layout and layout.fields and layout.roles["answer"] == (1, 2, 3, 4)

@@ -249,3 +249,27 @@ def test_the_scanner_reads_correct_objects_without_a_repair(value):
 def test_no_text_brings_the_scanner_down(text):
     records, _found, _ = parsed(text)
     assert all(row >= 1 for row, _ in records)
+
+
+def test_comments_before_and_behind_an_array():
+    text = '// export\n/* v2 */\n[\n {"q": 1}, // checked\n {"q": 2}\n]\n// end\n'
+    found = Findings()
+    form, records = read_json(text, found)
+    assert form == "json" and [(r.row, r.value) for r in records] == [(1, {"q": 1}), (2, {"q": 2})]
+    assert [repair.before for repair in found.repaired if repair.code == "json_comment"] == [
+        "// export", "/* v2 */", "// checked", "// end"]  # fmt: skip
+    assert not found.left and not found.issues
+
+
+def test_records_inside_the_answer_of_a_web_service():
+    found = Findings()
+    items = [{"question": "q1", "answer": "a1"}, {"question": "q2", "answer": "a2"}]
+    _, records = read_json(json.dumps({"code": 0, "message": "ok", "data": {"total": 2, "items": items}}), found)
+    assert [record.value for record in records] == items
+    assert [(repair.code, repair.values["key"]) for repair in found.repaired] == [("wrapper_opened", "data → items")]
+
+
+def test_a_record_with_lists_deep_inside_is_one_record():
+    record = {"question": "q", "answer": "a", "meta": {"tags": [{"name": "x"}, {"name": "y"}]}}
+    _, records = read_json(json.dumps(record), Findings())
+    assert [each.value for each in records] == [record]

@@ -60,3 +60,11 @@ def test_a_sheet_that_is_not_there(tmp_path: Path) -> None:
 def test_a_broken_file_is_a_coded_error(tmp_path: Path) -> None:
     with pytest.raises(FileError):
         load(tmp_path / "missing.csv")
+
+
+def test_one_column_of_questions_and_answers_in_turn(tmp_path: Path) -> None:
+    rows = [["售后FAQ"], *([line] for q, a in PAIRS for line in (f"问：{q}", f"答：{a}"))]
+    found = load(workbook(tmp_path / "a.xlsx", {"FAQ": rows}))
+    accounted(found)
+    assert said(found) == [[("user", q), ("assistant", a)] for q, a in PAIRS]
+    assert [left.row for left in found.not_data] == [1] and found.sheet == "FAQ"

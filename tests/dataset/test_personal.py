@@ -36,3 +36,9 @@ def test_found(text: str, kind: str, masked: str | None) -> None:
 )  # fmt: skip
 def test_no_false_alarm(text: str) -> None:
     assert find_personal(text) == [] and mask(text) == text
+
+
+def test_full_width_digits() -> None:
+    assert [found.kind for found in find_personal("号码是１３８００１３８０００，谢谢")] == ["mobile"]
+    assert mask("号码是１３８００１３８０００，谢谢") == "号码是[手机号]，谢谢"
+    assert not find_personal("共１２３４５６件")

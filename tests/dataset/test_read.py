@@ -246,3 +246,18 @@ def test_records_of_traps_are_as_json_reads_them():
     for path, _ in trap_files():
         if path.suffix == ".json":
             assert [record.value for record in read(path).records] == json.loads(path.read_text("utf-8-sig"))
+
+
+def test_a_markdown_table_in_a_text_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("# 售后\n\n| 问题 | 答案 |\n| --- | --- |\n| 多久发货？ | 两天内。 |\n", encoding="utf-8")
+    raw = read(path)
+    assert raw.format == "txt" and [row.cells for row in raw.sheets[0].rows][-1] == ("多久发货？", "两天内。")
+
+
+def test_text_that_was_garbled_before(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("问题,答案\n" + "".join(f"�怎�{n}�,�两�\n" for n in range(12)), encoding="utf-8")
+    with pytest.raises(FileError) as error:
+        read(path)
+    assert error.value.code == "text_garbled" and "a.csv" in error.value.cause()

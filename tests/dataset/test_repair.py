@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from postil.dataset.drafts import Ledger, Turn
-from postil.dataset.repair import mend, wrapped
+from postil.dataset.repair import mend, unnumbered, wrapped
 
 
 def mended(text: str) -> tuple[str, list[str]]:
@@ -58,3 +58,21 @@ def test_quotes_of_some_texts_stay(other: str) -> None:
     turns = [Turn("user", "“怎么退货？”", (0,)), Turn("assistant", other, (1,))]
     wrapped(turns, ledger := Ledger([1, 2]))
     assert turns[0].content == "“怎么退货？”" and not ledger.repaired
+
+
+def test_a_running_number_before_questions_is_taken_off() -> None:
+    turns = [Turn("user", f"{n}. 怎么退货{n}？", (n - 1,)) for n in range(1, 8)]
+    ledger = Ledger(range(1, 8))
+    unnumbered(turns, ledger)
+    assert [turn.content for turn in turns] == [f"怎么退货{n}？" for n in range(1, 8)]
+    assert [(r.code, r.row) for r in ledger.repaired] == [("numbering_removed", n) for n in range(1, 8)]
+
+
+def test_numbers_that_do_not_run_or_stand_for_something_stay() -> None:
+    for texts in (
+        [f"{n}、这款" for n in (3, 3, 8, 1, 12, 5)], [f"{n}.5米多少钱？" for n in range(1, 8)],
+        [f"{n}. 一？" for n in range(1, 5)], ["1. 一？", "2. 二？", "三？", "四？", "五？", "六？", "七？"],
+    ):  # fmt: skip
+        turns = [Turn("user", text, (i,)) for i, text in enumerate(texts)]
+        unnumbered(turns, Ledger(range(len(texts))))
+        assert [turn.content for turn in turns] == texts

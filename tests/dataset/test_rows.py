@@ -169,9 +169,8 @@ def test_one_long_chat_with_one_customer_stays_one(tmp_path: Path) -> None:
 
 def test_pairs_side_by_side_are_not_joined(tmp_path: Path) -> None:
     found = csv(tmp_path / "a.csv", "问,答,问,答\n" + "".join(f"{q},{a},再{q},再{a}\n" for q, a in PAIRS))
-    assert said(found)[0] == [("user", PAIRS[0][0]), ("assistant", PAIRS[0][1])] and codes(found) == {
-        "columns_not_used"
-    }
+    assert said(found)[0] == [("user", PAIRS[0][0]), ("assistant", PAIRS[0][1])] and not codes(found)
+    assert len(found.examples) == 2 * len(PAIRS)
 
 
 @pytest.mark.parametrize(
@@ -192,3 +191,16 @@ def test_whole_chats_in_cells(tmp_path: Path, mark: str) -> None:
     assert found.columns == {"dialogue": "D"} and len(found.examples) == len(PAIRS)
     assert said(found)[0][:2] == [("user", PAIRS[0][0]), ("assistant", PAIRS[0][1])]
     assert [left.row for left in found.dropped] == [14, 15]
+
+
+def test_tables_side_by_side_give_all_their_pairs(tmp_path: Path) -> None:
+    rows = [["问题", "答案", None, "问题", "答案"]]
+    rows += [[*PAIRS[n], None, *PAIRS[n + 6]] for n in range(6)]
+    rows += [[None, None, None, "能寄海外吗？", None], ["有货吗？", "有货。", None, None, None]]
+    found = load(workbook(tmp_path / "a.xlsx", {"问答": rows}))
+    accounted(found)
+    expected = [*PAIRS[:6], ("有货吗？", "有货。"), *PAIRS[6:]]
+    assert said(found) == [[("user", q), ("assistant", a)] for q, a in expected]
+    assert found.columns == {"question": "A,D", "answer": "B,E"}
+    assert [(left.row, left.code) for left in found.dropped] == [(8, "missing_answer")]
+    assert [issue.cell for issue in found.issues if issue.code == "missing_answer"] == ["E8"]

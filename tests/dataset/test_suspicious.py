@@ -70,3 +70,9 @@ def test_follow_ups(text: str) -> None:
 )  # fmt: skip
 def test_whole_questions(text: str) -> None:
     assert not follow_up(text)
+
+
+def test_what_is_quoted_as_code_is_spoken_about() -> None:
+    assert not oddities("`{{ name }}` prints the variable called name.")
+    assert not oddities("Write:\n```\n{{ name }}\n```")
+    assert [code for code, _ in oddities("Dear {{ name }}, ...")] == ["template_left"]

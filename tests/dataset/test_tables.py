@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from postil.dataset import tables
 from postil.dataset.raw import Findings
-from postil.dataset.tables import find_delimiter, read_table, split_lines
+from postil.dataset.tables import find_delimiter, is_markdown, read_markdown, read_table, split_lines
 from postil.errors import FileError
 
 
@@ -142,3 +142,29 @@ def test_what_csv_writes_is_read_back(rows, sign):
     lines = split_lines(written.getvalue())
     parsed = [row.cells for row in tables._Parser(lines, sign, Findings()).rows()]
     assert parsed == [tuple(row) for row in rows]
+
+
+def test_commas_of_sentences_without_marks_are_kept():
+    rows, found = table('question,answer\nWhere?,"Here, there"\nHow?,Open it, then press, and wait\nWhy?,So.\n')
+    assert rows[1:] == [("Where?", "Here, there"), ("How?", "Open it, then press, and wait"), ("Why?", "So.")]
+    assert [(repair.code, repair.row, repair.cell) for repair in found.repaired] == [("commas_kept", 3, "B3")]
+    assert not found.issues
+
+
+def test_cells_beyond_the_header_are_told_though_many_rows_have_them():
+    lines = [f"q{i},first{i},second" if i % 3 else f"q{i},first{i}" for i in range(9)]
+    rows, found = table("question,answer\n" + "\n".join(lines) + "\n")
+    assert not found.repaired and rows[2] == ("q1", "first1", "second")
+    assert [(code, row) for code, row in codes(found)] == [("extra_cells", i + 2) for i in range(9) if i % 3]
+
+
+def test_a_column_without_a_heading_is_no_surplus():
+    _, found = table("question,answer\n" + "".join(f"q{i},a{i},x{i}\n" for i in range(9)))
+    assert not found.issues and not found.repaired
+
+
+def test_a_markdown_table_in_text():
+    lines = ["# FAQ", "", "| 问题 | 答案 |", "|:---|---:|", "| 多久？ | 两天 \\| 三天 |", "text"]
+    assert is_markdown(lines) and not is_markdown(["a | b", "c | d"]) and not is_markdown(["---", "a|b"])
+    rows = [row.cells for row in read_markdown(lines).rows]
+    assert rows == [("# FAQ",), ("",), ("问题", "答案"), (), ("多久？", "两天 | 三天"), ("text",)]
