@@ -192,9 +192,16 @@ def _one_column(sheets: Sequence[Sheet], wanted: str | None) -> Sheet | None:
     filled = [s for s in sheets if (wanted is None or s.name == wanted) and any(any(row.cells) for row in s.rows)]
     if len(filled) != 1:
         return None
-    columns = {c for row in filled[0].rows for c, cell in enumerate(row.cells) if not blank(cell)}
-    texts = [cell for row in filled[0].rows for cell in row.cells if not blank(cell)]
-    return filled[0] if len(columns) == 1 and are_marked(texts) else None
+    first: int | None = None
+    texts = []
+    for row in filled[0].rows:
+        for column, cell in enumerate(row.cells):
+            if not blank(cell):
+                if first not in (None, column):
+                    return None
+                first = column
+                texts.append(cell)
+    return filled[0] if are_marked(texts) else None
 
 
 def _shape(layout: Layout) -> str:

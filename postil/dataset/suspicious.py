@@ -54,6 +54,7 @@ _SECRET = _any(
     r"(?:password|passwd|api[_ -]?key|secret[_ -]?key|access[_ -]?token)\s{0,3}[=:：]\s{0,3}[^\s，。,]{6,100}",
     r"密码\s{0,3}[是为=:：]\s{0,3}[A-Za-z0-9!@#$%^&*_.-]{6,60}",
 )
+_GARBLED = re.compile("\ufffd|锟斤拷|[\u00c3\u00c2][\u0080-\u00bf]|\u00e2\u20ac")  # Ã©, â€™: UTF-8 read as Latin-1
 _CODE = re.compile(r"(`{1,3})[^`]{1,5000}\1")  # what is quoted as code is spoken about
 _ALIEN = (  # Cyrillic, and those Greek letters that look like English ones
     "\u0400-\u04ff\u0391\u0392\u0395-\u0397\u0399\u039a\u039c\u039d\u039f\u03a1\u03a4\u03a5\u03a7\u03bd\u03bf"
@@ -104,6 +105,8 @@ def oddities(text: str) -> list[tuple[str, str]]:
                 break
     if not text.isascii() and (match := _LOOKALIKE.search(text)):
         found.append(("homoglyphs", text[max(0, match.start() - 8) : match.end() + 8]))
+    if not text.isascii() and (match := _GARBLED.search(text)):
+        found.append(("garbled_text", text[max(0, match.start() - 8) : match.end() + 8]))
     return found
 
 

@@ -76,3 +76,15 @@ def test_what_is_quoted_as_code_is_spoken_about() -> None:
     assert not oddities("`{{ name }}` prints the variable called name.")
     assert not oddities("Write:\n```\n{{ name }}\n```")
     assert [code for code, _ in oddities("Dear {{ name }}, ...")] == ["template_left"]
+
+
+def test_text_that_was_garbled_on_its_way() -> None:
+    for text in (
+        "七天内可以退\ufffd，请联系客服",
+        "锟斤拷锟斤拷两天内",
+        "caf\u00c3\u00a9 opens at 9",
+        "it\u00e2\u20ac\u2122s ready",
+    ):
+        assert [code for code, _ in oddities(text)] == ["garbled_text"], text
+    for text in ("S\u00c3O PAULO", "caf\u00e9 à la carte", "20 €", "Âge: 20"):
+        assert not oddities(text), text
