@@ -37,6 +37,8 @@ def choose_sheet(sheets: Sequence[Sheet], wanted: str | None, columns: Mapping[s
     laid = [(sheet, _layout(sheet, columns)) for sheet in filled]
     good = [(sheet, layout, _score(sheet, layout)) for sheet, layout in laid if layout is not None]
     if not good:
+        if columns and len(filled) == 1:
+            find_layout([row.cells for row in filled[0].rows], columns)  # says which column is missing
         rows = [row.cells for row in max(filled, key=lambda sheet: len(sheet.rows)).rows]
         raise DataError("no_columns", columns=list_columns(_widest(rows)))
     good.sort(key=lambda entry: -entry[2])

@@ -68,3 +68,10 @@ def test_one_column_of_questions_and_answers_in_turn(tmp_path: Path) -> None:
     accounted(found)
     assert said(found) == [[("user", q), ("assistant", a)] for q, a in PAIRS]
     assert [left.row for left in found.not_data] == [1] and found.sheet == "FAQ"
+
+
+def test_a_column_that_a_workbook_does_not_have_is_named(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "a.xlsx", {"FAQ": [["问题", "答案"], *map(list, PAIRS)]})
+    with pytest.raises(DataError) as error:
+        load(path, columns={"question": "没有这列"})
+    assert error.value.code == "column_not_found" and "没有这列" in error.value.cause()
