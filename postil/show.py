@@ -26,6 +26,7 @@ COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
 FATES = {"learned": "green", "ignored": "bright_black", "cut": "red"}
 FEWEST = 10  # examples that training asks for
 PIPE_WIDTH = 110  # characters of a line where no terminal says how many there are
+FEW_ALIKE = 2  # findings of one kind that differ in their details
 FEW = 8  # rows of anything that a person is shown before "and so many more"
 
 
@@ -100,21 +101,22 @@ class Screen:
         self.say(f"show.verdict_{verdict}", "bold", examples=len(dataset.examples), dropped=left_out, least=FEWEST)
 
     def _findings(self, dataset: Dataset) -> None:
-        grouped: dict[str, list[Issue]] = {}
+        kinds: dict[str, dict[str, list[Issue]]] = {}
         for issue in sorted(dataset.issues, key=lambda issue: list(COLOURS).index(issue.severity)):
-            grouped.setdefault(issue.code, []).append(issue)
-        if not grouped:
+            kinds.setdefault(issue.code, {}).setdefault(issue.message(), []).append(issue)
+        if not kinds:
             return
         table = Table(box=None, pad_edge=False, show_header=False)
-        for issues in grouped.values():
-            first, colour = issues[0], COLOURS[issues[0].severity]
-            places = [place for place in (issue.cell or issue.row for issue in issues) if place is not None]
-            where = _places(places)
-            table.add_row(
-                Text(say(f"severity.{first.severity}"), style=colour),
-                Text(f"{first.message()}\n", style="").append(f"→ {first.fix()}", style="bright_black"),
-                Text(where, style=colour),
-            )
+        for messages in kinds.values():
+            groups = list(messages.values())
+            for issues in groups[:FEW_ALIKE]:
+                first, colour = issues[0], COLOURS[issues[0].severity]
+                told = Text(f"{first.message()}\n").append(f"→ {first.fix()}", style="bright_black")
+                table.add_row(Text(say(f"severity.{first.severity}"), style=colour), told,
+                              Text(_places(issues), style=colour))  # fmt: skip
+            rest = [issue for issues in groups[FEW_ALIKE:] for issue in issues]
+            if rest:
+                table.add_row("", Text(say("show.more_alike", n=len(rest)), style="bright_black"), _places(rest))
         self.console.print(table)
 
     def _repairs(self, dataset: Dataset) -> None:
@@ -430,9 +432,10 @@ def _metric(name: str, value: float) -> str:
     return f"{value:.3f}" if name in ("loss",) else f"{value:.1f}" if name == "length" else f"{value:.1%}"
 
 
-def _places(places: Sequence[Any]) -> str:
-    shown = ", ".join(map(str, places[:6]))
-    return shown + (f" … ({len(places)})" if len(places) > 6 else "")
+def _places(issues: Sequence[Issue]) -> str:
+    """Where they are: the first cells or rows, and how many in all."""
+    places = [str(issue.cell or issue.row) for issue in issues if issue.cell or issue.row is not None]
+    return ", ".join(places[:6]) + (f" … ({len(places)})" if len(places) > 6 else "")
 
 
 def _short(text: str, most: int = 60) -> str:

@@ -42,7 +42,7 @@ def test_titles_name_their_product_and_are_long_enough() -> None:
     assert len({row[0] for row in data}) == 300
     assert all(row[0].count(row[1]) == 1 for row in data)
     assert all(15 <= len(row[0].replace("&nbsp;", "").strip()) <= 35 for row in data)
-    assert 80 <= len({row[1] for row in data}) <= 110
+    assert 45 <= len({row[1] for row in data}) <= 60
 
 
 def test_titles_are_slightly_dirty() -> None:
