@@ -27,7 +27,10 @@ def refused(path: Path) -> str:
 
 
 class Meter:
-    """Seconds, and the most memory that this process and its children took beyond what it had."""
+    """Seconds, and the most memory that this process and its children took beyond what it had.
+
+    Of a child only what is its own counts: just forked, it seems to hold all that its parent holds.
+    """
 
     def __enter__(self):
         self.start, self.most, self.running = time.monotonic(), 0, True
@@ -40,7 +43,8 @@ class Meter:
         me = psutil.Process()
         while self.running:
             try:
-                self.most = max(self.most, sum(p.memory_info().rss for p in [me, *me.children()]))
+                own = sum(child.memory_full_info().uss for child in me.children())
+                self.most = max(self.most, me.memory_info().rss + own)
             except psutil.Error:
                 continue
             time.sleep(0.01)
