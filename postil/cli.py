@@ -244,7 +244,10 @@ def _train(
         name: flow.check(path, reading) if path else None for name, path in (("validation", validation), ("test", test))
     }
     stage("check")
-    found = flow.fetched(flow.find_base(base), _heard(screen))
+    wanted = flow.find_base(base)
+    found = flow.fetched(wanted, _heard(screen))
+    if wanted.path is None:
+        stage("fetch")
     screen.measuring(found)
     prepared = flow.plan(dataset, found, preset=preset, settings=wishes, validation=others["validation"],
                          test=others["test"], skip_faulty=skip_faulty, output=output)  # fmt: skip

@@ -20,10 +20,10 @@ from postil.settings import for_child
 
 TIMEOUT_SECONDS = 180
 
-# How much faster a matmul in bfloat16 must be before it is taken, elsewhere and on a CPU. There, matmuls 2.2 to 2.8
+# How much faster a matmul in bfloat16 must be before it is taken, elsewhere and on a CPU. There, matmuls 2.2 to 3.6
 # times faster (AVX512-BF16) made a whole training step of a 135M model 1.3 times faster (5.5 against 7.4 CPU seconds,
-# medians of five in turn on one thread): too little for a third of the digits.
-WORTH_BFLOAT16 = (1.5, 4.0)
+# medians of five in turn on one thread): too little for a third of the digits. AMX is far above this line.
+WORTH_BFLOAT16 = (1.5, 6.0)
 
 
 def probe(base: Path | None, rows: Sequence[Tokens] = ()) -> Probe | None:
