@@ -217,7 +217,6 @@ def service_book(random_: random.Random) -> Workbook:
 def blank(name: str) -> tuple[Workbook, Worksheet]:
     book = Workbook()
     book.properties.creator = "Postil"
-    book.properties.created = datetime(2026, 6, 1)
     sheet = book.worksheets[0]
     sheet.title = name
     return book, sheet
@@ -238,17 +237,19 @@ def headed(sheet: Worksheet, title: str, header: tuple[str, ...], widths: tuple[
     sheet.freeze_panes = "A3"
 
 
-def save(book: Workbook, path: Path) -> None:
-    """Write a workbook whose bytes depend on its content only: no clock, no compressor."""
-    raw = BytesIO()
+def packed(book: Workbook) -> bytes:
+    """A workbook whose bytes depend on its content only: no clock, no compressor."""
+    book.properties.created = datetime(2026, 6, 1)
+    raw, fixed = BytesIO(), BytesIO()
     book.save(raw)
-    with ZipFile(raw) as old, ZipFile(path, "w", ZIP_STORED) as new:
+    with ZipFile(raw) as old, ZipFile(fixed, "w", ZIP_STORED) as new:
         for name in sorted(old.namelist()):
             content = old.read(name)
             if name == "docProps/core.xml":
                 head, _, tail = content.partition(b'<dcterms:modified xsi:type="dcterms:W3CDTF">')
                 content = head + tail.partition(b"</dcterms:modified>")[2]
             new.writestr(ZipInfo(name, (2026, 6, 1, 0, 0, 0)), content)
+    return fixed.getvalue()
 
 
 def books() -> Iterator[tuple[str, Workbook]]:
@@ -259,7 +260,7 @@ def books() -> Iterator[tuple[str, Workbook]]:
 
 def main(folder: Path = SAMPLES) -> None:
     for name, book in books():
-        save(book, folder / f"{name}.xlsx")
+        (folder / f"{name}.xlsx").write_bytes(packed(book))
 
 
 if __name__ == "__main__":

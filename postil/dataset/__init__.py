@@ -1,7 +1,7 @@
 """A file becomes checked examples: read, understand, mend, check, split."""
 
 from postil.dataset.clean import ask
-from postil.dataset.load import load, understand
+from postil.dataset.load import load
 from postil.dataset.questions import Questions, has_column, questions
 from postil.dataset.split import split
 from postil.dataset.workbook import read_answers, write_answers, write_report
@@ -9,5 +9,5 @@ from postil.dataset.write import require_enough, write_jsonl
 
 __all__ = [
     "Questions", "ask", "has_column", "load", "questions", "read_answers", "require_enough", "split",
-    "understand", "write_answers", "write_jsonl", "write_report",
+    "write_answers", "write_jsonl", "write_report",
 ]  # fmt: skip

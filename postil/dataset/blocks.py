@@ -14,7 +14,8 @@ from postil.errors import DataError
 from postil.records import Role
 
 _DAY = r"(?:\d{2,4}[-/.年]\d{1,2}[-/.月]\d{1,2}日?)?"
-_CLOCK = r"\d{1,2}:\d{2}(?::\d{2})?"
+_HALF = "(?:凌晨|早上|上午|中午|下午|傍晚|晚上|[AaPp][Mm])"
+_CLOCK = rf"(?:{_HALF}[ \t]?)?\d{{1,2}}:\d{{2}}(?::\d{{2}})?(?:[ \t]?[AaPp][Mm])?"
 _STAMP = rf"(?:[\[(（【]?{_DAY}[ T]?(?:{_CLOCK})?[\])）】]?[ \t]{{1,4}})?"
 _ORDINAL = r"(?:[(（]?\d{1,5}[ \t]?[、.．)）:：][ \t]{0,4})?"
 _WHO = "(?P<who>" + "|".join(word for words_ in words()["markers"].values() for word in words_.split()) + ")"
@@ -30,9 +31,14 @@ _NAMED = re.compile(
     rf"(?<!时间)(?<!日期)[ \t]{{1,4}}[(（\[]?{_DAY}[ \t]{{0,2}}{_CLOCK}[)）\]]?[ \t]{{0,4}}[:：]?[ \t]{{0,4}}"
 )  # 小王 2026-03-01 10:02:33, the message on the next lines
 _STAMPED = re.compile(
-    rf"[\[(（【]?{_DAY}[ T]{{0,2}}{_CLOCK}[\])）】]?[ \t,，]{{1,4}}(?:-[ ])?"
+    rf"(?:[\[(（【]{_DAY},?[ T]{{0,2}}{_CLOCK}[\])）】][ \t,，]{{0,4}}"
+    rf"|{_DAY},?[ T]{{0,2}}{_CLOCK}[ \t,，]{{1,4}}(?:-[ ])?)"
     r"(?P<who>[^\n:：]{1,30})[:：][ \t]{0,4}(?P<text>.*)"
 )  # 2026-03-01 10:02 小王：message
+_STAMP_INSIDE = re.compile(
+    r"(?P<who>[^\s:：(（\[][^\n(（\[]{0,39}?)[ \t]{0,4}"
+    rf"[(（\[]{_DAY}[ T\t]{{0,2}}{_CLOCK}[)）\]][ \t]{{0,4}}[:：][ \t]{{0,4}}(?P<text>.*)"
+)  # shop:Mei(2026-03-01 10:02:33): message
 _TIME_FIRST = re.compile(
     rf"[\[(（【]?{_DAY}[ T]{{0,2}}{_CLOCK}[\])）】]?[ \t,，]{{1,4}}"
     r"(?P<who>[^\s。！？!?，,][^\n。！？!?，,]{0,39}?)[:：]?"
@@ -102,8 +108,12 @@ def read_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Draft], str]
 
 
 def are_marked(texts: Sequence[str]) -> bool:
-    """Whether at least half of these texts begin with a speaker, and both sides speak, each in a text of its own."""
-    marks = _plain_marks([Line(i, text) for i, text in enumerate(texts)])
+    """Whether at least half of these texts begin with a speaker, and both sides speak, each in a text of its own.
+
+    Texts that ask and answer by turns need no marks.
+    """
+    lines = [Line(i, text) for i, text in enumerate(texts)]
+    marks = _plain_marks(lines) or _by_turns(lines)
     alone = not any(len(turns_in(text)) > 1 for text in texts[:60])
     return alone and len(marks) >= 4 and 2 * len(marks) >= len(texts)
 
@@ -187,6 +197,9 @@ def _all_marks(lines: Sequence[Line], ledger: Ledger) -> tuple[list[_Mark], bool
         return _by_name([(i, who, "") for i, who in heads], lines, ledger), True
     if len(stamped) >= 2 and len(stamped) >= len(marks) / 2:
         return _by_name([(i, m["who"], m["text"]) for i, m in stamped], lines, ledger), True
+    inside = [(i, m) for i, line in enumerate(lines) if (m := _STAMP_INSIDE.fullmatch(line.text.strip()[:20000]))]
+    if len(inside) >= 2 and len(inside) >= len(marks) / 2:
+        return _by_name([(i, m["who"], m["text"]) for i, m in inside], lines, ledger), True
     if marks:
         return marks, False
     named = [(i, found) for i, line in enumerate(lines) if (found := _NAMED.fullmatch(line.text.strip()[:200]))]
@@ -197,6 +210,9 @@ def _all_marks(lines: Sequence[Line], ledger: Ledger) -> tuple[list[_Mark], bool
     names = {m["who"] for _, m in anyone}
     if asked := _paragraphs(lines):
         ledger.issue("first_lines_asked", "advice", asked[0].index)
+        return asked, False
+    if asked := _by_turns(lines):
+        ledger.issue("lines_by_turns", "warning", asked[0].index)
         return asked, False
     if len(anyone) >= 4 and 2 <= len(names) <= max(6, len(anyone) // 4) and len(anyone) >= 0.8 * filled:
         return _by_name([(i, m["who"], m["text"]) for i, m in anyone], lines, ledger), True
@@ -230,6 +246,29 @@ def _paragraphs(lines: Sequence[Line]) -> list[_Mark]:
             asked = _LISTED.sub("", text, count=1)
             marks += [_Mark(i, "user", "?", asked), _Mark(i + 1, "assistant", "?", answer)]
     return marks if fit >= 3 and fit >= 0.8 * begins else []
+
+
+def _by_turns(lines: Sequence[Line]) -> list[_Mark]:
+    """Question, answer, question, answer without any mark, if nearly each second text asks. Titles may stand above."""
+    filled = [(i, line.text.strip()) for i, line in enumerate(lines) if line.text.strip()]
+    for titles in range(3):
+        asked, answered = filled[titles::2], filled[titles + 1 :: 2]
+        if len(asked) < 3 or len(asked) != len(answered) or sum(map(_asks, asked)) < 0.9 * len(asked):
+            continue
+        if sum(map(_asks, answered)) <= 0.1 * len(answered) and len(filled[0][1]) <= 200:
+            return [_Mark(i, *("user", "q") if n % 2 == 0 else ("assistant", "a"), _unmarked(text))
+                    for n, (i, text) in enumerate(filled[titles:])]  # fmt: skip
+    return []
+
+
+def _unmarked(text: str) -> str:
+    """Without a mark that only one of the two sides has: 1、怎么退？ over 答：七天内退。"""
+    found = _MARKED.fullmatch(text)
+    return found["text"].strip() if found and found["who"].casefold() in _PAIRWISE else text
+
+
+def _asks(line: tuple[int, str]) -> bool:
+    return line[1].endswith(("?", "？", "吗", "呢", "么"))
 
 
 def _plain_marks(lines: Sequence[Line]) -> list[_Mark]:

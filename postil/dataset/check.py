@@ -131,7 +131,7 @@ def _contradictions(settled: Sequence[Settled], keys: Sequence[str], answers: Se
             at, cell = settled[first].places[0]
             ledger.issue("many_answers", "advice", at, cell, count=len(group))
             continue
-        other = next((i for i in group if answers[i] != answers[first]), None)
+        other = next((i for i in group if answers[i] != answers[first] and settled[i].at != settled[first].at), None)
         for i in group if other is not None else ():
             against = first if answers[i] != answers[first] else other
             assert against is not None

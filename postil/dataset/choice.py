@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from postil.dataset.columns import Cells, Layout, find_layout, list_columns
+from postil.dataset.columns import Cells, Layout, find_layout, list_columns, look
 from postil.dataset.drafts import blank
-from postil.dataset.raw import Sheet
+from postil.dataset.raw import Row, Sheet
 from postil.errors import DataError, FileError
 
 _ABOUT = re.compile(
@@ -16,15 +16,20 @@ _ABOUT = re.compile(
     re.I,
 )
 _AS_LIKELY = 0.5  # of the best sheet's pairs
+ACROSS = 60  # rows; a higher table does not lie on its side
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen sheet, its layout, and the sheets beside it that hold something."""
+    """The chosen sheet, its layout, and the sheets beside it that hold something.
+
+    `across`: the sheet lay on its side and was turned; its row numbers by column of the turned sheet.
+    """
 
     sheet: Sheet
     layout: Layout
     others: tuple[Sheet, ...] = ()
+    across: tuple[int, ...] = ()
 
 
 def choose_sheet(sheets: Sequence[Sheet], wanted: str | None, columns: Mapping[str, str]) -> Choice:
@@ -34,7 +39,7 @@ def choose_sheet(sheets: Sequence[Sheet], wanted: str | None, columns: Mapping[s
         raise DataError("no_rows")
     if wanted is not None:
         filled = [_by_name(filled, wanted)]
-    laid = [(sheet, _layout(sheet, columns)) for sheet in filled]
+    laid = [_laid(sheet, columns) for sheet in filled]
     good = [(sheet, layout, _score(sheet, layout)) for sheet, layout in laid if layout is not None]
     if not good:
         if columns and len(filled) == 1:
@@ -48,7 +53,38 @@ def choose_sheet(sheets: Sequence[Sheet], wanted: str | None, columns: Mapping[s
     ]
     if rivals and not layout.guessed:
         raise DataError("several_sheets", sheets=", ".join([best.name or "", *rivals]))
-    return Choice(best, layout, tuple(s for s in sheets if s is not best and s in filled) if wanted is None else ())
+    others = [sheet for sheet, (turned, _) in zip(filled, laid, strict=True) if turned is not best]
+    own = next(sheet for sheet, (turned, _) in zip(filled, laid, strict=True) if turned is best)
+    across = tuple(row.number for row in own.rows) if own is not best else ()
+    return Choice(best, layout, tuple(others) if wanted is None else (), across)
+
+
+def _laid(sheet: Sheet, columns: Mapping[str, str]) -> tuple[Sheet, Layout | None]:
+    """The sheet and its layout; the sheet turned, where it is plain that its records stand in columns."""
+    layout = _layout(sheet, columns)
+    if (layout is None or layout.guessed) and not columns and len(sheet.rows) <= ACROSS:
+        turned = _turned(sheet)
+        other = find_layout([row.cells for row in turned.rows]) if turned.rows else None
+        if other is not None and _lies(sheet, turned, other):
+            return turned, other
+    return sheet, layout
+
+
+def _turned(sheet: Sheet) -> Sheet:
+    width = max((len(row.cells) for row in sheet.rows), default=0)
+    rows = [Row(c + 1, tuple(row.cells[c] if c < len(row.cells) else "" for row in sheet.rows)) for c in range(width)]
+    return Sheet(sheet.name, tuple(rows), sheet.hidden, sheet.active)
+
+
+def _lies(sheet: Sheet, turned: Sheet, layout: Layout) -> bool:
+    """Whether 问题 and 答案 stand in one of the first columns, or the row that asks is long."""
+    if not layout.guessed:
+        return layout.header is not None and layout.header < 3 and {"question", "answer"} <= set(layout.roles)
+    if len(turned.rows) < max(8, 3 * len(sheet.rows)) or layout.header is not None:
+        return False
+    question, answer = layout.of("question"), layout.of("answer")
+    seen = look([row.cells for row in turned.rows], len(sheet.rows))
+    return question is not None and answer is not None and seen[question].asks >= 0.6 and seen[answer].asks <= 0.3
 
 
 def _by_name(sheets: Sequence[Sheet], wanted: str) -> Sheet:

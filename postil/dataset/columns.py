@@ -94,6 +94,9 @@ def find_layout(rows: Sequence[Cells], wanted: Mapping[str, str] | None = None) 
     if header is None:
         header = _header_by_look(rows, width)
     names = _padded(rows[header], width) if header is not None else ("",) * width
+    if header is not None and header + 1 < len(rows) and _goes_on(rows[header], rows[header + 1]):
+        header += 1
+        names = tuple(name or second for name, second in zip(names, _padded(rows[header], width), strict=True))
     columns = look(rows[header + 1 :] if header is not None else rows, width)
     return settle_roles(names, columns, wanted, header)
 
@@ -219,6 +222,14 @@ def _no_text(text: str) -> bool:
     if len(text) > 300:
         return False
     return bool(_NUMERIC.fullmatch(text) or _TIME.fullmatch(text) or _CODE.fullmatch(text))
+
+
+def _goes_on(header: Cells, row: Cells) -> bool:
+    """Whether the row below is the header's second line: headings merged over both lines stand in it again."""
+    again = sum(not blank(a) and a.strip() == b.strip() for a, b in zip(header, row, strict=False))
+    filled = [cell.strip() for cell in row if not blank(cell)]
+    short = all(len(cell) <= 16 and not _SENTENCE.search(cell) and not _no_text(cell) for cell in filled)
+    return 0 < again < len(filled) and short
 
 
 def _padded(row: Cells, width: int) -> Cells:

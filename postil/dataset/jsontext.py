@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from postil.dataset.inner import is_dialogue
 from postil.dataset.jsonscan import CLOSE_LIST, COMMA, COMMENT, OPEN_LIST, QUOTE, SPACE, Scanner, Unreadable, end_of
 from postil.dataset.limits import MAX_DEPTH, MAX_ROWS
-from postil.dataset.names import meanings
+from postil.dataset.nested import Unfolded, open_group, unfold
 from postil.dataset.raw import Findings, Record
 from postil.errors import FileError
 
-_STEP = " → "  # between the keys that lead to a list inside objects
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -35,20 +36,35 @@ def read_json(text: str, found: Findings) -> tuple[str, list[Record]]:
     try:
         whole, notes = _load_whole(text)
     except Unreadable:
-        return _Stream(text, found).read()
+        return _open_groups(*_Stream(text, found).read(), found)
     if isinstance(whole, list) and notes and len(whole) > 1:
-        return _Stream(text, found).read()  # element by element, so that each note has its place
-    if isinstance(whole, dict) and (inner := _wrapped(whole)):
-        found.repair("wrapper_opened", 1, f'{{"{inner}": [...]}}', "[...]", key=inner)
-        for key in inner.split(_STEP):
-            whole = whole[key]
-    if not isinstance(whole, list) or _is_dialogue(whole):
+        return _open_groups(*_Stream(text, found).read(), found)  # element by element, so that each note has its place
+    if unfolded := unfold(whole):
+        _tell(unfolded, found)
+        whole = unfolded.records
+    if not isinstance(whole, list) or is_dialogue(whole):
         records = [Record(1 + text[: len(text) - len(text.lstrip())].count("\n"), whole)]
         _report(notes, records[0], text, found)
         return ("jsonl" if "\n" not in text.strip() else "json"), records
     if len(whole) > MAX_ROWS:
         raise FileError("too_many_rows", most=MAX_ROWS)
     return "json", _elements(whole, notes, text, found)
+
+
+def _open_groups(form: str, records: list[Record], found: Findings) -> tuple[str, list[Record]]:
+    """The records inside those that were read one by one. Those of one line keep its number."""
+    if len(records) == 1 and (unfolded := unfold(records[0].value)):
+        _tell(unfolded, found)
+        return "json", [Record(number, value) for number, value in enumerate(unfolded.records, 1)]
+    opened: list[Record] = []
+    groups = 0
+    for record in records:
+        inner = open_group(record.value)
+        groups += inner is not None
+        opened += [record] if inner is None else [Record(record.row, value) for value in inner]
+    if groups:
+        found.issue("groups_opened", "advice", None, groups=groups, count=len(opened))
+    return form, opened
 
 
 def _elements(whole: list[Any], notes: _Notes, text: str, found: Findings) -> list[Record]:
@@ -155,25 +171,26 @@ def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _is_dialogue(items: list[Any]) -> bool:
-    """A list of messages, rather than a list of records."""
-    return bool(items) and all(isinstance(each, dict) and {"role", "from", "speaker"} & each.keys() for each in items)
+def _tell(unfolded: Unfolded, found: Findings) -> None:
+    """Say from where in the file its records were taken."""
+    if unfolded.path:
+        found.repair("wrapper_opened", 1, f'{{"{unfolded.path}": [...]}}', "[...]", key=unfolded.path)
+    elif unfolded.form:
+        found.issue("table_in_json", "advice", None, count=len(unfolded.records))
+    elif unfolded.count:
+        found.issue("groups_opened", "advice", None, groups=unfolded.count, count=len(unfolded.records))
+    elif unfolded.parts:
+        found.issue("parts_joined", "warning", None, parts=_names(unfolded.groups))
+    else:
+        count = len(unfolded.records)
+        found.issue("groups_joined", "advice", None, groups=_names(unfolded.groups), key=unfolded.field, count=count)
+    if unfolded.left:
+        found.issue("lists_not_used", "warning", None, lists=_names(unfolded.left))
 
 
-def _wrapped(whole: dict[str, Any]) -> str | None:
-    """The key of the one list of records inside an object (data → items), or None if it is itself a record."""
-    lists = [key for key, value in whole.items() if isinstance(value, list | dict)]
-    if len(lists) != 1:
-        return None
-    items = whole[lists[0]]
-    if isinstance(items, dict):  # what a web service answers: {"code": 0, "data": {"items": [...]}}
-        sides = {role for key in whole for role, strength in meanings(key) if strength == 3}
-        inner = None if sides & {"question", "answer", "instruction"} else _wrapped(items)
-        return None if inner is None else f"{lists[0]}{_STEP}{inner}"
-    turns = {"messages", "conversation", "conversations", "history", "dialogue", "dialog", "turns", "tools"}
-    if lists[0].strip().lower() in turns or not items or _is_dialogue(items):
-        return None
-    return lists[0] if all(isinstance(each, dict) for each in items) else None
+def _names(names: Sequence[str], most: int = 12) -> str:
+    shown = [name[:30] for name in names[:most]]
+    return ", ".join([*shown, "…"] if len(names) > most else shown)
 
 
 class _Stream:
@@ -318,7 +335,7 @@ def _is_record_list(line: str) -> bool:
 
 
 def _opens(items: list[Any]) -> bool:
-    return bool(items) and all(isinstance(each, dict) for each in items) and not _is_dialogue(items)
+    return bool(items) and all(isinstance(each, dict) for each in items) and not is_dialogue(items)
 
 
 def _glimpse(text: str) -> str:

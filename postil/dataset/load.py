@@ -47,7 +47,7 @@ class _Understood:
 
 
 def load(
-    path: Path,
+    source: Path | Raw,
     *,
     sheet: str | None = None,
     columns: Mapping[str, str] | None = None,
@@ -55,15 +55,17 @@ def load(
     instruction: str | None = None,
     mask: bool = False,
 ) -> Dataset:
-    """Read and check a file. Bad rows never raise: they are listed.
+    """Read and check a file, or one that `read` has read. Bad rows never raise: they are listed.
 
     columns: role (question answer system conversation turn context label) -> column letter, header text or key.
     system, instruction: a prompt for all rows. mask: replace personal data by what it is.
     Raises FileError if the file cannot be read, DataError if nothing in it can be understood.
     """
     with _no_collection():
-        raw = read(Path(path), sheet)
-        return understand(raw, sheet=sheet, columns=columns, system=system, instruction=instruction, mask=mask)
+        raw = source if isinstance(source, Raw) else read(Path(source), sheet)
+        found = _understood(raw, sheet, _wanted(columns))
+        examples = _examples(found.drafts, found.ledger, system, instruction, mask)
+        return _dataset(raw, found, examples, system, instruction)
 
 
 @contextmanager
@@ -78,20 +80,16 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def understand(
-    raw: Raw,
-    *,
-    sheet: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    system: str | None = None,
-    instruction: str | None = None,
-    mask: bool = False,
+def _understood(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> _Understood:
+    if raw.sheets:
+        return _table(raw, sheet, wanted)
+    return _records(raw, wanted) if raw.records else _lines(raw)
+
+
+def _dataset(
+    raw: Raw, found: _Understood, examples: Sequence[Settled], system: str | None, instruction: str | None
 ) -> Dataset:
-    """The checked data set of a file that has been read. See `load`."""
-    wanted = _wanted(columns)
-    found = _table(raw, sheet, wanted) if raw.sheets else _records(raw, wanted) if raw.records else _lines(raw)
     ledger = found.ledger
-    examples = _examples(found.drafts, ledger, system, instruction, mask)
     used = {at for one in examples for at in one.at}
     dropped, not_data = ledger.close(used)
     return Dataset(
@@ -172,7 +170,7 @@ def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> _Understoo
     wide = {top for top, left, bottom, right in chosen.sheet.merged if right > left}
     table = Table(
         [row.cells for row in rows], range(len(rows)), True,
-        frozenset(i for i, row in enumerate(rows) if row.number in wide),
+        frozenset(i for i, row in enumerate(rows) if row.number in wide), chosen.across,
     )  # fmt: skip
     drafts = read_table(table, chosen.layout, ledger)
     layout = chosen.layout
@@ -181,8 +179,8 @@ def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> _Understoo
         roles = {"question": (*roles["question"], question), "answer": (*roles["answer"], answer)}
     return _Understood(
         ledger, drafts, _shape(layout), chosen.sheet.name,
-        rows[layout.header].number if layout.header is not None else None,
-        {role: ",".join(column_letter(c + 1) for c in found) for role, found in roles.items()},
+        rows[layout.header].number if layout.header is not None and not chosen.across else None,
+        {role: ",".join(_letter(chosen, c) for c in found) for role, found in roles.items()},
         {role: ", ".join(layout.names[c] for c in found) for role, found in roles.items()},
     )  # fmt: skip
 
@@ -213,32 +211,38 @@ def _shape(layout: Layout) -> str:
 def _note_form(chosen: Choice, ledger: Ledger) -> None:
     """What a person should know about how the table was understood."""
     layout = chosen.layout
+    if chosen.across:
+        question, answer = (
+            ", ".join(_letter(chosen, c) for c in layout.roles[role]) for role in ("question", "answer")
+        )
+        ledger.issue("sheet_across", "warning", None, None, question=question, answer=answer)
     if chosen.others:
         names = ", ".join(_described(sheet) for sheet in chosen.others)
         ledger.issue("other_sheets_not_used", "warning", sheets=names, sheet=chosen.sheet.name)
-    if layout.header is None:
+    if layout.header is None and not chosen.across:
         ledger.issue("header_missing", "advice", 0)
-    else:
-        _note_damaged(layout, layout.header, ledger)
-    if layout.guessed:
-        question, answer = (_named(layout, role) for role in ("question", "answer"))
+    elif layout.header is not None:
+        _note_damaged(chosen, layout.header, ledger)
+    if layout.guessed and not chosen.across:
+        question, answer = (_named(chosen, role) for role in ("question", "answer"))
         ledger.issue(
             "columns_guessed", "advice" if layout.header is None else "warning", question=question, answer=answer
         )
     if layout.fields or len(layout.roles.get("answer", ())) > 1:
-        ledger.issue("answer_columns_joined", "advice", columns=_named(layout, "answer"))
+        ledger.issue("answer_columns_joined", "advice", columns=_named(chosen, "answer"))
     if "similar" in layout.roles:
-        ledger.issue("similar_questions_used", "advice", columns=_named(layout, "similar"))
+        ledger.issue("similar_questions_used", "advice", columns=_named(chosen, "similar"))
     if layout.unused:
-        names = ", ".join(f"{column_letter(c + 1)} {layout.names[c]}".strip() for c in layout.unused)
+        names = ", ".join(f"{_letter(chosen, c)} {layout.names[c]}".strip() for c in layout.unused)
         ledger.issue("columns_not_used", "advice", columns=names, count=len(layout.unused))
 
 
-def _note_damaged(layout: Layout, header: int, ledger: Ledger) -> None:
+def _note_damaged(chosen: Choice, header: int, ledger: Ledger) -> None:
+    layout = chosen.layout
     for column in {c for found in layout.roles.values() for c in found}:
         name = layout.names[column]
         if not meanings(name) and (right := misspelt(name)):
-            cell = f"{column_letter(column + 1)}{ledger.numbers[header]}"
+            cell = None if chosen.across else f"{column_letter(column + 1)}{ledger.numbers[header]}"
             ledger.repair("key_repaired", header, name, right[0], cell, key=name, right=right[0])
             ledger.issue("damaged_key", "warning", header, cell, key=name, right=right[0])
 
@@ -247,8 +251,14 @@ def _described(sheet: Sheet) -> str:
     return f"{sheet.name} ({len(sheet.rows)})"
 
 
-def _named(layout: Layout, role: str) -> str:
-    return ", ".join(f"{column_letter(c + 1)} {layout.names[c]}".strip() for c in layout.roles.get(role, ()))
+def _named(chosen: Choice, role: str) -> str:
+    layout = chosen.layout
+    return ", ".join(f"{_letter(chosen, c)} {layout.names[c]}".strip() for c in layout.roles.get(role, ()))
+
+
+def _letter(chosen: Choice, column: int) -> str:
+    """What the sheet calls a column of the table: its letter, or the row's number if the table lies on its side."""
+    return str(chosen.across[column]) if chosen.across else column_letter(column + 1)
 
 
 # ── records and lines ─────────────────────────────────────────────────────────────────────────────

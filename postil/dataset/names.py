@@ -73,7 +73,7 @@ def _by_last_word(name: str) -> tuple[tuple[str, int], ...]:
 def misspelt(name: str) -> tuple[str, str] | None:
     """(right spelling, role) of a damaged English name: instrucAon is instruction, respone is response."""
     short = normal(name)
-    if not short.isascii() or len(short) < 4 or short in _dictionary():
+    if not short.isascii() or len(short) < 4 or short in _dictionary() or short.endswith(("id", "ids")):
         return None
     known: dict[str, str] = words()["misspelt"]  # long and particular enough to be known by most of their letters
     best = min(known, key=lambda right: (_distance(short, right), right))

@@ -11,7 +11,7 @@ import sys
 import zipfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,7 +19,9 @@ from xml.parsers.expat import ExpatError
 
 from postil.dataset.limits import MAX_CELL, MAX_CELLS, MAX_COLUMNS, MAX_GAP, MAX_ROWS, MAX_UNPACKED
 from postil.dataset.numberformat import plain
+from postil.dataset.opendocument import read_ods, read_xml2003
 from postil.dataset.raw import column_letter
+from postil.dataset.webtable import read_web
 from postil.dataset.xlsx import Found, read_xlsx
 from postil.errors import FileError
 
@@ -47,7 +49,7 @@ def main(kind: str, path: str, memory: int) -> None:
         if kind == "parquet":
             _parquet(path)
         else:
-            for sheet in read_xlsx(path) if kind in ("xlsx", "xlsm") else _with_calamine(path):
+            for sheet in _SHEETS[kind](path):
                 _tell(sheet)
         _say("end")
     except FileError as error:
@@ -137,7 +139,7 @@ def _fill_merged(sheet: Found) -> None:
 
 
 def _with_calamine(path: str) -> Iterator[Found]:
-    """.xls, .xlsb and .ods. Formats are lost (0.85 stays 0.85), dates are not."""
+    """.xls and .xlsb. Formats are lost (0.85 stays 0.85), dates are not, and errors look blank: that is told."""
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetTypeEnum, SheetVisibleEnum
 
     try:
@@ -157,6 +159,7 @@ def _copy(sheet: Any, found: Found) -> None:
     if sheet.total_height * sheet.total_width > 4 * MAX_CELLS:
         cell = f"{column_letter(min(sheet.total_width, 18_278))}{sheet.total_height}"
         raise FileError("cell_far_away", rows=[sheet.total_height], cell=cell, sheet=found.name)
+    fractions: list[tuple[int, int]] = []  # numbers that a format may show otherwise
     for number, cells in enumerate(sheet.iter_rows(), 1):
         texts = {column: plain(value) for column, value in enumerate(cells, 1) if value is not None and value != ""}
         if texts and max(texts) > MAX_COLUMNS:
@@ -165,8 +168,20 @@ def _copy(sheet: Any, found: Found) -> None:
             )
         if texts:
             found.rows[number] = texts
+        fractions += [(number, c) for c, value in enumerate(cells, 1) if isinstance(value, float) and value % 1]
+    if fractions:
+        number, column = fractions[0]
+        cell = f"{column_letter(column)}{number}"
+        shown = found.rows[number][column]
+        found.findings.issue("formats_unknown", "warning", number, cell, text=shown, count=len(fractions))
     for (top, left), (bottom, right) in sheet.merged_cell_ranges or []:
         found.merged.append((top + 1, left + 1, bottom + 1, right + 1))
+
+
+_SHEETS: dict[str, Callable[[str], Iterator[Found]]] = {
+    "xlsx": read_xlsx, "xlsm": read_xlsx, "ods": read_ods, "html": read_web, "xml": read_xml2003,
+    "xls": _with_calamine, "xlsb": _with_calamine,
+}  # fmt: skip
 
 
 # ── Parquet ───────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""Personal data in texts: mobile and ID card numbers, e-mail and postal addresses, bank cards. Found, and masked."""
+"""Personal data in texts: mobile and ID card numbers, addresses, bank cards, papers, plates. Found, and masked."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from typing import NamedTuple
 
+from postil.dataset.identity import find_identity
 from postil.dataset.words import listed
 
-_HINT = re.compile(r"\d{6}|\d{4} \d{4}|@|\d\s?[号弄]|1[3-9]\d[ -]\d")
+_HINT = re.compile(
+    r"\d{5}|\d{4} \d{4}|@|\d\s?[号弄]|1[3-9]\d[ -]\d|\d{2,3}[)）.-]|[·•・]?[A-Z0-9]{5}|\+\d|微信|(?i:wechat)"
+)
 _DIGITS = re.compile(r"(?<![\d.])(?:\+\d|\d)(?:[ -]?\d){9,22}[Xx]?(?![\d])")
 _MOBILE = re.compile(r"(?:\+?(?:00)?86[ -]?)?1[3-9]\d[ -]?\d{4}[ -]?\d{4}")  # not 1-800-555-0100
 _MAIL_NAME = re.compile(r"[A-Za-z0-9._%+-]{1,64}$")
@@ -28,7 +31,8 @@ _NO_PERSON = re.compile(  # what says that the number behind it is one of a thin
 _SHARED_MAIL = listed("shared_mail")  # service@, support@: nobody's own
 _NAMES = {
     "mobile": ("手机号", "mobile number"), "id_card": ("身份证号", "ID number"), "email": ("邮箱", "e-mail"),
-    "bank_card": ("银行卡号", "bank card"), "address": ("地址", "address"),
+    "bank_card": ("银行卡号", "bank card"), "address": ("地址", "address"), "document": ("证件号", "document number"),
+    "plate": ("车牌号", "licence plate"), "phone": ("电话号码", "phone number"), "account": ("账号", "account"),
 }  # fmt: skip
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _CHINESE = re.compile("[\u4e00-\u9fff]")
@@ -41,7 +45,10 @@ _NARROW = str.maketrans("０１２３４５６７８９Ｘｘ＠＋－．　", "
 
 
 class Found(NamedTuple):
-    """A piece of personal data: its kind (mobile, id_card, email, bank_card, address) and where it stands."""
+    """A piece of personal data: its kind and where it stands.
+
+    Kinds: mobile, id_card, email, bank_card, address, document (passport and other papers), plate, phone, account.
+    """
 
     kind: str
     start: int
@@ -55,7 +62,8 @@ def find_personal(text: str) -> list[Found]:
         return []
     found: list[Found] = []
     end = 0
-    for one in sorted((*_numbers(text), *_mails(text), *_addresses(text)), key=lambda f: (f.start, -f.end)):
+    others = (Found(*each) for each in find_identity(text))
+    for one in sorted((*_numbers(text), *_mails(text), *_addresses(text), *others), key=lambda f: (f.start, -f.end)):
         if one.start >= end:
             found.append(one)
             end = one.end

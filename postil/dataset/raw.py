@@ -56,7 +56,7 @@ class Raw:
 
     path: Path
     sha256: str
-    format: str  # xlsx xlsm xlsb ods xls csv tsv txt json jsonl parquet
+    format: str  # xlsx xlsm xlsb ods xls html xml csv tsv txt json jsonl parquet
     encoding: str  # UTF-8, UTF-16, UTF-32, GB18030, Big5, ...; "" for workbooks and Parquet
     delimiter: str | None
     sheets: tuple[Sheet, ...] = ()

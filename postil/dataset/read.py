@@ -16,7 +16,7 @@ from postil.dataset.sheets import open_file
 from postil.dataset.tables import find_delimiter, is_labelled, is_markdown, read_markdown, read_table, split_lines
 from postil.errors import FileError
 
-_WORKBOOKS = ("xlsx", "xlsm", "xlsb", "ods", "xls")
+_WORKBOOKS = ("xlsx", "xlsm", "xlsb", "ods", "xls", "html", "xml")
 # Files that people hand over by mistake, by their first bytes.
 _FOREIGN = (
     (b"%PDF", "file_is_pdf"), (b"{\\rtf", "file_is_word"),
@@ -29,7 +29,8 @@ _FOREIGN = (
 
 
 def read(path: Path, sheet: str | None = None) -> Raw:
-    """Read a file of any supported kind: .xlsx .xlsm .xlsb .ods .xls .csv .tsv .txt .json .jsonl .parquet.
+    """Read a file of any supported kind: .xlsx .xlsm .xlsb .ods .xls .csv .tsv .txt .json .jsonl .parquet,
+    and the web pages and XML that go by the name of .xls.
 
     `sheet`: only the sheet of this name. Raises FileError, and nothing else, for a file that cannot be read.
     """
@@ -81,9 +82,11 @@ def _kind(path: Path, head: bytes) -> str:
             raise FileError(code, path=path.name)
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:4096].lower()
     if begin.startswith((b"<html", b"<!doctype html", b"<table", b"<head", b"<body", b"<meta")):
-        raise FileError("file_is_web_page", path=path.name)
+        return "html"
     if begin.startswith(b"<?xml"):
-        raise FileError("file_is_web_page" if b"<html" in begin else "file_is_xml", path=path.name)
+        if b"<html" not in begin and b"schemas-microsoft-com:office:spreadsheet" not in begin:
+            raise FileError("file_is_xml", path=path.name)
+        return "html" if b"<html" in begin else "xml"
     return "text"
 
 
@@ -124,6 +127,8 @@ def _ole_kind(path: Path) -> str:
 
 def _read_binary(path: Path, kind: str, digest: str, sheet: str | None, found: Findings) -> Raw:
     opened = open_file(path, kind, found)
+    if kind == "html":
+        found.issue("web_page_read", "advice", tables=len(opened.sheets))
     sheets = opened.sheets
     if sheet is not None and kind != "parquet":
         sheets = [each for each in sheets if each.name == sheet]

@@ -29,17 +29,22 @@ _NOTE = re.compile(
     re.I,
 )
 _NUMBER = re.compile(r"[\s\d.,:：/年月日时分秒\-#%]{1,60}")
+_OWN = re.compile("send|self|fromme|本人|是否发送")
 LONG_CHAT = 20  # messages without an id or a blank row between them: more are hardly one dialogue
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one table. `at`: each row's index in the ledger. `lettered`: cells have addresses such as B7."""
+    """The rows of one table. `at`: each row's index in the ledger. `lettered`: cells have addresses such as B7.
+
+    `across`: the table lies on its side; the row number in the sheet of each of its columns.
+    """
 
     rows: Sequence[Cells]
     at: Sequence[int]
     lettered: bool = True
     wide: frozenset[int] = frozenset()  # indexes of rows with cells merged across columns
+    across: tuple[int, ...] = ()
 
 
 def read_table(table: Table, layout: Layout, ledger: Ledger) -> list[Draft]:
@@ -72,7 +77,8 @@ def address(table: Table, ledger: Ledger, i: int, column: int | None) -> str | N
     """The cell's address, B7, where cells have one."""
     if not table.lettered or column is None:
         return None
-    return f"{_letter(column)}{ledger.numbers[table.at[i]]}"
+    number = ledger.numbers[table.at[i]]
+    return f"{_letter(number - 1)}{table.across[column]}" if table.across else f"{_letter(column)}{number}"
 
 
 _LETTERS = [column_letter(n) for n in range(1, 703)]
@@ -317,6 +323,8 @@ def _chat_log(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int])
     speaker, message = layout.of("speaker"), layout.of("message")
     names = [_cell(table.rows[i], speaker).strip() for i in body]
     roles, guessed = cast(name for name in names if name)
+    if set(roles) <= {"0", "1", "TRUE", "FALSE", "true", "false"} and speaker is not None:
+        roles, guessed = _sent(layout.names[speaker], roles), False
     if guessed:
         said = ", ".join(f"{name} = {role}" for name, role in list(roles.items())[:6])
         ledger.issue("speakers_guessed", "warning", table.at[body[0]], None, speakers=said)
@@ -336,6 +344,12 @@ def _chat_log(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int])
                 draft.say(roles[name], text, table.at[i], where)
         drafts.append(draft)
     return drafts
+
+
+def _sent(heading: str, roles: Mapping[str, Role]) -> dict[str, Role]:
+    """Roles where a column says whether the owner of the export, the house, has sent the message: 1 or 0."""
+    house = ("1", "TRUE", "true") if _OWN.search(normal(heading)) else ()
+    return {name: "assistant" if name in house else "user" for name in roles} if house else dict(roles)
 
 
 def _chats(

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from postil.dataset.blocks import turns_in
 from postil.dataset.columns import Column, Layout, look, roles_by_name, settle_roles
 from postil.dataset.drafts import Draft, Ledger, Turn, blank
+from postil.dataset.inner import BY, SAID, flat, said, speaker, talk
 from postil.dataset.marked import read_marked
 from postil.dataset.names import meanings, misspelt, normal
 from postil.dataset.raw import Record
 from postil.dataset.rows import Table, read_table
-from postil.dataset.speakers import role_of
+from postil.dataset.speakers import cast, role_of
 from postil.records import Role
 
-_SAID = ("content", "value", "text", "parts", "message", "utterance", "内容", "消息", "文本")
-_BY = ("role", "from", "speaker", "sender", "author", "角色", "发送方", "说话人")
 _KEPT = ("name", "tool_calls", "tool_call_id")
+_SEVERAL = ("answers", "responses", "replies", "patterns", "questions", "queries", "prompts", "utterances")
+_THOUGHTS = ("reasoningcontent", "reasoning", "thinking", "thoughts", "refusal")
+_GUESTS = ("requester", "customer", "visitor", "guest", "buyer", "submitter", "client")
+NOBODY: Mapping[str, Role] = {}
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,21 @@ def _one(at: int, value: Any, reading: _Reading) -> list[Draft]:
     if _is_book(value, len(reading.ledger.numbers)):
         reading.shapes["pairs"] += 1
         return [Draft([Turn("user", q, (at,)), Turn("assistant", as_text(a), (at,))], (at,)) for q, a in value.items()]
+    return _known(at, value, reading)
+
+
+def _known(at: int, value: dict[str, Any], reading: _Reading) -> list[Draft]:
+    """The dialogues of a record by what its keys mean; what it holds in objects of its own is taken out first."""
+    ledger = reading.ledger
     keys = understand(tuple(value), tuple(sorted(reading.wanted.items())))
+    nested = any(isinstance(item, dict | list) for item in value.values())
+    if nested and not _plain_pair(value, keys) and not (keys.dialogue and isinstance(value[keys.dialogue], list)):
+        items, used = talk(value)
+        if items:
+            return _talked(at, value, keys, items, used, reading)
+        if any(isinstance(item, dict) for item in value.values()):
+            value = flat(value)
+            keys = understand(tuple(value), tuple(sorted(reading.wanted.items())))
     for before, after in keys.repaired.items():
         ledger.repair("key_repaired", at, before, after, key=before, right=after)
         if normal(before) != normal(after):
@@ -101,9 +118,51 @@ def _one(at: int, value: Any, reading: _Reading) -> list[Draft]:
     if keys.dialogue is not None and (turns := _listed(value[keys.dialogue])) is not None:
         return _dialogue(at, value, keys, turns, reading)
     if "question" in keys.roles and "answer" in keys.roles and not _needs_grid(keys, value):
+        if _is_nested(value[keys.roles["question"][0]]):
+            ledger.drop(at, "nested_question", key=keys.roles["question"][0])
+            return []
+        if value.get("label") is False:  # as a list of good and bad answers has it
+            ledger.drop(at, "marked_bad", severity="warning")
+            return []
         return _pair(at, value, keys, reading)
     reading.flat.setdefault(tuple(value), []).append((at, value))
     return []
+
+
+def _plain_pair(value: Mapping[str, Any], keys: Keys) -> bool:
+    """Whether the record plainly holds a question that is a text, and an answer (which may be JSON) that is no talk."""
+    if not {"question", "answer"} <= set(keys.roles):
+        return False
+    asked, answer = value[keys.roles["question"][0]], value[keys.roles["answer"][0]]
+    return not isinstance(asked, dict) and not _is_messages(asked) and not _is_messages(answer)
+
+
+def _is_nested(value: Any) -> bool:
+    """A value that is no text, and no list of texts: shown as JSON, nobody would ask so."""
+    if isinstance(value, list):
+        return not all(isinstance(item, str) or _is_part(item) for item in value)
+    return isinstance(value, dict) and said(value) is value
+
+
+def _is_messages(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(m, dict) and "role" in m for m in value)
+
+
+def _talked(
+    at: int, value: Mapping[str, Any], keys: Keys, items: list[Any], used: list[str], reading: _Reading
+) -> list[Draft]:
+    """The dialogue of messages found inside a record; a side that none of them has stands beside them as a text."""
+    roles = {role_of(_who(item)) for item in items}
+    question, answer = (
+        [_joined(value, keys, (role,))] if role in keys.roles and keys.roles[role][0] not in used else []
+        for role in ("question", "answer")
+    )
+    if question and "assistant" in roles and "user" not in roles:
+        items, used = [{"role": "user", "content": question[0]}, *items], [*used, keys.roles["question"][0]]
+    elif answer and "user" in roles and "assistant" not in roles:
+        items, used = [*items, {"role": "assistant", "content": answer[0]}], [*used, keys.roles["answer"][0]]
+    rest = {key: item for key, item in value.items() if key not in used}
+    return _dialogue(at, rest, replace(keys, dialogue=", ".join(used)), items, reading)
 
 
 def _only_text(value: Mapping[str, Any]) -> str:
@@ -167,8 +226,12 @@ def as_text(value: Any) -> str:
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, dict) and (text := said(value)) is not value:
+        return as_text(text)
     if isinstance(value, list) and value and all(_is_part(part) for part in value):
         return "".join(part if isinstance(part, str) else as_text(part.get("text")) for part in value)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return value[0]
     return json.dumps(value, ensure_ascii=False, default=str) if value else ""
 
 
@@ -225,8 +288,9 @@ def _dialogue(at: int, value: Mapping[str, Any], keys: Keys, items: list[Any], r
     if system := _system(value, keys):
         draft.say("system", system, at)
     shape = ""
+    known = _cast(at, value, items, reading)
     for number, item in enumerate(items, 1):
-        found = _turns_of(item, at, number, len(draft.turns))
+        found = _turns_of(item, at, number, len(draft.turns), known)
         if isinstance(found, str):
             reading.ledger.drop(at, "bad_roles", turn=number, role=found[:40])
             return []
@@ -236,20 +300,54 @@ def _dialogue(at: int, value: Mapping[str, Any], keys: Keys, items: list[Any], r
     if keys.dialogue is not None:
         reading.columns.setdefault("conversation", keys.dialogue)
     _note_unused(value, {keys.dialogue, keys.tools, *keys.roles.get("system", ())}, reading)
+    for item in items:
+        _note_thoughts(item, reading)
     return [draft]
 
 
-def _turns_of(item: Any, at: int, number: int, said: int) -> tuple[str, list[Turn]] | str:
+def _note_thoughts(item: Any, reading: _Reading) -> None:
+    """What a model thought before it answered is no part of the dialogue."""
+    for key in item if isinstance(item, dict) else ():
+        if normal(str(key)) in _THOUGHTS and item[key] and key not in reading.unused:
+            reading.unused[key] += 1
+
+
+def _cast(at: int, value: Mapping[str, Any], items: Sequence[Any], reading: _Reading) -> Mapping[str, Role]:
+    """Roles of speakers who go by their own names or numbers: the record may say whose request it is."""
+    names = list(dict.fromkeys(filter(None, map(_who, items))))
+    if len(names) < 2 or any(role_of(name) for name in names):
+        return {}
+    guests = {as_text(each) for key, each in value.items() if any(word in normal(str(key)) for word in _GUESTS)}
+    if guests & set(names):
+        return {name: "user" if name in guests else "assistant" for name in names}
+    roles, guessed = cast(names)
+    if guessed:
+        shown = ", ".join(f"{name} = {role}" for name, role in list(roles.items())[:6])
+        reading.ledger.issue("speakers_guessed", "warning", at, speakers=shown)
+    return roles
+
+
+def _who(item: Any) -> str:
+    by = _by(item) if isinstance(item, dict) else None
+    return speaker(item, by) if by is not None else ""
+
+
+def _by(item: Mapping[str, Any]) -> str | None:
+    return next((key for key in item if isinstance(key, str) and normal(key) in BY), None)
+
+
+def _turns_of(
+    item: Any, at: int, number: int, spoken: int, known: Mapping[str, Role] = NOBODY
+) -> tuple[str, list[Turn]] | str:
     """(shape, turns) of one item of a dialogue's list; or the role, or the keys, that cannot be understood."""
     if isinstance(item, str):
-        return "turns", [Turn("user" if said % 2 == 0 else "assistant", item, (at,))]
+        return "turns", [Turn("user" if spoken % 2 == 0 else "assistant", item, (at,))]
     if isinstance(item, (list, tuple)) and len(item) == 2:
         return "pairs", [Turn("user", as_text(item[0]), (at,)), Turn("assistant", as_text(item[1]), (at,))]
     if not isinstance(item, dict):
         return as_text(item) or "null"
-    by = next((key for key in item if isinstance(key, str) and normal(key) in _BY), None)
-    if by is not None:
-        return _message(item, by, at)
+    if (by := _by(item)) is not None:
+        return _message(item, by, at, known)
     sides = [(role_of(key), key) for key in item]
     keys = understand(tuple(item))
     if "question" in keys.roles or "answer" in keys.roles:
@@ -262,13 +360,13 @@ def _turns_of(item: Any, at: int, number: int, said: int) -> tuple[str, list[Tur
     return ", ".join(map(str, item)) or "{}"
 
 
-def _message(item: Mapping[str, Any], by: str, at: int) -> tuple[str, list[Turn]] | str:
-    named = as_text(item[by])
-    role: Role | None = role_of(named)
+def _message(item: Mapping[str, Any], by: str, at: int, known: Mapping[str, Role]) -> tuple[str, list[Turn]] | str:
+    named = speaker(item, by)
+    role: Role | None = role_of(named) or known.get(named)
     if role is None:
         return named or "null"
-    said = next((key for key in item if normal(str(key)) in _SAID), None)
-    content = item[said] if said is not None else ""
+    place = next((key for key in item if normal(str(key)) in SAID), None)
+    content = said(item[place]) if place is not None else ""
     extra = {key: item[key] for key in _KEPT if item.get(key)}
     if normal(named) == "functioncall":
         role = "assistant"
@@ -294,7 +392,8 @@ def _system(value: Mapping[str, Any], keys: Keys) -> str:
 
 
 def _joined(value: Mapping[str, Any], keys: Keys, roles: Sequence[str]) -> str:
-    texts = [as_text(value[key]) for role in roles for key in keys.roles.get(role, ())]
+    shown = as_text if "answer" in roles else _cell  # a list that is to be answered stays JSON
+    texts = [shown(value[key]) for role in roles for key in keys.roles.get(role, ())]
     return texts[0] if len(texts) == 1 else "\n".join(text for text in texts if not blank(text))
 
 
@@ -309,25 +408,36 @@ def _pair(at: int, value: Mapping[str, Any], keys: Keys, reading: _Reading) -> l
                 reading.ledger.drop(at, "bad_roles", turn=number, role=found[:40])
                 return []
             draft.turns += found[1]
-    for role, parts in (("user", ("question", "context")), ("assistant", ("answer",))):
-        turns = _said_in_messages(value, keys, parts, at)
-        draft.turns += turns or [Turn(role, _joined(value, keys, parts), (at,))]  # type: ignore[arg-type]
     _note_columns(value, keys, reading)
     reading.shapes["alpaca" if "context" in keys.roles else "pairs"] += 1
-    return [draft]
+    asked, answers = _wordings(value, keys, "question"), _wordings(value, keys, "answer")
+    if len(asked) < 2 and len(answers) < 2:
+        asked, answers = [_joined(value, keys, ("question", "context"))], [_joined(value, keys, ("answer",))]
+    else:
+        reading.ledger.issue("wordings_paired", "advice", at, questions=len(asked), answers=len(answers))
+    drafts = []
+    for i in range(max(len(asked), len(answers))):
+        turns = [Turn("user", asked[i % len(asked)], (at,)), Turn("assistant", answers[i % len(answers)], (at,))]
+        group = f"row {reading.ledger.numbers[at]}" if len(asked) + len(answers) > 2 else ""
+        drafts.append(Draft([*draft.turns, *turns], (at,), group, draft.tools))
+    return drafts
 
 
-def _said_in_messages(value: Mapping[str, Any], keys: Keys, parts: Sequence[str], at: int) -> list[Turn]:
-    """prompt and completion may be lists of messages themselves."""
-    (key, *_) = keys.roles[parts[0]]
+def _wordings(value: Mapping[str, Any], keys: Keys, role: str) -> list[str]:
+    """Several ways to put a question, or several right answers, where they stand in a list of texts."""
+    listed = value[keys.roles[role][0]]
+    several = normal(keys.roles[role][0]) in _SEVERAL
     if (
-        not isinstance(value[key], list)
-        or not value[key]
-        or not all(isinstance(m, dict) and "role" in m for m in value[key])
+        several
+        and isinstance(listed, list)
+        and len(listed) > 1
+        and len(keys.roles[role]) == 1
+        and "context" not in keys.roles
     ):
-        return []
-    found = [_turns_of(item, at, n, 0) for n, item in enumerate(value[key], 1)]
-    return [turn for each in found if not isinstance(each, str) for turn in each[1]]
+        texts = [as_text(item) for item in listed if isinstance(item, str) or _is_part(item)]
+        if len(texts) == len(listed):
+            return list(dict.fromkeys(text for text in texts if not blank(text))) or [""]
+    return [_joined(value, keys, ("question", "context") if role == "question" else ("answer",))]
 
 
 def _note_columns(value: Mapping[str, Any], keys: Keys, reading: _Reading) -> None:
@@ -347,11 +457,14 @@ def _note_unused(value: Mapping[str, Any], used: set[str | None], reading: _Read
 
 def _flat(names: tuple[str, ...], rows: list[tuple[int, dict[str, Any]]], reading: _Reading) -> list[Draft]:
     ledger = reading.ledger
-    cells = [tuple(as_text(value[name]) for name in names) for _, value in rows]
+    cells = [tuple(_cell(value[name]) for name in names) for _, value in rows]
     keys = understand(names)
     readable = tuple(keys.repaired.get(name, name) for name in names)
     wish = {role: key for role, key in reading.wanted.items() if any(normal(key) == normal(name) for name in names)}
-    layout = settle_roles(readable, look(cells, len(names)), wish) if len(names) > 1 else None
+    columns = look(cells, len(names))
+    nested = [c for c, name in enumerate(names) if any(_is_nested(value[name]) for _, value in rows)]
+    columns = [Column() if c in nested else column for c, column in enumerate(columns)]
+    layout = settle_roles(readable, columns, wish) if len(names) > 1 else None
     if layout is None or (layout.guessed and len(rows) < 3):
         for at, value in rows:
             code = "missing_question" if "answer" in keys.roles and "question" not in keys.roles else "missing_answer"
@@ -362,9 +475,16 @@ def _flat(names: tuple[str, ...], rows: list[tuple[int, dict[str, Any]]], readin
     reading.shapes["rows" if "question" in layout.roles else "messages"] += 1
     for role, found in layout.roles.items():
         reading.columns.setdefault(role, names[found[0]])
-    for column in layout.unused:
+    used = {column for found in layout.roles.values() for column in found}
+    for column in (*layout.unused, *(c for c in nested if c not in used)):
         reading.unused[names[column]] += 1
     return read_table(Table(cells, [at for at, _ in rows], lettered=False), layout, ledger)
+
+
+def _cell(value: Any) -> str:
+    """Texts in a list stand below each other, as they do in the cell of a sheet."""
+    texts = isinstance(value, list) and len(value) > 1 and all(isinstance(item, str) for item in value)
+    return "\n".join(value) if texts else as_text(value)
 
 
 def _say_guess(layout: Layout, names: tuple[str, ...], ledger: Ledger, at: int) -> None:

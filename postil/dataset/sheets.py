@@ -37,7 +37,7 @@ class Opened:
 
 
 def open_file(path: Path, kind: str, found: Findings) -> Opened:
-    """The sheets of a workbook, or the records of a Parquet file (`kind`: xlsx xlsm xlsb ods xls parquet).
+    """The sheets of a workbook, or the records of a Parquet file (`kind`: xlsx xlsm xlsb ods xls html xml parquet).
 
     Raises FileError: `file_bomb`, `file_broken`, `file_encrypted`, `workbook_unsafe`, `cell_far_away`, ...
     """

@@ -7,12 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
+from postil.dataset.commas import keep_commas
 from postil.dataset.limits import MAX_CELL, MAX_COLUMNS, MAX_ROWS
 from postil.dataset.raw import Findings, Row, Sheet, column_letter
 from postil.errors import FileError
 
 DELIMITERS = ("\t", ";", "|", ",", "，")
 _SAMPLE_LINES = 300
+_ENDS = ("。", "！", "？", "!", "?", ".", "～", "~")
 _MAX_CELL_LINES = 1_000
 _LABEL = re.compile(
     r"\s*(?:\d+\s*[.、)）])?\s*(?:问|答|问题|答案|指令|响应|用户|客服|Q|A|Question|Answer)\s*\d*\s*[:：]"
@@ -48,8 +50,20 @@ def find_delimiter(lines: Sequence[str], named_table: bool) -> str | None:
     best = max(DELIMITERS, key=lambda sign: _regularity(sample, sign))
     regular = _regularity(sample, best)
     if named_table:
-        return best if regular >= (0.3 if best in sample[0] else 0.8) else None
+        if best not in sample[0] and _has_loose_commas(sample):
+            return ","  # a regular sign of the sentences alone, such as their full-width comma
+        if regular >= (0.3 if best in sample[0] else 0.8):
+            return best
+        return "," if _has_loose_commas(sample) else None
     return best if _is_table(sample, best, regular) else None
+
+
+def _has_loose_commas(sample: list[str]) -> bool:
+    """A header, and below it rows with as many commas or more: nobody put those of the sentences in quotation marks."""
+    names = sample[0].split(",")
+    if len(names) < 2 or not _looks_like_header(names) or not _HEADER_WORD.search(sample[0]):
+        return False
+    return sum(line.count(",") >= len(names) - 1 for line in sample) >= 0.8 * len(sample)
 
 
 def is_labelled(lines: Sequence[str]) -> bool:
@@ -124,43 +138,33 @@ def read_table(lines: list[str], delimiter: str | None, found: Findings) -> Shee
     rows = _Parser(lines, delimiter, found).rows()
     while rows and not any(cell.strip() for cell in rows[-1].cells):
         rows.pop()
-    if delimiter == ",":
-        rows = _commas_in_texts(rows, found)
+    if delimiter == "," and (header := _named_header(rows)) and not _one_more_column(rows, header):
+        rows = keep_commas(rows, header, found)
     _report_extra_cells(rows, found)
     return Sheet(None, tuple(rows), active=True)
 
 
-def _commas_in_texts(rows: list[Row], found: Findings) -> list[Row]:
-    """Rows wider than the header, put together where that is clear: "Yes, it is" was written without marks around it.
-
-    A comma between columns has no blank behind it, a comma in a sentence has one.
-    """
-    head = _named_width(rows)
-    if not head:
-        return rows
-    mended = []
-    for row in rows:
-        cells: list[str] = []
-        for cell in row.cells if len(row.cells) > head else ():
-            if cells and cell.startswith(" ") and cell.strip():
-                cells[-1] += "," + cell
-            else:
-                cells.append(cell)
-        if len(cells) == head:
-            at = next(c for c, cell in enumerate(cells) if cell != row.cells[c])
-            where = f"{column_letter(at + 1)}{row.number}"
-            found.repair("commas_kept", row.number, " | ".join(row.cells), " | ".join(cells), where)
-            row = Row(row.number, tuple(cells))
-        mended.append(row)
-    return mended
-
-
-def _named_width(rows: Sequence[Row]) -> int:
-    """The number of columns that the header names; 0 if no row near the top is surely a header."""
+def _named_header(rows: Sequence[Row]) -> Row | None:
+    """The row near the top that is surely a header, if there is one."""
     for row in rows[:5]:
         if len(row.cells) > 1 and _looks_like_header(list(row.cells)) and _HEADER_WORD.search(",".join(row.cells)):
-            return len(row.cells)
-    return 0
+            return row
+    return None
+
+
+def _one_more_column(rows: Sequence[Row], header: Row) -> bool:
+    """Whether nearly all rows are wider than the header by the same: a column without a heading."""
+    widths = Counter(len(_trim(row.cells)) for row in rows if any(row.cells) and row is not header)
+    usual, times = widths.most_common(1)[0] if widths else (0, 0)
+    return usual > len(header.cells) and times >= 0.9 * widths.total() and not _sentences_cut(rows, header)
+
+
+def _sentences_cut(rows: Sequence[Row], header: Row) -> bool:
+    """Whether the sentences that begin in the last named column end in the columns behind it."""
+    wide = [row.cells for row in rows[:_SAMPLE_LINES] if row is not header and len(row.cells) > len(header.cells)]
+    ended = sum(_trim(cells)[-1:] != () and _trim(cells)[-1].strip().endswith(_ENDS) for cells in wide)
+    open_ = sum(not cells[len(header.cells) - 1].strip().endswith(_ENDS) for cells in wide)
+    return bool(wide) and min(ended, open_) >= 0.8 * len(wide)
 
 
 def _report_extra_cells(rows: list[Row], found: Findings) -> None:
@@ -168,11 +172,11 @@ def _report_extra_cells(rows: list[Row], found: Findings) -> None:
     widths = Counter(len(_trim(row.cells)) for row in rows if any(row.cells))
     if not widths:
         return
-    usual, times = widths.most_common(1)[0]
+    usual = widths.most_common(1)[0][0]
     head = max((len(_trim(row.cells)) for row in rows[:5]), default=0)
-    named = _named_width(rows)
-    if named and usual > named and times < 0.9 * (widths.total() - 1):  # else a column without a heading
-        usual = head = named
+    header = _named_header(rows)
+    if header and not _one_more_column(rows, header):
+        usual = head = len(header.cells)
     for row in rows:
         width = len(_trim(row.cells))
         if width > max(usual, head):

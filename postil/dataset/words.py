@@ -17,5 +17,5 @@ def words() -> dict[str, Any]:
 
 
 def listed(key: str) -> frozenset[str]:
-    """One of the short lists: technical, pairwise, totals, shared_mail."""
+    """One of the short lists: technical, pairwise, parts, totals, shared_mail."""
     return frozenset(words()[key].split())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 AUTHOR = "Postil"
 COLOURS = {"error": "FFC7CE", "warning": "FFE699", "advice": "BDD7EE", "repair": "BDD7EE"}
 ORDER = {severity: rank for rank, severity in enumerate(COLOURS)}
-STYLED = ("xls", "xlsx", "xlsm", "xlsb", "ods")  # formats that have colours, widths and several sheets
+STYLED = ("xls", "xlsx", "xlsm", "xlsb", "ods", "html", "xml")  # formats that have colours, widths and several sheets
 MAX_COMMENT = 2_000  # characters; the rest stands in the sheet of findings
 ANSWERS, ROWS = "postil_answers", "postil_rows"  # defined names: they follow the column when a user moves it
 
@@ -42,12 +42,10 @@ class Finding:
 def findings(dataset: Dataset, lang: str | None = None) -> list[Finding]:
     """Issues, dropped rows that no issue tells of, and repairs, in the order of the file."""
     found = [Finding(i.row, i.cell, i.severity, i.message(lang), i.fix(lang)) for i in dataset.issues]
-    told = {(issue.row, issue.code) for issue in dataset.issues}
-    for left in dataset.dropped:
-        if (left.row, left.code) not in told:
-            key = f"issue.{left.code}.fix"
-            fix = say(key, lang, **left.values) if knows(key) else ""
-            found.append(Finding(left.row, None, "error", left.message(lang), fix))
+    for left in dataset.untold:
+        key = f"issue.{left.code}.fix"
+        fix = say(key, lang, **left.values) if knows(key) else ""
+        found.append(Finding(left.row, None, "error", left.message(lang), fix))
     found += [Finding(r.row, r.cell, "repair", r.message(lang), "", r.before, r.after) for r in dataset.repaired]
     return sorted(found, key=lambda f: (f.row or 0, ORDER[f.severity]))
 
@@ -106,7 +104,8 @@ def _place(sheet: Worksheet, finding: Finding, columns: Mapping[str, str]) -> st
         return f"{own[0]}{own[1]}"
     if finding.row is None or finding.row > excel.MAX_SHEET_ROWS:
         return None
-    question = f"{columns.get('question', '')}{finding.row}"
+    asks = columns.get("question", "")
+    question = f"{column_letter(finding.row)}{asks}" if asks.isdigit() else f"{asks}{finding.row}"
     if excel.address(question):
         return question
     # Not sheet[row]: that looks through the whole sheet for its last column.

@@ -38,7 +38,7 @@ class Found:
     findings: Findings = field(default_factory=Findings)
 
 
-class _Reader:
+class Reader:
     """Feeds an XML part to `start` and `end`. Names come without the prefix that the root element has."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ def _refuse(*_: object) -> None:
     raise FileError("workbook_unsafe")
 
 
-class _Book(_Reader):
+class _Book(Reader):
     """workbook.xml: the sheets in their order, the active one, and which of Excel's two calendars counts."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class _Book(_Reader):
             self.epoch_1904 = attributes.get("date1904", "0") in ("1", "true")
 
 
-class _Relations(_Reader):
+class _Relations(Reader):
     def __init__(self) -> None:
         super().__init__()
         self.targets: dict[str, tuple[str, str]] = {}  # id -> kind, target inside the workbook
@@ -132,7 +132,7 @@ class _Relations(_Reader):
             self.targets[attributes.get("Id", "")] = kind, attributes.get("Target", "")
 
 
-class _Styles(_Reader):
+class _Styles(Reader):
     """styles.xml: the format code of each cell style."""
 
     def __init__(self) -> None:
@@ -158,7 +158,7 @@ class _Styles(_Reader):
         return [made[number] for number in self.styles]
 
 
-class _Strings(_Reader):
+class _Strings(Reader):
     """sharedStrings.xml: the texts that cells point to; formatting is passed over, and so are phonetic guides."""
 
     def __init__(self) -> None:
@@ -182,7 +182,7 @@ class _Strings(_Reader):
         self.fresh()
 
 
-class _Sheet(_Reader):
+class _Sheet(Reader):
     """A sheet: the cells that hold something, the merged ranges, and what is hidden."""
 
     def __init__(self, sheet: Found, strings: list[str], shown: list[Shown], room: list[int]) -> None:
@@ -342,6 +342,6 @@ def _relations(parts: zipfile.ZipFile, name: str, folder: str) -> dict[str, tupl
             for key, (kind, target) in reader.targets.items()}  # fmt: skip
 
 
-def _read(parts: zipfile.ZipFile, name: str, reader: _Reader) -> None:
+def _read(parts: zipfile.ZipFile, name: str, reader: Reader) -> None:
     with parts.open(name) as part:
         reader.read(part)

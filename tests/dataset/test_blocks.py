@@ -99,4 +99,32 @@ def test_a_long_chat_of_two_people_without_a_break_is_told(tmp_path: Path) -> No
 def test_what_is_marked() -> None:
     assert are_marked(["FAQ", "问：一？", "答：一。", "问：二？", "答：二。"])
     assert not are_marked(["问：一？\n答：一。", "问：二？\n答：二。", "问：三？\n答：三。", "问：四？\n答：四。"])
-    assert not are_marked(["怎么退货？", "两天内。"] * 4)
+    assert are_marked(["怎么退货？", "两天内。"] * 4)
+    assert not are_marked(["怎么退货？", "多久？", "两天内。"] * 4)
+
+
+def test_texts_that_ask_and_answer_by_turns(tmp_path: Path) -> None:
+    pairs = [
+        ("灯泡坏了保修吗？", "保修两年。"),
+        ("色温能调吗？", "能，三档。"),
+        ("多少瓦？", "九瓦。"),
+        ("频闪吗？", "不频闪。"),
+    ]
+    lines = ["吸顶灯问答", ""] + [line for pair in pairs for line in pair]
+    found = load(text(tmp_path / "a.txt", "\n".join(lines)))
+    assert said(found) == [[("user", question), ("assistant", answer)] for question, answer in pairs]
+    assert "lines_by_turns" in codes(found)
+    accounted(found)
+
+
+def test_only_the_answers_are_marked(tmp_path: Path) -> None:
+    pairs = [
+        ("灯罩能水洗吗？", "能。"),
+        ("送螺丝吗？", "送。"),
+        ("能调光吗？", "能。"),
+        ("有遥控吗？", "有。"),
+        ("多重？", "两斤。"),
+    ]
+    lines = [f"{n}、{question}\n答：{answer}" for n, (question, answer) in enumerate(pairs, 1)]
+    found = load(text(tmp_path / "a.txt", "\n".join(lines)))
+    assert said(found) == [[("user", question), ("assistant", answer)] for question, answer in pairs]

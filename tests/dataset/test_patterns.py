@@ -22,6 +22,8 @@ OURS = [
     "check",
     "marked",
     "choice",
+    "commas",
+    "identity",
     "columns",
     "names",
     "personal",
@@ -33,7 +35,8 @@ OURS = [
 ]
 SIZE = 50_000
 NASTY = ["a", " ", "1", "<p ", "<", "{{", "[", "【", "甲", "省", "号", "1号", "路1", "@", "a@a.", "a.", "-", "&#1", "&", "http://", "_x0", "呢", "那", "1 ",
-         "1-", "13", "=", "ignore all ", "忽略所有的", "x", "?", "\t", "\u200d", "(", "（1", "A:", "2026-01-01 10:10 ", "password = ", "sk-", "<!--", "共 1 "]  # fmt: skip
+         "1-", "13", "=", "ignore all ", "忽略所有的", "x", "?", "\t", "\u200d", "(", "（1", "A:", "2026-01-01 10:10 ", "password = ", "sk-", "<!--", "共 1 ",
+         "微信a", "QQ：", "沪A·", "+44 20 ", "护照号：", "021-"]  # fmt: skip
 
 
 def patterns() -> list[tuple[str, re.Pattern[str]]]:

@@ -154,8 +154,9 @@ def test_commas_of_sentences_without_marks_are_kept():
 def test_cells_beyond_the_header_are_told_though_many_rows_have_them():
     lines = [f"q{i},first{i},second" if i % 3 else f"q{i},first{i}" for i in range(9)]
     rows, found = table("question,answer\n" + "\n".join(lines) + "\n")
-    assert not found.repaired and rows[2] == ("q1", "first1", "second")
-    assert [(code, row) for code, row in codes(found)] == [("extra_cells", i + 2) for i in range(9) if i % 3]
+    assert rows[2] == ("q1", "first1,second")
+    assert codes(found) == [("commas_guessed", i + 2) for i in range(9) if i % 3]
+    assert [repair.row for repair in found.repaired] == [i + 2 for i in range(9) if i % 3]
 
 
 def test_a_column_without_a_heading_is_no_surplus():
