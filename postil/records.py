@@ -147,6 +147,12 @@ class Dataset:
     def used(self) -> int:
         return self.rows - len(self.dropped) - len(self.not_data)
 
+    @property
+    def untold(self) -> tuple[Left, ...]:
+        """The dropped records of which no issue tells already."""
+        told = {(issue.row, issue.code) for issue in self.issues}
+        return tuple(left for left in self.dropped if (left.row, left.code) not in told)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "format": self.format, "encoding": self.encoding, "sheet": self.sheet, "header_row": self.header_row,
@@ -239,6 +245,8 @@ class Probe:
     step_tokens: int | None = None
     generate_seconds: float | None = None
     peak_bytes: int | None = None
+    gpu: str | None = None  # name of the card, where there is one that computes
+    gpu_memory_bytes: int = 0  # what is free on it
     reason: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -394,7 +402,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened in a run. `type`: stage, metrics, checkpoint, message, done. `data`: plain values."""
+    """Something that happened in a run. `type`: stage, timed, metrics, checkpoint, message, done."""
 
     type: str
     data: Mapping[str, Any] = field(default_factory=dict)

@@ -164,7 +164,7 @@ def _data(dataset: Dataset, split: tuple[int, int, int] | None, lang: str) -> It
 def _findings(dataset: Dataset, lang: str) -> Iterator[Block]:
     """What was dropped, repaired and reported, one line for each kind with its first row."""
     serious = [issue for issue in dataset.issues if issue.severity != "advice"]
-    found: list[Left | Repair | Issue] = [*dataset.dropped, *dataset.repaired, *serious]
+    found: list[Left | Repair | Issue] = [*dataset.untold, *dataset.repaired, *serious]
     if not found:
         return
     kinds = Counter((type(each), each.code) for each in found)

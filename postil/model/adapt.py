@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from postil.errors import AdapterError, PlanError
+from postil.model.lowrank import FusedLinear
 from postil.model.trust import check_directory
 from postil.records import Plan
 
@@ -60,9 +61,9 @@ def attach(model: torch.nn.Module, plan: Plan, base: str) -> Any:
         target_modules=targets(model, plan.target_modules),
         bias=plan.bias,
     )
+    config._register_custom_module({torch.nn.Linear: FusedLinear})
     torch.manual_seed(plan.seed)
-    adapted = get_peft_model(model, config, autocast_adapter_dtype=True)
-    return adapted
+    return get_peft_model(model, config, autocast_adapter_dtype=True)
 
 
 def open_adapter(model: Any, directory: Path) -> Any:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from postil.model.template import Template, Tokens
+from postil.model.tokenised import maker
 from postil.records import Counts, Split
 
 
 def count(split: Split, template: Template) -> Counts:
     """Exact counts of a split, by the tokenizer."""
-    encoded = [template.sequences(example) for example in split.training]
-    every = [s for part in (split.validation, split.test) for example in part for s in template.sequences(example)]
+    make = maker(template)
+    encoded = [make(example) for example in split.training]
+    every = [s for part in (split.validation, split.test) for example in part for s in make(example)]
     own = [sequence for sequences in encoded for sequence in sequences]
     answers = [_answer(sequences[-1]) for sequences in encoded if sequences]
     return Counts(

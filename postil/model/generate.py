@@ -1,19 +1,27 @@
-"""Answers: greedy unless asked otherwise, each row stopping at its own end of turn."""
+"""Answers: greedy unless asked otherwise, each row stopping at its own end of turn.
+
+All rows are written on together by a `Decoder`. A model that it cannot drive (`decodes` says no, or the text may grow
+longer than a sliding window) answers by transformers' own loop (`model/plain.py`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
-from transformers.generation.streamers import BaseStreamer
 
+from postil.model.attention import Unpackable
+from postil.model.decode import Decoder, Row, decodes
 from postil.model.layout import FEWEST_SHARED
 from postil.model.load import Loaded
+from postil.model.plain import by_transformers
+from postil.model.sample import Chooser, Sampling, choose_all
 from postil.records import Answer
 
-MOST_TOKENS = 4096  # of one batch of prompts, padding included
+MOST_ROWS = 128  # written at once; more make no matrix product faster
+MOST_READ = 2048  # tokens of prompts in one pass
+
+Say = Callable[[int, int], None]  # the row, and its new token
 
 
 def generate(
@@ -28,24 +36,13 @@ def generate(
 ) -> list[Answer]:
     """One answer for each prompt (token ids), in their order; `tell` hears how many are done.
 
-    Prompts of like length share a batch. What they all begin with is read once, and the padding stands behind it.
-    Temperature 0 is greedy.
+    What all prompts begin with is read once. Temperature 0 is greedy; else each row is drawn by the seed alone,
+    whatever its companions.
     """
-    answers: list[Answer] = [Answer("", 0, False)] * len(prompts)
-    done = 0
-    for group in _groups([len(prompt) for prompt in prompts], max_new_tokens):
-        rows = [prompts[i] for i in group]
-        torch.manual_seed(seed)
-        with torch.inference_mode():
-            past, start = _read_once(loaded, rows)
-            ids, mask = _pad_left(rows, loaded.device, start)
-            how = _how(loaded, max_new_tokens, temperature, top_p)
-            out = loaded.model.generate(input_ids=ids, attention_mask=mask, past_key_values=past, **how)
-        for i, row in zip(group, out[:, ids.shape[1] :].tolist(), strict=True):
-            answers[i] = _answer(loaded, prompts[i], row)
-        done += len(group)
-        tell(done)
-    return answers
+    how = Sampling(temperature, top_p, seed)
+    with torch.inference_mode():
+        rows = _written(loaded, prompts, max_new_tokens, how, tell=tell)
+    return [_answer(loaded, prompt, row) for prompt, row in zip(prompts, rows, strict=True)]
 
 
 def stream(
@@ -59,100 +56,127 @@ def stream(
     seed: int = 0,
 ) -> Answer:
     """One answer, its text given to `say` piece by piece as it comes."""
-    ids, mask = _pad_left([prompt], loaded.device)
-    pieces = _Pieces(loaded, say)
-    torch.manual_seed(seed)
+    pieces = Pieces(loaded)
+    how = Sampling(temperature, top_p, seed)
     with torch.inference_mode():
-        out = loaded.model.generate(
-            input_ids=ids, attention_mask=mask, streamer=pieces, **_how(loaded, max_new_tokens, temperature, top_p)
-        )
-    return _answer(loaded, prompt, out[0, len(prompt) :].tolist())
+        (row,) = _written(loaded, [prompt], max_new_tokens, how, lambda _, token: say(pieces.put(token)))
+    say(pieces.end())
+    return _answer(loaded, prompt, row)
 
 
-def _how(loaded: Loaded, max_new_tokens: int, temperature: float, top_p: float) -> dict[str, Any]:
-    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature else {"do_sample": False}
-    return {
-        **sampling,
-        "max_new_tokens": max_new_tokens,
-        "eos_token_id": list(loaded.template.stop_ids) or None,
-        "pad_token_id": loaded.template.stop_ids[0] if loaded.template.stop_ids else 0,
-        "repetition_penalty": 1.0,  # a base's own defaults must not differ from what was trained and measured
-        "top_k": 0 if temperature else None,
-    }
+def _written(
+    loaded: Loaded, prompts: Sequence[Sequence[int]], new: int, how: Sampling, say: Say = lambda row, token: None,
+    tell: Callable[[int], None] = lambda done: None,
+) -> list[list[int]]:  # fmt: skip
+    """The new tokens of each prompt, with the one that ends it."""
+    if prompts and decodes(loaded.model, loaded.device):
+        longest = max(len(prompt) for prompt in prompts) + new
+        try:
+            return _Together(loaded, prompts, new, how, longest).run(say, tell)
+        except Unpackable:  # told by the first pass, before anything was said
+            pass
+    return by_transformers(loaded, prompts, new, how, say, tell)
 
 
-def _groups(lengths: Sequence[int], max_new_tokens: int) -> list[list[int]]:
-    groups: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if groups and (len(groups[-1]) + 1) * (lengths[i] + max_new_tokens) <= MOST_TOKENS:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
+class _Together:
+    """All prompts under way at once, as many as fit."""
+
+    def __init__(self, loaded: Loaded, prompts: Sequence[Sequence[int]], new: int, how: Sampling, longest: int) -> None:
+        self._prompts, self._new, self._stops = prompts, new, set(loaded.template.stop_ids)
+        self._decoder = Decoder(loaded.model, loaded.device, longest)
+        self._written: list[list[int]] = [[] for _ in prompts]
+        self._choosers = [Chooser(how) for _ in prompts]
+        self._live: dict[Row, int] = {}
+
+    def run(self, say: Say, tell: Callable[[int], None]) -> list[list[int]]:
+        start = shared_beginning(self._prompts)
+        behind = self._decoder.read(self._prompts[0][:start]) if start else None
+        waiting, done = list(range(len(self._prompts)))[::-1], 0
+        while waiting or self._live:
+            while waiting and len(self._live) < MOST_ROWS:
+                i = waiting.pop()
+                self._live[self._decoder.add(self._prompts[i][start:], behind=behind)] = i
+            ended = self._step(say)
+            if ended:
+                done += ended
+                tell(done)
+        return self._written
+
+    def _step(self, say: Say) -> int:
+        """One pass; how many rows it ended."""
+        rows, logits = self._decoder.step(MOST_READ)
+        before = len(self._live)
+        if logits is not None:
+            tokens = choose_all([self._choosers[self._live[row]] for row in rows], logits)
+            for row, token in zip(rows, tokens, strict=True):
+                i = self._live[row]
+                self._written[i].append(token)
+                say(i, token)
+                if token in self._stops or len(self._written[i]) == self._new:
+                    self._decoder.drop(row)
+                    del self._live[row]
+                else:
+                    row.unread = [token]
+        return before - len(self._live)
 
 
-def _read_once(loaded: Loaded, rows: Sequence[Sequence[int]]) -> tuple[Any, int]:
-    """The keys and values of what all rows begin with, for each of them, and its length; (None, 0) without such.
-
-    Padding behind a shared beginning is harmless only where attention goes by the mask alone: a layer with a sliding
-    window would count it, and an architecture with another kind of memory would read it.
-    """
-    shortest = min(len(row) for row in rows) - 1
-    first, last = min(map(list, rows)), max(map(list, rows))  # what these two share, all do
+def shared_beginning(prompts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all prompts begin with, each having one more at least; 0 where sharing would not pay."""
+    if len(prompts) < 2:
+        return 0
+    shortest = min(len(prompt) for prompt in prompts) - 1
+    first, last = min(map(list, prompts)), max(map(list, prompts))  # what these two share, all do
     start = next((i for i in range(shortest) if first[i] != last[i]), shortest)
-    if len(rows) < 2 or start < FEWEST_SHARED:
-        return None, 0
-    beginning = torch.tensor([list(rows[0][:start])], device=loaded.device)
-    try:
-        past = loaded.model(input_ids=beginning, use_cache=True, logits_to_keep=1).past_key_values
-    except (TypeError, AttributeError):  # an architecture without such a cache
-        return None, 0
-    if type(past) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in past.layers):
-        return None, 0
-    past.batch_repeat_interleave(len(rows))
-    return past, start
+    return start if start >= FEWEST_SHARED else 0
 
 
-def _pad_left(rows: Sequence[Sequence[int]], device: str, start: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask [rows, longest]; the padding stands after the first `start` tokens."""
-    longest = max(len(row) for row in rows)
-    ids = torch.zeros((len(rows), longest), dtype=torch.long)
-    mask = torch.ones_like(ids)
-    for place, row in enumerate(rows):
-        padding = longest - len(row)
-        ids[place] = torch.tensor([*row[:start], *[0] * padding, *row[start:]])
-        mask[place, start : start + padding] = 0
-    return ids.to(device), mask.to(device)
+# ── text ──
 
 
 def _answer(loaded: Loaded, prompt: Sequence[int], row: Sequence[int]) -> Answer:
     end = next((i for i, token in enumerate(row) if token in loaded.template.stop_ids), None)
     ids = list(row if end is None else row[:end])
     text = loaded.tokenizer.decode(ids, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}").strip()
-    if loaded.tokenizer.decode(list(prompt[-8:])).rstrip().endswith("<think>"):
-        text = f"<think>\n{text}"  # the prompt opened the reasoning; without the mark it could not be told apart
+    if opens_thinking(loaded, prompt):
+        text = f"<think>\n{text}"  # without the mark it could not be told apart
     return Answer(text, len(row) if end is None else end + 1, end is not None)
 
 
-class _Pieces(BaseStreamer):  # type: ignore[misc]
-    """Gives whole characters: a Chinese character may take several tokens."""
+def opens_thinking(loaded: Loaded, prompt: Sequence[int]) -> bool:
+    """Whether the prompt has opened the reasoning already."""
+    return bool(loaded.tokenizer.decode(list(prompt[-8:])).rstrip().endswith("<think>"))
 
-    def __init__(self, loaded: Loaded, say: Callable[[str], None]) -> None:
-        self._loaded, self._say = loaded, say
+
+class Pieces:
+    """The text of a row as its tokens come, in whole characters: a Chinese one may take several tokens."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._tokenizer, self._stops = loaded.tokenizer, set(loaded.template.stop_ids)
         self._ids: list[int] = []
-        self._said = 0
-        self._prompt_passed = False
+        self._context, self._from = 0, 0  # tokens up to `_from` have been said; those from `_context` are read again
 
-    def put(self, value: torch.Tensor) -> None:
-        if not self._prompt_passed:
-            self._prompt_passed = True
-            return
-        self._ids += [i for i in value.flatten().tolist() if i not in self._loaded.template.stop_ids]
-        text = self._loaded.tokenizer.decode(self._ids, skip_special_tokens=True)
-        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
-            self._say(text[self._said :])
-            self._said = len(text)
+    def put(self, token: int) -> str:
+        """What can be said now."""
+        if token not in self._stops:
+            self._ids.append(token)
+        text = self._new()
+        if not text or text.endswith("\N{REPLACEMENT CHARACTER}"):
+            return ""
+        self._said()
+        return text
 
-    def end(self) -> None:
-        text = self._loaded.tokenizer.decode(self._ids, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}")
-        self._say(text[self._said :])
+    def end(self) -> str:
+        """What is left to be said."""
+        return self._new().rstrip("\N{REPLACEMENT CHARACTER}")
+
+    def _new(self) -> str:
+        """The text behind what was said; read with some of that before it, since tokenizers treat a beginning apart."""
+        said = self._text(self._ids[self._context : self._from])
+        return self._text(self._ids[self._context :])[len(said) :]
+
+    def _said(self) -> None:
+        self._context, self._from = self._from, len(self._ids)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text

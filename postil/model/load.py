@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,17 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from postil.errors import ModelError
+from postil.errors import ModelError, PlanError
+from postil.model.attention import allow_packs
 from postil.model.template import Template
+from postil.model.tensors import read_header
 from postil.model.trust import check_directory
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
+WEIGHTS = (".safetensors", ".safetensors.index.json")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -33,20 +39,46 @@ class Loaded:
 
 
 def load_template(path: Path, *, thinking: bool = False) -> Template:
-    """The template of the model in `path`, without its weights."""
+    """The template of the model in `path`, without its weights. While its files are the same it is read once."""
+    facts = tuple(
+        (file.name, (s := file.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns) for file in _beside_weights(path)
+    )
+    return _template(path.resolve(), thinking, facts)
+
+
+@lru_cache(maxsize=2)
+def _template(path: Path, thinking: bool, facts: tuple[tuple[str, int, int, int], ...]) -> Template:
     check_directory(path)
     if not any((path / name).exists() for name in TOKENIZERS):  # some classes would make an empty one
         raise ModelError("no_tokenizer", path=str(path))
     tokenizer = _try(path, lambda: AutoTokenizer.from_pretrained(str(path), local_files_only=True))
-    return Template(tokenizer, thinking=thinking, stop_ids=_stop_ids(path))
+    return Template(tokenizer, thinking=thinking, stop_ids=_stop_ids(path), identity=_identity(path))
+
+
+def _identity(path: Path) -> str:
+    """A hash of all that a tokenizer and its template may come from: every file of the directory but the weights."""
+    digest = hashlib.sha256()
+    for file in _beside_weights(path):
+        digest.update(f"{file.name} {file.stat().st_size} ".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _beside_weights(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return []
+    known = (".json", ".jinja", ".txt", ".model")
+    return sorted(f for f in path.iterdir() if f.name.endswith(known) and not f.name.endswith(WEIGHTS) and f.is_file())
 
 
 def load_base(path: Path, *, dtype: str = "float32", device: str = "cpu", thinking: bool = False) -> Loaded:
     """The base model in `path`, frozen and in evaluation mode.
 
     Raises ModelError when the directory is unsafe, broken or of an unknown architecture, or when weights are missing
-    (they would be random).
+    (they would be random); PlanError `device_missing`. On a CPU the weights stay in their file, mapped into memory,
+    unless they are stored in another dtype: see `stored_dtypes`.
     """
+    _check_device(device)
     template = load_template(path, thinking=thinking)
 
     def read() -> Any:
@@ -61,6 +93,7 @@ def load_base(path: Path, *, dtype: str = "float32", device: str = "cpu", thinki
     model.requires_grad_(False)
     model.eval()
     model.config.use_cache = True
+    allow_packs(model)
     return Loaded(model.to(device), template.tokenizer, template, device)
 
 
@@ -81,10 +114,22 @@ def _try(path: Path, read: Callable[[], Any]) -> Any:
         raise ModelError("model_load_failed", path=str(path), reason=reason[0]) from error
 
 
+def stored_dtypes(path: Path) -> set[str]:
+    """The dtypes in which the weights in `path` are stored, as safetensors names them: {"F32"}, {"BF16"}."""
+    headers = (read_header(file, ModelError) for file in path.glob("*.safetensors"))
+    return {tensor.dtype for header in headers for tensor in header.tensors.values()}
+
+
+def _check_device(device: str) -> None:
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and torch.cuda.device_count() <= int(number or 0):
+        raise PlanError("device_missing", device=device)
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise PlanError("device_missing", device=device)
+
+
 def _stop_ids(path: Path) -> list[int]:
     """The tokens at which the model's makers let it stop."""
-    import json
-
     file = path / "generation_config.json"
     if not file.exists():
         return []

@@ -9,14 +9,13 @@ import torch
 
 from postil.model.adapt import open_adapter
 from postil.model.generate import generate, stream
-from postil.model.layout import by_length, lay_out
+from postil.model.layout import lay_out
 from postil.model.load import Loaded, load_base
-from postil.model.loss import losses, sharing_is_exact
+from postil.model.loss import Loss, why_not_packed
 from postil.model.template import Tokens
 from postil.records import Adapter, Answer, Example, Message, Plan
 
 MOST_TOKENS = 4096
-FEW = 4  # sequences that tell whether a shared beginning may be read once
 
 
 class Pair:
@@ -82,14 +81,14 @@ class Pair:
         """(weighted loss, weight) of each sequence."""
         sums: list[tuple[float, float]] = [(0.0, 0.0)] * len(sequences)
         with torch.inference_mode(), self._switched(tuned):
-            share = sharing_is_exact(self._loaded.model, sequences[:FEW], MOST_TOKENS, self._loaded.device) is not False
-            for group in by_length(sequences, MOST_TOKENS):
-                batch = lay_out([sequences[i] for i in group], device=self._loaded.device, share=share)
+            model, device = self._loaded.model, self._loaded.device
+            packed, losses = why_not_packed(model, sequences, device) is None, Loss(model)
+            for group, batch in lay_out(sequences, MOST_TOKENS, packed=packed, device=device):
                 if not len(batch.targets):
                     continue
-                loss = (losses(self._loaded.model, batch) * batch.weights).double()
+                loss = (losses.each(batch) * batch.weights).double()
                 for place, i in enumerate(group):
-                    own = batch.rows == place
+                    own = batch.owners == place
                     sums[i] = (float(loss[own].sum()), float(batch.weights[own].sum()))
         return sums
 

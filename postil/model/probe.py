@@ -117,21 +117,22 @@ def _with_base(request: dict[str, Any], dtype: str, device: str, choices: list[i
 
     from postil.model.adapt import attach
     from postil.model.generate import generate
-    from postil.model.layout import by_length, lay_out
+    from postil.model.layout import lay_out
     from postil.model.load import load_base
-    from postil.model.loss import loss_sum
+    from postil.model.loss import Loss, why_not_packed
     from postil.model.memory import peak_bytes
 
     plan = Plan(dtype=dtype, device=device)
     loaded = load_base(Path(request["base"]), dtype=dtype, device=device)
     loaded.model = attach(loaded.model, plan, request["base"])
     rows = [Tokens(tuple(row["ids"]), tuple(row["weights"]), ()) for row in request["rows"]]
-    groups = by_length(rows, plan.micro_batch_tokens)
-    batches = [lay_out([rows[i] for i in group], device=device, share=True) for group in groups]
+    packed = why_not_packed(loaded.model, rows, device) is None
+    batches = [batch for _, batch in lay_out(rows, plan.micro_batch_tokens, packed=packed, device=device)]
+    loss = Loss(loaded.model)
 
     def step() -> None:
         for batch in batches:
-            loss_sum(loaded.model, batch).backward()  # type: ignore[no-untyped-call]
+            loss.sum(batch).backward()  # type: ignore[no-untyped-call]
 
     took = {}
     for threads in choices:

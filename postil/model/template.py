@@ -82,9 +82,13 @@ class Tokens:
 class Template:
     """The chat template of one tokenizer: prompts for serving, sequences for training, tokens at which to stop."""
 
-    def __init__(self, tokenizer: Any, *, thinking: bool = False, stop_ids: Sequence[int] = ()) -> None:
+    def __init__(
+        self, tokenizer: Any, *, thinking: bool = False, stop_ids: Sequence[int] = (), identity: str = ""
+    ) -> None:
+        """`identity`: a hash of the files that it comes from; empty: unknown, and nothing of it may be kept."""
         self.tokenizer: Tokenizer = tokenizer
         self.thinking = thinking
+        self.identity = identity
         self.own = tokenizer.chat_template is None
         if self.own:
             tokenizer.chat_template = _plain_template(tokenizer)

@@ -1,6 +1,7 @@
 """Every number of a plan, decided, each with its reason. The rules are a start; what was measured stands beside them.
 
-A wish (`--set`) comes before a preset, a preset before a rule; what follows from a value follows from the one taken.
+A wish (`--set`) comes before a given plan (`--plan`), that before a preset, a preset before a rule; what follows from a
+value follows from the one taken.
 """
 
 from __future__ import annotations
@@ -44,15 +45,17 @@ def choose(
     probe: Probe | None = None,
     preset_name: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> tuple[Plan, dict[str, Choice]]:
     """A plan for the training examples, and for each of its fields the reason.
 
-    overrides: wishes by field name, as texts or values. Raises PlanError: unknown_field, setting_*, unknown_preset.
+    overrides: wishes by field name, as texts or values; given: values of an earlier plan. Raises PlanError:
+    unknown_field, setting_*, unknown_preset.
     """
-    draft = _Draft(preset(preset_name), check_settings(overrides or {}))
+    draft = _Draft(preset(preset_name), check_settings(overrides or {}), check_settings(given or {}))
     _about_data(draft, examples, counts, base)
     _about_machine(draft, machine, probe)
-    _about_adapter(draft, counts, base.shape)
+    _about_adapter(draft, counts, base.shape, machine)
     _about_memory(draft, counts, base.shape, machine)
     _about_training(draft, counts, base.shape)
     _about_stopping(draft, counts)
@@ -63,15 +66,17 @@ def choose(
 class _Draft:
     """Values as they are decided, one field after the other."""
 
-    def __init__(self, chosen: Preset | None, wishes: Mapping[str, Any]) -> None:
-        self._preset, self._wishes = chosen, wishes
+    def __init__(self, chosen: Preset | None, wishes: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        self._preset, self._wishes, self._given = chosen, wishes, given
         self._taken: dict[str, Choice] = {}
 
     def take(self, name: str, value: Any, reason: str, source: str = "rule", **values: Any) -> Any:
-        """Decide `name`: the user's wish, else the preset's value, else `value`. Returns what was taken."""
+        """Decide `name`: the user's wish, else the given plan's or the preset's value, else `value`. Returns it."""
         if name in self._wishes:
             reason = "user_text" if value is None else "user"
             choice = Choice(self._wishes[name], reason, "user", {"rule": _shown(value)})
+        elif name in self._given:
+            choice = Choice(self._given[name], "given", "plan", {"rule": _shown(value)})
         elif self._preset and name in self._preset.plan:
             taken = self._preset.plan[name]
             code = f"preset_{self._preset.name}_{name}"
@@ -85,11 +90,11 @@ class _Draft:
         return self._taken[name].value
 
     def wished(self, name: str) -> bool:
-        return name in self._wishes
+        return name in self._wishes or name in self._given
 
     def asked(self, name: str, otherwise: Any) -> Any:
         """What the user or the preset wants of `name`, before it is decided."""
-        return self._wishes.get(name, (self._preset.plan if self._preset else {}).get(name, otherwise))
+        return {**(self._preset.plan if self._preset else {}), **self._given, **self._wishes}.get(name, otherwise)
 
     def plan(self) -> Plan:
         try:
@@ -146,14 +151,13 @@ def _about_machine(draft: _Draft, machine: Machine, probe: Probe | None) -> None
 
 def _about_memory(draft: _Draft, counts: Counts, shape: Shape, machine: Machine) -> None:
     """Micro-batches as large as memory allows; if not even one row fits, activations are computed twice."""
-    place = draft["device"].partition(":")[0]
+    place, free = _place(draft, machine)
     largest = LARGEST_MICRO_BATCH[place]
-    free = machine.gpu_memory_bytes if place == "cuda" else machine.free_bytes
     if place == "cuda" and not free:  # not known: the loop halves the micro-batch when memory runs out
         draft.take("gradient_checkpointing", False, "checkpointing_off")
         draft.take("micro_batch_tokens", max(largest, draft["max_length"]), "micro_batch_gpu")
         return
-    room = MEMORY_SHARE * free - _fixed_bytes(draft, shape)
+    room = MEMORY_SHARE * free - _fixed_bytes(draft, shape, draft["r"], draft["target_modules"])
     checkpointing = draft.asked("gradient_checkpointing", False)
     tokens = _tokens_in(room, draft, counts, shape, checkpointing=checkpointing)
     needed = max(64, draft["max_length"])
@@ -167,8 +171,21 @@ def _about_memory(draft: _Draft, counts: Counts, shape: Shape, machine: Machine)
                longest=draft["max_length"])  # fmt: skip
 
 
-def _fixed_bytes(draft: _Draft, shape: Shape) -> float:
-    state = sizes.state_bytes(shape, draft["r"], draft["target_modules"])
+def _place(draft: _Draft, machine: Machine) -> tuple[str, int]:
+    """The kind of device, and the memory that is free on it [bytes; 0: not known]."""
+    place = draft["device"].partition(":")[0]
+    return place, machine.gpu_memory_bytes if place == "cuda" else machine.free_bytes
+
+
+def _is_tight(draft: _Draft, counts: Counts, shape: Shape, machine: Machine) -> bool:
+    """Whether not even the longest row fits beside the smallest adapter on all layers."""
+    _, free = _place(draft, machine)
+    room = MEMORY_SHARE * free - _fixed_bytes(draft, shape, SMALLEST_RANK, "all-linear")
+    return bool(free) and _tokens_in(room, draft, counts, shape, checkpointing=False) < draft["max_length"]
+
+
+def _fixed_bytes(draft: _Draft, shape: Shape, r: int, modules: str) -> float:
+    state = sizes.state_bytes(shape, r, modules)
     return sizes.weights_bytes(shape, draft["dtype"]) + state + sizes.FRAMEWORK_BYTES
 
 
@@ -182,8 +199,11 @@ def _tokens_in(room: float, draft: _Draft, counts: Counts, shape: Shape, *, chec
 # ── the adapter ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _about_adapter(draft: _Draft, counts: Counts, shape: Shape) -> None:
-    modules = draft.take("target_modules", "all-linear", "target_all_linear", LORA_WITHOUT_REGRET)
+def _about_adapter(draft: _Draft, counts: Counts, shape: Shape, machine: Machine) -> None:
+    tight = _is_tight(draft, counts, shape, machine)
+    wanted, reason = ("mlp-only", "target_mlp_tight") if tight else ("all-linear", "target_all_linear")
+    free = _gigabytes(_place(draft, machine)[1])
+    modules = draft.take("target_modules", wanted, reason, LORA_WITHOUT_REGRET, free=free)
     each = sizes.adapter_parameters(shape, 1, modules)
     enough = _power_of_two(math.ceil(counts.loss_tokens / each))
     rank = min(max(enough, SMALLEST_RANK), LARGEST_RANK)

@@ -6,15 +6,15 @@ import platform
 import shutil
 from pathlib import Path
 
-from postil.records import Machine
+from postil.records import Machine, Probe
 
 _GROUPS = Path("/sys/fs/cgroup")
 
 
-def machine(place: Path | None = None) -> Machine:
+def machine(place: Path | None = None, probe: Probe | None = None) -> Machine:
     """The machine we run on. place: where results will be written; its disk is looked at.
 
-    Nothing is asked of a GPU here: the probe, which needs a model library anyway, does that.
+    Nothing is asked of a GPU here: the probe, which needs a model library anyway, does that and tells of it.
     """
     import psutil
 
@@ -28,6 +28,8 @@ def machine(place: Path | None = None) -> Machine:
         memory_bytes=total,
         free_bytes=max(0, free),
         disk_free_bytes=shutil.disk_usage(_existing(place or Path.cwd())).free,
+        gpu=probe.gpu if probe else None,
+        gpu_memory_bytes=probe.gpu_memory_bytes if probe else 0,
     )
 
 

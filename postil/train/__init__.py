@@ -1,8 +1,10 @@
 """A plan becomes an adapter."""
 
+from postil.train.checkpoint import whole
 from postil.train.run import (
     Told,
     examples_of,
+    keep,
     prepare,
     read_adapter,
     read_run,
@@ -12,6 +14,6 @@ from postil.train.run import (
 )  # fmt: skip
 
 __all__ = [
-    "Told", "examples_of", "prepare", "read_adapter", "read_run", "read_unfinished",
-    "refuse_to_overwrite", "run",
+    "Told", "examples_of", "keep", "prepare", "read_adapter", "read_run", "read_unfinished",
+    "refuse_to_overwrite", "run", "whole",
 ]  # fmt: skip

@@ -7,11 +7,11 @@ update without any state of a loader. How its rows are grouped for the computati
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from postil.model.layout import Batch, by_length, lay_out, weight_of
+from postil.model.layout import weight_of
 from postil.model.template import Tokens
 from postil.records import Plan
 
@@ -55,15 +55,6 @@ def _order(n: int, seed: int, epoch: int) -> tuple[int, ...]:
     order = list(range(n))
     random.Random(f"{seed}:{epoch}").shuffle(order)  # noqa: S311 - an order, not a secret
     return tuple(order)
-
-
-def batches(sequences: Sequence[Tokens], plan: Plan, most_tokens: int, *, share: bool) -> Iterator[Batch]:
-    """The rows of an update (of this process) in as few passes as `most_tokens` allows.
-
-    Whatever is yielded, the sum of the losses is the same: packing changes how an update is computed, not what it is.
-    """
-    for group in by_length(sequences, most_tokens):
-        yield lay_out([sequences[i] for i in group], plan.prompt_loss_weight, plan.device, share=share)
 
 
 def weight(sequences: Sequence[Tokens], plan: Plan) -> float:

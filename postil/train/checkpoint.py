@@ -7,7 +7,7 @@ of (seed, step). A checkpoint that does not match its manifest is set aside, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import rmtree
 
@@ -31,9 +31,10 @@ class Position:
     without_gain: int = 0  # validations since the best one
     learning_rate: float | None = None  # as probed; None: not decided yet
     micro_batch_tokens: int = 0  # as it stands after any retreat from too little memory
-    shares: bool | None = None  # whether a shared beginning is read once; None: not found out yet
+    packs: bool | None = None  # whether rows are packed; None: not found out yet
     trained_tokens: int = 0
     seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)  # of these seconds, what was not training itself
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
 from typing import Any, TypeVar
 
@@ -11,12 +11,12 @@ import torch.distributed as dist
 
 from postil.errors import TrainError
 from postil.model.adapt import put_weights, weights_of
-from postil.model.layout import by_length, lay_out
-from postil.model.loss import loss_sum, sharing_is_exact
+from postil.model.layout import Batch, lay_out
+from postil.model.loss import Loss, why_not_packed
 from postil.model.template import Tokens
 from postil.records import Plan
 from postil.settings import Ranks
-from postil.train.batches import batches, weight
+from postil.train.batches import weight
 
 SMALLEST_MICRO_BATCH = 64  # tokens; below this, halving frees no memory worth having
 NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")  # Windows, Linux, Apple
@@ -38,9 +38,12 @@ class Learner:
             [p for _, p in self._names], lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
         )
         self._training = plan.lora_dropout > 0 or plan.gradient_checkpointing
-        # Whether rows with the same beginning read it once; None: not found out yet. Never with dropout, which must
-        # differ from row to row, nor with checkpointing, which keeps no keys and values.
-        self.shares: bool | None = False if self._training else None
+        self._loss = Loss(model)
+        # Whether rows are packed; None: not found out yet. Why not, if this model cannot.
+        self.packs: bool | None = None
+        self.why_not_packed: str | None = None
+        # Whether what rows begin with is computed once for all of them; dropout must differ from row to row.
+        self.shares = plan.lora_dropout == 0
         if plan.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             model.enable_input_require_grads()
@@ -66,21 +69,31 @@ class Learner:
         total = weight([s for row in rows for s in row], self.plan)
         mine = [s for row in rows[self.ranks.rank :: self.ranks.world] for s in row]
         loss = torch.zeros((), dtype=torch.float64)
-        share = self._may_share(mine)
-        for micro, batch in enumerate(batches(mine, self.plan, self.micro_batch_tokens, share=share)):
+        self._find_out(mine)
+        for micro, batch in enumerate(self._batches(mine, self.plan.prompt_loss_weight)):
             torch.manual_seed(hash((self.plan.seed, step, micro, self.ranks.rank)) & 0x7FFF_FFFF)
-            part = loss_sum(self.model, batch) / total
+            part = self._loss.sum(batch) / total
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach().double().cpu()
         if self.ranks.world > 1:
             self._sum_over_ranks(loss)
         return float(loss)
 
-    def _may_share(self, sequences: Sequence[Tokens]) -> bool:
-        """Whether to read a shared beginning once. Found out once: where it gives another loss, rows are read whole."""
-        if self.shares is None:
-            self.shares = sharing_is_exact(self.model, sequences, self.micro_batch_tokens, self.plan.device)
-        return self.shares is not False
+    def _batches(self, sequences: Sequence[Tokens], prompt_weight: float = 0.0) -> Iterator[Batch]:
+        """`sequences` in as few passes as memory allows; however they are laid out, their loss is the same."""
+        found = lay_out(
+            sequences, self.micro_batch_tokens, packed=self.packs is not False, share=self.shares,
+            prompt_weight=prompt_weight, device=self.plan.device,
+        )  # fmt: skip
+        return (batch for _, batch in found)
+
+    def _find_out(self, sequences: Sequence[Tokens]) -> None:
+        """At the first update: where this model cannot take packs, rows are padded."""
+        if self.packs is None and sequences:
+            self.why_not_packed = why_not_packed(
+                self.model, sequences, self.plan.device, self.micro_batch_tokens, gradients=True
+            )
+            self.packs = self.why_not_packed is None
 
     def _sum_over_ranks(self, loss: torch.Tensor) -> None:
         """Add up the gradients of all processes; each already divided by the weight of the whole update."""
@@ -127,11 +140,10 @@ class Learner:
     def _sums(self, sequences: Sequence[Tokens]) -> torch.Tensor:
         """[loss, weight] of `sequences`."""
         sums = torch.zeros(2, dtype=torch.float64)
-        share = self._may_share(sequences)
+        self._find_out(sequences)
         with torch.inference_mode():
-            for group in by_length(sequences, self.micro_batch_tokens):
-                batch = lay_out([sequences[i] for i in group], device=self.plan.device, share=share)
-                sums += torch.stack([loss_sum(self.model, batch), batch.weights.sum()]).double().cpu()
+            for batch in self._batches(sequences):
+                sums += torch.stack([self._loss.sum(batch), batch.weights.sum()]).double().cpu()
         return sums
 
     def state(self) -> tuple[Tensors, Tensors]:

@@ -58,9 +58,11 @@ class Loop:
         """
         self._go_on()
         if self._at.base_loss is None:
-            self._validate()
+            with self._progress.timed("base_loss"):
+                self._validate()
         if self._at.learning_rate is None:
-            self._at = replace(self._at, learning_rate=self._probe())
+            with self._progress.timed("probe"):
+                self._at = replace(self._at, learning_rate=self._probe())
             self._save()
         while self._at.step < self._schedule.total and not self._gained_nothing():
             started = time.monotonic()
@@ -78,6 +80,8 @@ class Loop:
     def _after(self, loss: float, seconds: float) -> None:
         """Count, validate, tell and save as the plan says, after an update."""
         done = self._at.step + 1
+        if done == 1 and self._learner.why_not_packed:
+            self._progress.tell("not_packed", reason=self._learner.why_not_packed)
         tokens = sum(len(s.ids) for i in self._schedule.rows(self._at.step) for s in self._training[i])
         self._at = replace(
             self._at,
@@ -180,7 +184,7 @@ class Loop:
 
     def _save(self) -> None:
         self._at = replace(
-            self._at, seconds=self._progress.seconds, shares=self._learner.shares,
+            self._at, seconds=self._progress.seconds, stages=dict(self._progress.stages), packs=self._learner.packs,
             micro_batch_tokens=self._learner.micro_batch_tokens,
         )  # fmt: skip
         if not self._validation:
@@ -211,10 +215,10 @@ class Loop:
             self._progress.go_on(0, 0.0)
             return
         self._learner.restore(saved.weights, saved.moments)
-        self._learner.micro_batch_tokens, self._learner.shares = (
+        self._learner.micro_batch_tokens, self._learner.packs = (
             saved.position.micro_batch_tokens,
-            saved.position.shares,
+            saved.position.packs,
         )
         self._best, self._at = saved.best, saved.position
-        self._progress.go_on(saved.position.step, saved.position.seconds)
+        self._progress.go_on(saved.position.step, saved.position.seconds, saved.position.stages)
         self._progress.tell("resumed", step=saved.position.step)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,27 @@ class Progress:
         self._writes = writes
         self._before = 0.0  # seconds of earlier attempts
         self._start = time.monotonic()
+        self.stages: dict[str, float] = {}  # what is not training itself: name -> seconds, over all attempts
 
     @property
     def seconds(self) -> float:
         """Seconds of work so far, over all attempts."""
         return self._before + time.monotonic() - self._start
 
-    def go_on(self, step: int, seconds: float) -> None:
-        """Continue after `step`: what an earlier attempt did beyond it is forgotten."""
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """What is done within is counted, and told, as the stage `name`, apart from the training."""
+        start = time.monotonic()
+        yield
+        took = time.monotonic() - start
+        self.stages[name] = self.stages.get(name, 0.0) + took
+        self._emit(Event("timed", {"what": name, "seconds": round(took, 2)}))
+
+    def go_on(self, step: int, seconds: float, stages: Mapping[str, float] | None = None) -> None:
+        """Continue after `step`: what an earlier attempt did beyond it is forgotten, and what it took is counted."""
         self._before, self._start = seconds, time.monotonic()
+        earlier = stages or {}
+        self.stages = {name: earlier.get(name, 0.0) + self.stages.get(name, 0.0) for name in {**earlier, **self.stages}}
         if not self._writes:
             return
         lines = self._file.read_text("utf-8").splitlines() if self._file.exists() else []

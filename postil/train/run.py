@@ -23,10 +23,11 @@ import torch.distributed as dist
 
 from postil import __version__
 from postil.errors import AdapterError, ModelError, TrainError
-from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, to_bytes
-from postil.model.labels import proven
-from postil.model.load import Loaded, load_base
+from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, put_weights, read_tensors, to_bytes
+from postil.model.load import Loaded, load_base, stored_dtypes
 from postil.model.memory import peak_bytes
+from postil.model.template import Tokens
+from postil.model.tokenised import tokenised
 from postil.model.trust import fingerprint
 from postil.records import (
     Adapter,
@@ -42,16 +43,21 @@ from postil.records import (
 )  # fmt: skip
 from postil.settings import Ranks
 from postil.store import read_json, sha256, write_bytes, write_json, write_text
+from postil.train.checkpoint import Position, latest
 from postil.train.loop import Loop
 from postil.train.progress import Emit, Progress
 
 NO_SHAPE = Shape(0, 0, 0, 0, 0, 0, 0, 0)  # of a base of which only name and place are written
 PARTS = ("training", "validation", "test")
+STORED_AS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}  # the words of safetensors
+WITHIN = ("base_loss", "probe")  # stages that `seconds` holds and that are no training
 
 
 def prepare(directory: Path, proposal: Proposal, base: Base, base_sha256: str, split: Split,
-            source: Mapping[str, Any], *, force: bool) -> None:  # fmt: skip
-    """Lay out a new run in `directory`.
+            source: Mapping[str, Any], *, force: bool, start: Path | None = None,
+            stages: Mapping[str, float] | None = None) -> None:  # fmt: skip
+    """Lay out a new run in `directory`. `start`: an adapter of the same plan's shape, to go on from; `stages`: the
+    seconds of what was done for it already.
 
     Raises TrainError when a run is there already: `run_finished`, or `run_unfinished` (resume it); with `force` it is
     removed, but only if it is a run: other people's files are never touched.
@@ -71,6 +77,8 @@ def prepare(directory: Path, proposal: Proposal, base: Base, base_sha256: str, s
             "base": {"name": base.name, "path": str(base.path), "sha256": base_sha256, "source": base.source,
                      "licence": base.licence},
             "data": {**source, **data},
+            "stages": dict(stages or {}),
+            **({"start": {"path": str(start), "sha256": sha256(start / WEIGHTS)}} if start else {}),
         },
     )  # fmt: skip
 
@@ -169,29 +177,30 @@ def run(
         torch.use_deterministic_algorithms(plan.device == "cpu")
         if ranks.world > 1 and plan.device == "cuda":
             torch.cuda.set_device(ranks.local_rank)
-        if fingerprint(told.base_path) != told.base_sha256:
-            raise ModelError("base_changed", name=told.base, path=str(told.base_path))
-        loaded = load_base(told.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
-        progress.stage("prepare", 0.5)
-        rows = {part: proven(examples_of(directory, part), loaded.template, plan.max_length) for part in PARTS[:2]}
-        model = attach(loaded.model, plan, str(told.base_path))
+        with progress.timed("load"):
+            loaded, model, rows = _loaded(directory, told, progress)
+        if ranks.rank == 0:
+            _dress(directory, model, loaded)
         progress.stage("prepare", 1.0)
         loop = Loop(model, plan, rows["training"], rows["validation"], directory, progress, stop, ranks)
         position, best = loop.run()
-        result = {
-            "adapter": str(directory),
-            "updates": position.step,
-            "epochs": round(position.step * plan.batch_size / max(1, len(rows["training"])), 2),
-            "best_update": position.best_step,
-            "learning_rate": position.learning_rate,
-            "seconds": round(progress.seconds, 2),
-            "trained_tokens": position.trained_tokens,
-            "peak_rss_bytes": peak_bytes(),
-            "validation_loss": {"base": position.base_loss, "tuned": position.best_loss},
-        }
+        result = _result(directory, position, plan, len(rows["training"]), progress.seconds, progress.stages)
         if ranks.rank == 0:
-            _publish(directory, model, loaded, best)
-            write_json(directory / "result.json", result)
+            _publish(directory, best, result)
+    return result
+
+
+def keep(directory: Path) -> dict[str, Any]:
+    """The best so far of a run that was stopped becomes its adapter. Returns the result, as `run` does.
+
+    Raises TrainError `nothing_to_resume` when it has no checkpoint that is whole.
+    """
+    plan, saved = _adapter(directory).plan, latest(directory / "checkpoints")[0]
+    if saved is None:
+        raise TrainError("nothing_to_resume", path=str(directory))
+    examples = len(_lines(directory / "data" / "training.jsonl"))
+    result = _result(directory, saved.position, plan, examples, saved.position.seconds, {})
+    _publish(directory, saved.best, result)
     return result
 
 
@@ -242,10 +251,64 @@ def _clear(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
 
 
-def _publish(directory: Path, model: Any, loaded: Loaded, best: Mapping[str, torch.Tensor]) -> None:
+def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded, Any, dict[str, list[list[Tokens]]]]:
+    """The base, a fresh adapter on it, and the sequences of the training and the validation part."""
+    plan = told.plan
+    if fingerprint(told.base_path) != told.base_sha256:
+        raise ModelError("base_changed", name=told.base, path=str(told.base_path))
+    loaded = load_base(told.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
+    wanted = STORED_AS[plan.dtype]
+    other = [name for name in sorted(stored_dtypes(told.base_path) - {wanted}) if name in STORED_AS.values()]
+    if other and plan.device == "cpu":
+        progress.tell("weights_converted", stored=", ".join(other), wanted=wanted)
+    progress.stage("prepare", 0.5)
+    parts = {part: examples_of(directory, part) for part in PARTS}
+    every = [example for part in parts.values() for example in part]
+    rows = {part: tokenised(parts[part], loaded.template, plan.max_length, every) for part in PARTS[:2]}
+    model = attach(loaded.model, plan, str(told.base_path))
+    _start_from(directory, model)
+    return loaded, model, rows
+
+
+def _start_from(directory: Path, model: Any) -> None:
+    """Give a fresh adapter the weights that the run is to go on from, if there are any."""
+    start = _told(directory).get("start")
+    if not start:
+        return
+    file = Path(start["path"]) / WEIGHTS
+    if not file.exists() or sha256(file) != start["sha256"]:
+        raise TrainError("data_changed", path=str(file))
+    put_weights(model, read_tensors(file))
+
+
+def _dress(directory: Path, model: Any, loaded: Loaded) -> None:
+    """All of an adapter but its weights: with them, any checkpoint is one."""
     loaded.tokenizer.save_pretrained(str(directory))
-    write_bytes(directory / WEIGHTS, to_bytes(dict(best)))
     write_bytes(directory / CONFIG, config_bytes(model))
+
+
+def _result(
+    directory: Path, position: Position, plan: Plan, examples: int, seconds: float, stages: Mapping[str, float]
+) -> dict[str, Any]:
+    before = {**_told(directory).get("stages", {}), **stages}
+    apart = sum(stages.get(name, 0.0) for name in WITHIN)
+    return {
+        "adapter": str(directory),
+        "updates": position.step,
+        "epochs": round(position.step * plan.batch_size / max(1, examples), 2),
+        "best_update": position.best_step,
+        "learning_rate": position.learning_rate,
+        "seconds": round(seconds, 2),
+        "trained_tokens": position.trained_tokens,
+        "peak_rss_bytes": peak_bytes(),
+        "validation_loss": {"base": position.base_loss, "tuned": position.best_loss},
+        "stages": {name: round(took, 2) for name, took in {**before, "train": seconds - apart}.items()},
+    }
+
+
+def _publish(directory: Path, best: Mapping[str, torch.Tensor], result: Mapping[str, Any]) -> None:
+    write_bytes(directory / WEIGHTS, to_bytes(dict(best)))
+    write_json(directory / "result.json", result)
 
 
 @contextmanager

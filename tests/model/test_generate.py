@@ -6,6 +6,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, open_adapter, to_bytes, weights_of
+from postil.model.decode import decodes
 from postil.model.generate import generate, stream
 from postil.records import Message
 from postil.store import write_bytes
@@ -27,52 +28,50 @@ def test_a_batch_gives_the_answers_of_one_at_a_time(base, family):
     assert together == alone and len({answer.text for answer in together}) > 1
 
 
-def that_says(loaded, script):
-    """Let the model write `script[row][i]` as the i-th new token of each row."""
-    model, length = loaded.model, [None]
-    real = model.forward
+@pytest.fixture
+def says(monkeypatch):
+    """Let the model write `script[row]` as the new tokens of each row."""
 
-    def forward(*args, **values):
-        out = real(*args, **values)
-        if len(out.logits) != len(script):  # the beginning that all prompts share
-            return out
-        length[0] = 0 if length[0] is None else length[0] + 1
-        out.logits = torch.full_like(out.logits, -100.0)
-        for row, ids in enumerate(script):
-            out.logits[row, -1, ids[min(length[0], len(ids) - 1)]] = 100.0
-        return out
+    def told(script):
+        rows = iter(script)
 
-    model.forward = forward
-    return loaded
+        class Scripted:
+            def __init__(self, how):
+                self.left = iter(next(rows))
+
+        monkeypatch.setattr("postil.model.generate.Chooser", Scripted)
+        monkeypatch.setattr("postil.model.generate.choose_all", lambda them, logits: [next(one.left) for one in them])
+
+    return told
 
 
-def test_each_row_stops_at_its_own_end(base):
+def test_each_row_stops_at_its_own_end(base, says):
     loaded = opened(base("qwen2"))
     word, end, other = loaded.tokenizer.encode("dress")[0], *loaded.template.stop_ids
     prompts = [loaded.template.prompt((Message("user", "hi"),))] * 3
     script = [[word, end, word], [word, word, word, word, word], [other, word]]
-    short, cut, empty = generate(that_says(loaded, script), prompts, max_new_tokens=4)
+    says(script)
+    short, cut, empty = generate(loaded, prompts, max_new_tokens=4)
     text = loaded.tokenizer.decode([word])
     assert (short.text, short.tokens, short.stopped) == (text.strip(), 2, True)
     assert (cut.text, cut.tokens, cut.stopped) == ((text * 4).strip(), 4, False)
     assert (empty.text, empty.tokens, empty.stopped) == ("", 1, True)
 
 
-def test_reasoning_that_the_prompt_has_opened_is_marked(base):
+def test_reasoning_that_the_prompt_has_opened_is_marked(base, says):
     loaded = opened(base("deepseek"))
     ids = [*loaded.tokenizer.encode("so\n</think>\n\ndress", add_special_tokens=False), loaded.template.end_id]
-    (answer,) = generate(that_says(loaded, [ids]), [loaded.template.prompt((Message("user", "q"),))], max_new_tokens=40)
+    says([ids])
+    (answer,) = generate(loaded, [loaded.template.prompt((Message("user", "q"),))], max_new_tokens=40)
     assert answer.text == "<think>\nso\n</think>\n\ndress" and answer.stopped
 
 
-def test_streaming_gives_the_same_answer_in_whole_characters(base):
+def test_streaming_gives_the_same_answer_in_whole_characters(base, says):
     loaded = opened(base("llama3"))
     ids = loaded.tokenizer.encode("碎花🙂 dress", add_special_tokens=False)
     pieces = []
-    answer = stream(
-        that_says(loaded, [[*ids, loaded.template.end_id]]), loaded.template.prompt(QUESTIONS[0]), pieces.append,
-        max_new_tokens=60,
-    )  # fmt: skip
+    says([[*ids, loaded.template.end_id]])
+    answer = stream(loaded, loaded.template.prompt(QUESTIONS[0]), pieces.append, max_new_tokens=60)
     assert answer.text == "碎花🙂 dress" == "".join(pieces) and answer.stopped
     assert not any("\N{REPLACEMENT CHARACTER}" in piece for piece in pieces) and len(pieces) > 3
 
@@ -84,10 +83,28 @@ def test_sampling_depends_on_the_seed_alone(base):
     assert one == again != other
 
 
+def test_a_drawn_answer_does_not_depend_on_its_companions(base):
+    loaded = opened(base("qwen2"))
+    how = {"max_new_tokens": 8, "temperature": 1.5, "top_p": 0.95, "seed": 3}
+    together = generate(loaded, prompts_of(loaded), **how)
+    assert together == [generate(loaded, [prompt], **how)[0] for prompt in prompts_of(loaded)]
+
+
+@pytest.mark.parametrize(("family", "which"), [("mistral", 2), ("qwen3", 0)])
+def test_streaming_gives_what_is_given_at_once(base, family, which):
+    """Also of a model whose sliding window is shorter than the text, which transformers' own loop answers."""
+    loaded = opened(base(family))
+    prompt, pieces = prompts_of(loaded)[which], []
+    answer = stream(loaded, prompt, pieces.append, max_new_tokens=12)
+    assert answer == generate(loaded, [prompt], max_new_tokens=12)[0]
+    assert "".join(pieces).strip() == answer.text and len(pieces) > 3
+
+
 def test_progress_is_told_to_the_last(base):
     loaded, told = opened(base("qwen2")), []
     generate(loaded, prompts_of(loaded), max_new_tokens=2, tell=told.append)
     assert told == sorted(told) and told[-1] == len(QUESTIONS)
+    assert generate(loaded, [], max_new_tokens=2) == []
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gemma3", "phi", "llama2", "untemplated"])
@@ -133,8 +150,9 @@ def test_a_beginning_that_all_prompts_share_changes_no_answer(base, family, monk
 
 def test_a_shared_beginning_is_read_once(base):
     loaded = opened(base("qwen2"))
+    assert decodes(loaded.model, loaded.device)
     read = []
     hook = loaded.model.get_input_embeddings().register_forward_pre_hook(lambda _, given: read.append(given[0].numel()))
     generate(loaded, [[*range(5, 105), 7 + i] for i in range(8)], max_new_tokens=1)
     hook.remove()
-    assert sum(read) <= 100 + 8 * 3
+    assert sum(read) == 100 + 8

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from postil.errors import ModelError
-from postil.model.load import load_base, load_template
+from postil.errors import ModelError, PlanError
+from postil.model.load import load_base, load_template, stored_dtypes
 from tests.models import FAMILIES
 
 
@@ -119,3 +120,43 @@ def test_a_hostile_chat_template_cannot_leave_its_sandbox(copied, tmp_path):
     )
     assert refused(path).code == "template_refuses"
     assert not canary.exists()
+
+
+# ── what is not done twice ──
+
+
+def test_a_template_is_read_once_while_its_files_are_the_same(copied):
+    path = copied("qwen3")
+    first = load_template(path)
+    assert load_template(path) is first and load_base(path).template is first
+    assert load_template(path, thinking=True) is not first and first.identity
+    change(path / "generation_config.json", eos_token_id=[1, 2, 3])
+    again = load_template(path)
+    assert again is not first and again.identity != first.identity
+
+
+def test_weights_stay_in_their_file_unless_they_are_converted(base):
+    """Mapped tensors lie where the file lies in memory, copies do not; and a plan of another dtype can be told so."""
+    path = base("qwen2")
+    assert stored_dtypes(path) == {"F32"}
+    weight = load_base(path).model.get_input_embeddings().weight
+    assert _mapped(weight, path)
+    assert not _mapped(load_base(path, dtype="bfloat16").model.get_input_embeddings().weight, path)
+
+
+def _mapped(tensor, path):
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("only Linux tells what is mapped")
+    for line in maps.read_text("utf-8").splitlines():
+        if line.endswith(str((path / "model.safetensors").resolve())):
+            start, end = (int(one, 16) for one in line.split()[0].split("-"))
+            if start <= tensor.data_ptr() < end:
+                return True
+    return False
+
+
+def test_a_device_that_is_not_here_is_refused(base):
+    with pytest.raises(PlanError) as error:
+        load_base(base("qwen2"), device="cuda:99")
+    assert error.value.code == "device_missing" and "cuda:99" in error.value.cause("en")

@@ -1,12 +1,13 @@
-"""The loss with the head only where it counts, and shared beginnings, against the plainest way to compute them."""
+"""The loss, with packs, shared beginnings and the head only where it counts, against the plainest way to compute it."""
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from postil.model.adapt import attach
-from postil.model.layout import lay_out
-from postil.model.loss import loss_sum, losses
+from postil.model.attention import Unpackable
+from postil.model.layout import pack, pad
+from postil.model.loss import Loss, why_not_packed
 from postil.model.template import Tokens
 from tests.models import CHAT, FAMILIES, dialogue, opened, plan, titles
 
@@ -26,7 +27,7 @@ def gradients(model, compute):
 
 
 def relative(one, other):
-    return float((one - other).norm() / other.norm())
+    return float((one - other).detach().norm() / other.detach().norm())
 
 
 @pytest.fixture(params=[name for name in FAMILIES if name != "deepseek"])  # its architecture is qwen2's
@@ -41,75 +42,135 @@ def adapted(base, request):
     return model, loaded.template
 
 
+@pytest.fixture
+def packing(adapted):
+    """With windows that the rows fit into, as they do in real models: a window of 24 tokens takes no packs."""
+    model, template = adapted
+    for part in (model.config.get_text_config(), *model.modules()):
+        if getattr(part, "sliding_window", None):
+            part.sliding_window = 4096
+    return model, template
+
+
+PAIRS = ("user", "a"), ("assistant", "some words", 0.5)
+WEIGHTED = dialogue(*PAIRS, ("user", "b"), ("assistant", "more"))
+
+
 def sequences_of(template, *examples):
     return [sequence for example in examples for sequence in template.sequences(example)]
 
 
-def test_the_head_where_it_counts_gives_the_loss_of_all_logits(adapted):
+def test_padded_rows_give_the_gradients_of_one_row_at_a_time(adapted):
     model, template = adapted
-    weighted = dialogue(("user", "a"), ("assistant", "some words", 0.5), ("user", "b"), ("assistant", "more"))
-    sequences = sequences_of(template, *titles(3), CHAT, weighted)
-    whole = sum(plainest(model, sequence) for sequence in sequences)
-    assert relative(loss_sum(model, lay_out(sequences)), whole) < 1e-6
-
-
-def test_shared_beginnings_give_the_gradients_of_one_row_at_a_time(adapted):
-    """Also where the beginning is longer than a sliding window of 24 tokens."""
-    model, template = adapted
-    sequences = sequences_of(template, *titles(6))
-    batch = lay_out(sequences, share=True)
-    assert batch.prefix is not None and batch.prefix.shape[1] > 24
+    sequences = sequences_of(template, *titles(4), CHAT, WEIGHTED)
     plain = gradients(model, lambda: [plainest(model, sequence) for sequence in sequences])
-    shared = gradients(model, lambda: [loss_sum(model, batch)])
-    error = relative(shared, plain)
+    assert relative(gradients(model, lambda: [Loss(model).sum(pad(sequences))]), plain) <= 1e-5
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_packs_give_the_gradients_of_one_row_at_a_time(packing, share, checkpointing):
+    """Titles under one instruction, dialogues with equal beginnings, turns that count for half."""
+    model, template = packing
+    if checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.enable_input_require_grads()
+        model.train()
+    sequences = sequences_of(template, *titles(6), CHAT, WEIGHTED, dialogue(*PAIRS, ("user", "c"), ("assistant", "x")))
+    plain = gradients(model, lambda: [plainest(model, sequence) for sequence in sequences])
+    packed = gradients(model, lambda: [Loss(model).sum(pack(sequences, share=share))])
+    error = relative(packed, plain)
     print(f"relative error of the gradients: {error:.1e}")
     assert error <= 1e-5
+    assert why_not_packed(model, sequences, "cpu", gradients=True) is None
 
 
-def test_a_batch_padded_on_the_right_gives_the_gradients_of_one_row_at_a_time(adapted):
-    model, template = adapted
-    sequences = sequences_of(template, *titles(4), CHAT)
-    plain = gradients(model, lambda: [plainest(model, sequence) for sequence in sequences])
-    padded = gradients(model, lambda: [loss_sum(model, lay_out(sequences))])
-    assert relative(padded, plain) <= 1e-5
+def test_a_window_that_is_long_enough_does_not_matter(base):
+    """One that is shorter than the rows does, and is found out."""
+    loaded = opened(base("gemma3"))
+    model = attach(loaded.model, plan(), "tiny")
+    short = [Tokens((*range(20, 30), 9 + i, 100), (0.0,) * 10 + (1.0, 1.0), ()) for i in range(4)]
+    assert why_not_packed(model, short, "cpu", gradients=True) is None
+    assert relative(Loss(model).sum(pack(short)), sum(plainest(model, row) for row in short)) < 1e-6
+    long = sequences_of(loaded.template, *titles(3))
+    assert "window" in (why_not_packed(model, long, "cpu") or "")
 
 
-def test_prompt_tokens_may_count_too(adapted):
-    model, template = adapted
+def test_each_prediction_has_its_own_loss(packing):
+    model, template = packing
+    sequences = sequences_of(template, *titles(3), CHAT)
+    batch = pack(sequences)
+    with torch.inference_mode():
+        each = Loss(model).each(batch) * batch.weights
+        for i, sequence in enumerate(sequences):
+            assert float(each[batch.owners == i].sum()) == pytest.approx(float(plainest(model, sequence)), rel=1e-5)
+
+
+def test_a_head_in_many_small_steps_is_one_head(packing, monkeypatch):
+    model, template = packing
+    sequences = sequences_of(template, *titles(3), CHAT)
+    whole = gradients(model, lambda: [Loss(model).sum(pack(sequences))])
+    monkeypatch.setattr("postil.model.loss.LOGITS_AT_ONCE", 1)
+    assert relative(gradients(model, lambda: [Loss(model).sum(pack(sequences))]), whole) <= 1e-6
+
+
+def test_an_architecture_that_does_more_after_its_head_is_asked_as_a_whole(base):
+    loaded = opened(base("gemma3"))
+    loaded.model.config.get_text_config().final_logit_softcapping = 0.5
+    model = attach(loaded.model, plan(), "tiny")
+    rows = [Tokens((3, 4, 5 + i), (0.0, 0.0, 1.0), ()) for i in range(3)]
+    assert relative(Loss(model).sum(pad(rows)), sum(plainest(model, row) for row in rows)) < 1e-6
+    assert relative(Loss(model).each(pad(rows)).sum(), sum(plainest(model, row) for row in rows)) < 1e-6
+
+
+def test_a_model_whose_layers_leak_from_row_to_row_is_found_out(base):
+    """As a state space or a convolution over the sequence would."""
+    loaded = opened(base("qwen2"))
+    block = loaded.model.get_decoder().layers[0]
+
+    def leak(_, given, out):
+        return out + 3 * out.roll(1, dims=1)
+
+    sequences = sequences_of(loaded.template, *titles(3))
+    assert why_not_packed(loaded.model, sequences, "cpu") is None
+    block.mlp.register_forward_hook(leak)
+    assert why_not_packed(loaded.model, sequences, "cpu") is not None
+
+
+def test_layers_that_are_not_given_what_is_packed_refuse(base):
+    model = opened(base("llama3")).model
+    batch = pack([Tokens((1, 2, 3), (0.0, 1.0, 1.0), ())])
+    with pytest.raises(Unpackable):
+        model(input_ids=batch.ids, attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool), use_cache=False)
+
+
+def test_prompt_tokens_may_count_too(packing):
+    model, template = packing
     sequences = sequences_of(template, *titles(3))
     plain = gradients(model, lambda: [plainest(model, sequence, 0.1) for sequence in sequences])
-    ours = gradients(model, lambda: [loss_sum(model, lay_out(sequences, 0.1, share=True))])
-    assert relative(ours, plain) <= 1e-5
+    assert relative(gradients(model, lambda: [Loss(model).sum(pack(sequences, 0.1))]), plain) <= 1e-5
 
 
-def test_a_beginning_as_short_and_as_long_as_it_gets(base):
-    """One token short of everything, and rows of one token."""
-    model = attach(opened(base("gemma3")).model, plan(), "tiny")
-    common = tuple(range(20, 70))
-    rows = [Tokens((*common, 9 + i, *range(100, 100 + i)), (0.0,) * 50 + (1.0,) * (1 + i), ()) for i in range(4)]
-    batch = lay_out(rows, share=True)
-    assert batch.prefix is not None and batch.prefix.shape[1] == 49
-    assert relative(loss_sum(model, batch), sum(plainest(model, row) for row in rows)) < 1e-6
-
-
-def test_in_bfloat16_sharing_stays_within_rounding(base):
+def test_in_bfloat16_packing_stays_within_rounding(base):
     loaded = opened(base("qwen2"), dtype="bfloat16")
     model = attach(loaded.model, plan(dtype="bfloat16"), "tiny")
     sequences = sequences_of(loaded.template, *titles(6))
-    shared, whole = (loss_sum(model, lay_out(sequences, share=share)) for share in (True, False))
-    assert shared.dtype == torch.float32 and relative(shared, whole) < 3e-2
+    packed, padded = (Loss(model).sum(batch) for batch in (pack(sequences), pad(sequences)))
+    assert packed.dtype == torch.float32 and relative(packed, padded) < 3e-2
 
 
-def test_the_hook_is_gone_even_after_an_error(base):
+def test_the_hooks_are_gone_even_after_an_error(base):
     model = opened(base("qwen2")).model
-    batch = lay_out([Tokens((1, 2, 3), (0.0, 1.0, 1.0), ())])
+    batch = pack([Tokens((1, 2, 3), (0.0, 1.0, 1.0), ())])
     before = model(input_ids=batch.ids).logits
     batch.ids[0, 0] = 10**6
     with pytest.raises(IndexError):
-        losses(model, batch)
+        Loss(model).each(batch)
     batch.ids[0, 0] = 1
     assert torch.equal(model(input_ids=batch.ids).logits, before)
 
 
 def test_nothing_that_counts_is_a_loss_of_zero(base):
-    assert float(loss_sum(opened(base("llama3")).model, lay_out([Tokens((1, 2), (0.0, 0.0), ())]))) == 0
+    model = opened(base("llama3")).model
+    for make in (pack, pad):
+        assert float(Loss(model).sum(make([Tokens((1, 2), (0.0, 0.0), ())]))) == 0

@@ -70,7 +70,7 @@ def test_any_data_on_any_machine_gets_a_plan_that_says_why(n, length, answer, ba
 def test_the_rank_has_room_for_every_learned_token():
     one = sizes.adapter_parameters(SMALL.shape, 1)
     for tokens, rank in [(1_000, 8), (8 * one, 8), (8 * one + 1, 16), (100 * one, 128), (10**9, 256)]:
-        plan, _ = chosen(counts=replace(COUNTS, tokens=10**10, loss_tokens=tokens))
+        plan, _ = chosen(counts=replace(COUNTS, n=10**8, tokens=10**10, loss_tokens=tokens))
         assert plan.r == rank
 
 
@@ -221,3 +221,36 @@ def test_a_wrong_wish_is_refused_before_anything_is_decided():
 def test_a_text_that_the_user_gave_is_not_compared_with_a_rule():
     _, reasons = chosen(system="你是客服")
     assert reasons["system"].source == "user" and "None" not in reasons["system"].why("en")
+
+
+# ── tight memory, and a card ──
+
+
+@pytest.mark.parametrize("free", [GB // 4, GB, 2 * GB, 12 * GB])
+def test_tight_memory_takes_the_mlp_layers_before_it_takes_attention_alone(free):
+    plan, reasons = chosen(machine=replace(MACHINE, free_bytes=free))
+    tight = plan.gradient_checkpointing
+    assert plan.target_modules == ("mlp-only" if tight else "all-linear")
+    assert reasons["target_modules"].reason == ("target_mlp_tight" if tight else "target_all_linear")
+    assert (f"{free / 1e9:.1f}" in reasons["target_modules"].why("zh")) == tight
+
+
+def test_both_sides_of_tight_memory_occur():
+    assert {chosen(machine=replace(MACHINE, free_bytes=free))[0].target_modules for free in (GB // 4, 12 * GB)} == {
+        "mlp-only", "all-linear"
+    }  # fmt: skip
+
+
+def test_a_wish_for_layers_is_obeyed_even_when_memory_is_tight():
+    plan, reasons = chosen(machine=replace(MACHINE, free_bytes=GB // 4), target_modules="attention-only")
+    assert plan.target_modules == "attention-only" and reasons["target_modules"].values["rule"] == "mlp-only"
+
+
+def test_the_memory_of_the_card_counts_where_the_card_computes():
+    probe = Probe("cuda", "bfloat16", 8, 1e14, gpu="H", gpu_memory_bytes=GB)
+    card = replace(MACHINE, gpu="H", gpu_memory_bytes=GB)
+    assert chosen(machine=card, probe=probe)[0].target_modules == "mlp-only"
+    roomy = replace(card, gpu_memory_bytes=80 * GB)
+    assert chosen(machine=roomy, probe=probe)[0].target_modules == "all-linear"
+    unknown = replace(card, gpu_memory_bytes=0)
+    assert chosen(machine=unknown, probe=probe)[0].target_modules == "all-linear"

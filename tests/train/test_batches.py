@@ -1,12 +1,13 @@
 """The order of the rows and the learning rate are pure functions of the update."""
 
 from collections import Counter
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 
+from postil.model.layout import lay_out
 from postil.model.template import Tokens
-from postil.train.batches import Schedule, batches, weight
+from postil.train.batches import Schedule, weight
 from tests.models import plan
 
 
@@ -51,8 +52,8 @@ def test_a_run_of_one_update_learns_at_the_full_rate():
 
 def test_how_rows_are_grouped_changes_neither_their_number_nor_their_weight():
     rows = [Tokens((1,) * n, (0.0,) * (n - 3) + (1.0,) * 3, ()) for n in (5, 9, 30, 12, 4)]
-    for most in (64, 1000):
-        made = list(batches(rows, plan(), most, share=True))
-        assert sum(float(batch.weights.sum()) for batch in made) == weight(rows, plan()) == 15
-        assert sum(len(batch.ids) for batch in made) == 5
+    for most, packed in product((64, 1000), (True, False)):
+        made = list(lay_out(rows, most, packed=packed))
+        assert sum(float(batch.weights.sum()) for _, batch in made) == weight(rows, plan()) == 15
+        assert sorted(i for group, _ in made for i in group) == list(range(5))
     assert weight(rows, plan(prompt_loss_weight=0.5)) == 15 + 0.5 * (60 - 15 - 5)

@@ -13,7 +13,7 @@ from postil.train.checkpoint import FILES, Position, Saved, latest, read, save, 
 def saved(step, value=1.0):
     tensors = {"b": torch.full((2, 3), value), "a": torch.arange(3, dtype=torch.bfloat16)}
     moments = {"p|step": torch.tensor(float(step)), "p|exp_avg": torch.full((2,), value)}
-    return Saved(Position(step=step, best_loss=0.1 + 0.2, learning_rate=1e-3, shares=True), tensors, tensors, moments)
+    return Saved(Position(step=step, best_loss=0.1 + 0.2, learning_rate=1e-3, packs=True), tensors, tensors, moments)
 
 
 def same(one, other):

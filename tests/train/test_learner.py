@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from postil.errors import TrainError
-from postil.model import loss
 from postil.model.adapt import attach
+from postil.model.loss import Loss
 from postil.settings import Ranks
-from postil.train import learner as module
 from postil.train.learner import Learner
 from tests.models import CHAT, opened, plan, titles
 
@@ -67,14 +66,14 @@ def test_learning_lowers_the_loss(make):
 
 def out_of_memory_above(tokens, monkeypatch, error):
     """The device holds batches of so many tokens."""
-    real = module.loss_sum
+    real = Loss.sum
 
-    def loss_sum(model, batch):
+    def summed(loss, batch):
         if batch.ids.numel() > tokens:
             raise error
-        return real(model, batch)
+        return real(loss, batch)
 
-    monkeypatch.setattr(module, "loss_sum", loss_sum)
+    monkeypatch.setattr(Loss, "sum", summed)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +122,8 @@ def test_a_loss_that_is_no_number_stops_before_it_does_harm(make, monkeypatch, b
     learner, rows = make()
     learner.update(0, rows, 1e-2)
     before = learner.state()[0]
-    real = module.loss_sum
-    monkeypatch.setattr(module, "loss_sum", lambda model, batch: real(model, batch) * bad)
+    real = Loss.sum
+    monkeypatch.setattr(Loss, "sum", lambda loss, batch: real(loss, batch) * bad)
     with pytest.raises(TrainError) as refused:
         learner.update(1, rows, 1e-2)
     assert refused.value.code == "diverged" and refused.value.values["step"] == 2
@@ -146,11 +145,12 @@ def test_what_a_failed_update_left_behind_is_forgotten(make, monkeypatch):
     expected, _ = learned(*make())
     learner, rows = make()
     start = learner.state()
-    real = module.loss_sum
-    monkeypatch.setattr(module, "loss_sum", lambda model, batch: real(model, batch) * float("nan"))
+    learner.validation_loss(rows)
+    real = Loss.sum
+    monkeypatch.setattr(Loss, "sum", lambda loss, batch: real(loss, batch) * float("nan"))
     with pytest.raises(TrainError):
         learner.update(0, rows, 1e-2)
-    monkeypatch.setattr(module, "loss_sum", real)
+    monkeypatch.setattr(Loss, "sum", real)
     learner.restore(*start)
     got, _ = learned(learner, rows)
     assert torch.equal(got, expected)
@@ -180,7 +180,7 @@ def test_dropout_depends_on_seed_and_step_alone(make):
 
     one, again, other = after(1), after(1), after(2)
     assert torch.equal(one, again) and not torch.equal(one, other)
-    assert learner.shares is False  # a shared beginning would have the same dropout for all rows
+    assert learner.packs and not learner.shares  # a shared beginning would have the same dropout for all rows
 
 
 def test_validation_has_no_dropout(make):
@@ -189,40 +189,27 @@ def test_validation_has_no_dropout(make):
     assert learner.validation_loss(rows) == learner.validation_loss(rows)
 
 
-@pytest.mark.parametrize("family", ["qwen2", "gemma3", "mistral", "phi", "phi3", "llama3"])
-def test_a_shared_beginning_is_read_once_where_that_is_exact(make, family):
+@pytest.mark.parametrize("family", ["qwen2", "qwen3", "phi", "llama2", "llama3"])
+def test_rows_are_packed_where_that_is_exact(make, family):
     learner, rows = make(family)
     learner.update(0, rows[:7], 1e-2)
-    assert learner.shares is True
+    assert learner.packs is True and learner.why_not_packed is None
 
 
-def test_sharing_that_gives_another_loss_is_not_used(make, monkeypatch):
-    learner, rows = make(micro_batch_tokens=64)
-    expected, _ = learned(learner, rows)
-    assert learner.shares is None  # one row at a time
-    learner, rows = make(micro_batch_tokens=400)
-    real = module.loss_sum
-
-    def other(model, batch):
-        return real(model, batch) * (1.0 if batch.prefix is None else 1.01)
-
-    for place in (module, loss):
-        monkeypatch.setattr(place, "loss_sum", other)
-    got, _ = learned(learner, rows)
-    assert learner.shares is False
-    assert relative(got, expected) < 1e-4
-
-
-def test_sharing_is_not_decided_where_nothing_is_shared(make):
-    learner, rows = make()
-    learner.update(0, rows[:1], 1e-2)
-    assert learner.shares is None
-    learner.update(1, rows[:7], 1e-2)
-    assert learner.shares is True
+def test_packs_that_give_another_loss_are_not_used(make):
+    """Layers that see their neighbours, whatever is packed."""
+    expected = [make(), make()]
+    for learner, _ in expected:
+        block = learner.model.get_decoder().layers[0]
+        block.mlp.register_forward_hook(lambda _, given, out: out + 3 * out.roll(1, dims=1))
+    (packing, rows), (padding, _) = expected
+    padding.packs = False
+    assert relative(learned(packing, rows[:7])[0], learned(padding, rows[:7])[0]) < 1e-6
+    assert packing.packs is False and packing.why_not_packed
 
 
 def test_in_bfloat16_the_adapter_itself_stays_in_float32(make):
     learner, rows = make(dtype="bfloat16")
     learner.update(0, rows[:7], 1e-2)
     assert {tensor.dtype for tensor in learner.state()[0].values()} == {torch.float32}
-    assert learner.shares is True
+    assert learner.packs is True

@@ -147,6 +147,21 @@ def test_a_validation_loss_that_is_no_number_is_an_error(make):
     assert refused.value.code == "diverged" and refused.value.cause("en")
 
 
+def test_a_model_that_takes_no_packs_is_told_once_and_learns_all_the_same(make):
+    loop = make(validation=6)
+    loop._learner.packs, loop._learner.why_not_packed = False, "a window"
+    loop.run()
+    assert make.told("not_packed") == [{"code": "not_packed", "reason": "a window"}]
+
+
+def test_what_is_not_training_itself_is_timed_apart_and_kept(make):
+    loop = make(learning_rate_probe=True, n_epochs=8)
+    loop.run()
+    assert set(loop._progress.stages) == {"base_loss", "probe"}
+    saved, _ = latest(make.directory / "checkpoints")
+    assert saved.position.stages == loop._progress.stages
+
+
 def test_events_and_metrics(make):
     make(evaluations_per_epoch=1, logging_steps=2).run()
     metrics = [event.data for event in make.events if event.type == "metrics"]

@@ -1,0 +1,214 @@
+"""What rows under way remember: the keys and values of their tokens, layer by layer.
+
+Rows of like length lie together in a cell, one tensor for each layer, so that one matrix product serves them all. A
+row that outgrows its cell moves to a roomier one; a row that ends leaves its place to the last. What several rows begin
+with (a `Shared` beginning) lies there once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+STEP = 32  # tokens; rooms are multiples of it, and of an eighth of themselves at least
+LONGEST_PIECE = 256  # tokens of a prompt that attend at once; fewer products with what they cannot see
+
+KeyValue = tuple[torch.Tensor, torch.Tensor]
+
+
+def room_for(tokens: int) -> int:
+    """The room of the cell in which a row of so many tokens lies."""
+    step = STEP
+    while tokens > 8 * step:
+        step *= 2
+    return -(-tokens // step) * step
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A beginning that several rows have in common. layers: keys and values [key heads, length, d]."""
+
+    length: int
+    layers: tuple[KeyValue, ...]
+
+
+class Cell:
+    """Rows in one tensor for each layer: keys and values [places, key heads, room, d], made when first written."""
+
+    def __init__(self, room: int, shared: Shared | None, places: int = 1) -> None:
+        self.room, self.shared = room, shared
+        self.lengths: list[int] = [0]
+        self._places = places
+        self._layers: list[KeyValue] = []
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for layer in self._layers for tensor in layer)
+
+    def layer(self, index: int, key: torch.Tensor, value: torch.Tensor) -> KeyValue:
+        """The keys and values of a layer; `key` and `value` [key heads, any, d] say of what shape they are."""
+        while len(self._layers) <= index:
+            self._layers.append((self._empty(key), self._empty(value)))
+        return self._layers[index]
+
+    def take(self, other: Cell, place: int) -> int:
+        """Put the row at `place` of another cell behind this one's rows; returns its place."""
+        mine, length = len(self.lengths), other.lengths[place]
+        if mine == self._places:
+            self._widen()
+        for index, (key, value) in enumerate(other._layers):
+            to_key, to_value = self.layer(index, key[0], value[0])
+            to_key[mine, :, :length] = key[place, :, :length]
+            to_value[mine, :, :length] = value[place, :, :length]
+        self.lengths.append(length)
+        return mine
+
+    def drop(self, place: int) -> None:
+        """Forget the row at `place`; the last row comes to lie there."""
+        length, last = self.lengths[-1], len(self.lengths) - 1
+        if place != last:
+            for key, value in self._layers:
+                key[place, :, :length] = key[last, :, :length]
+                value[place, :, :length] = value[last, :, :length]
+            self.lengths[place] = length
+        self.lengths.pop()
+
+    def beginning(self, place: int, length: int) -> Shared:
+        """A copy of the first `length` tokens of a row, for others to share."""
+        if self.shared is None:
+            kept = [(key[place, :, :length].clone(), value[place, :, :length].clone()) for key, value in self._layers]
+            return Shared(length, tuple(kept))
+        before = self.shared.length
+        own = [
+            (torch.cat((first[0][:, :length], key[place, :, : max(0, length - before)]), 1),
+             torch.cat((first[1][:, :length], value[place, :, : max(0, length - before)]), 1))
+            for first, (key, value) in zip(self.shared.layers, self._layers, strict=True)
+        ]  # fmt: skip
+        return Shared(length, tuple(own))
+
+    def begin_with(self, shared: Shared) -> None:
+        """Let the only row of this cell begin with a copy of `shared`."""
+        for index, (key, value) in enumerate(shared.layers):
+            to_key, to_value = self.layer(index, key, value)
+            to_key[0, :, : shared.length] = key
+            to_value[0, :, : shared.length] = value
+        self.lengths = [shared.length]
+
+    def _empty(self, like: torch.Tensor) -> torch.Tensor:
+        # zeros: what is masked has weight 0, and 0 times whatever lay there could be no number
+        return like.new_zeros((self._places, like.shape[0], self.room, like.shape[-1]))
+
+    def _widen(self) -> None:
+        self._places += max(1, self._places // 2)
+        for index, (key, value) in enumerate(self._layers):
+            wider = self._empty(key[0]), self._empty(value[0])
+            wider[0][: len(key)], wider[1][: len(value)] = key, value
+            self._layers[index] = wider
+
+
+@dataclass(frozen=True)
+class Next:
+    """The next token of the first `count` rows of a cell, which stand at `start` of the pass."""
+
+    cell: Cell
+    start: int
+    count: int
+    at: torch.Tensor  # [count]: the place of the new token in its row
+    places: torch.Tensor  # [count]: 0, 1, 2, ...
+    hidden: torch.Tensor | None  # [count, 1, 1, longest]: what no token of that row has been written to
+
+    @classmethod
+    def of(cls, cell: Cell, start: int, device: str) -> Next:
+        count = len(cell.lengths)
+        at = torch.tensor(cell.lengths)
+        longest = max(cell.lengths) + 1
+        hidden = None
+        if min(cell.lengths) + 1 < longest:
+            hidden = (torch.arange(longest) > at[:, None])[:, None, None].to(device)
+        return cls(cell, start, count, at.to(device), torch.arange(count, device=device), hidden)
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """query [heads, count, d], key and value [key heads, count, d] -> [count, heads, d]."""
+        heads, count, size = query.shape
+        kv = key.shape[0]
+        keys, values = self.cell.layer(layer, key, value)
+        keys[self.places, :, self.at] = key.transpose(0, 1)
+        values[self.places, :, self.at] = value.transpose(0, 1)
+        longest = max(self.cell.lengths) + 1
+        keys, values = keys[:count, :, :longest], values[:count, :, :longest]
+        grouped = query.view(kv, heads // kv, count, size)
+        scores = torch.matmul(grouped.permute(2, 0, 1, 3), keys.transpose(2, 3))
+        if self.hidden is not None:
+            scores = scores.masked_fill_(self.hidden, float("-inf"))
+        shared = self.cell.shared
+        if shared is None:
+            weights = torch.softmax(scores.float() * scale, -1).to(query.dtype)
+            return torch.matmul(weights, values).reshape(count, heads, -1)
+        first = torch.bmm(grouped.reshape(kv, -1, size), shared.layers[layer][0].transpose(1, 2))
+        first = first.view(kv, heads // kv, count, -1).permute(2, 0, 1, 3)
+        weights = torch.softmax(torch.cat((first, scores), -1).float() * scale, -1).to(query.dtype)
+        before, own = weights[..., : shared.length], weights[..., shared.length :]
+        before = before.permute(1, 2, 0, 3).reshape(kv, -1, shared.length)
+        seen = torch.bmm(before, shared.layers[layer][1]).view(kv, heads // kv, count, -1)
+        return (torch.matmul(own, values) + seen.permute(2, 0, 1, 3)).reshape(count, heads, -1)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The next tokens of a prompt, at [start, end) of the pass. The row is the only one of its cell."""
+
+    cell: Cell
+    start: int
+    end: int
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """query [heads, count, d], key and value [key heads, count, d] -> [count, heads, d]."""
+        heads, count, _ = query.shape
+        kv, at = key.shape[0], self.cell.lengths[0]
+        keys, values = self.cell.layer(layer, key, value)
+        keys[0, :, at : at + count] = key
+        values[0, :, at : at + count] = value
+        parts = []
+        for first in range(0, count, LONGEST_PIECE):
+            last = min(count, first + LONGEST_PIECE)
+            seen = keys[0, :, : at + last], values[0, :, : at + last]
+            if self.cell.shared is not None:
+                before = self.cell.shared.layers[layer]
+                seen = torch.cat((before[0], seen[0]), 1), torch.cat((before[1], seen[1]), 1)
+            piece = query[:, first:last].reshape(kv, -1, query.shape[-1])
+            out = _causal(piece, *seen, last - first, scale).view(heads, last - first, -1)
+            parts.append(out.transpose(0, 1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, own: int, scale: float) -> torch.Tensor:
+    """Attention of the last `own` tokens; `query` has those that share a key head one below the other."""
+    scores = torch.bmm(query, key.transpose(1, 2)).float() * scale
+    later = torch.ones(own, own, dtype=torch.bool, device=query.device).triu(1)
+    scores.view(len(key), -1, own, key.shape[1])[..., -own:].masked_fill_(later, float("-inf"))
+    return torch.bmm(torch.softmax(scores, -1).to(query.dtype), value)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass over tokens of many rows; what `model/attention.py` asks what each of them sees."""
+
+    parts: Sequence[Next | Prompt]
+    longest: int
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
+    ) -> torch.Tensor:
+        """query [1, heads, L, d], key and value [1, key heads, L, d] -> [1, L, heads, d]."""
+        out = []
+        for part in self.parts:
+            end = part.start + part.count if isinstance(part, Next) else part.end
+            here = slice(part.start, end)
+            out.append(part.attend(layer, query[0][:, here], key[0][:, here], value[0][:, here], scale))
+        return (out[0] if len(out) == 1 else torch.cat(out)).unsqueeze(0)

@@ -1,0 +1,208 @@
+"""Rows of many lengths are written on together: each pass takes the next tokens of all of them as one flat sequence.
+
+Nothing is padded and nothing is computed for a row that has ended; rows come and go between two passes. A row's answer
+does not depend on its companions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from postil.model.attention import Unpackable, pack_arguments, takes_packs
+from postil.model.cells import Cell, Next, Pass, Prompt, Shared, room_for
+
+Speak = Callable[[Sequence[tuple[Hashable, int, int]]], None]  # (tag, start, end) of tokens of a pass, in their order
+
+_checked: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+class Row:
+    """A text under way. `unread` are the tokens that the model has not seen yet."""
+
+    def __init__(self, ids: Sequence[int], cell: Cell, tag: Hashable) -> None:
+        self.unread = list(ids)
+        self.cell, self.place = cell, 0
+        self.tag = tag
+
+    @property
+    def read(self) -> int:
+        """Tokens that the model has seen."""
+        return self.cell.lengths[self.place] + (self.cell.shared.length if self.cell.shared else 0)
+
+
+class Decoder:
+    """The rows that one model is writing.
+
+    longest: tokens that a row may come to have. speak: hears before each pass which of its tokens have which tag.
+    """
+
+    def __init__(self, model: Any, device: str, longest: int, speak: Speak = lambda spans: None) -> None:
+        self._model, self._device, self._longest, self._speak = model, device, longest, speak
+        self._prompts: list[Row] = []  # those that are being read, each in a cell of its own
+        self._cells: dict[tuple[int, int], Cell] = {}  # of those that are being written, by room and beginning
+        self._rows: dict[int, list[Row]] = {}  # of each such cell, by its id, in the order of their places
+
+    def __len__(self) -> int:
+        return len(self._prompts) + sum(map(len, self._rows.values()))
+
+    def read(self, ids: Sequence[int], tag: Hashable = None) -> Shared:
+        """Read a beginning once, for rows to share."""
+        row = Row(ids, Cell(room_for(len(ids)), None), tag)
+        self._pass([(row, len(ids))], [])
+        return row.cell.beginning(0, len(ids))
+
+    def add(self, ids: Sequence[int], tag: Hashable = None, *, behind: Shared | None = None, copy: bool = False) -> Row:
+        """A new row, of the tokens `ids` behind a beginning; with `copy` it does not share that with others."""
+        own = behind if copy else None
+        cell = Cell(room_for(len(ids) + (own.length if own else 0)), None if copy else behind)
+        if own:
+            cell.begin_with(own)
+        row = Row(ids, cell, tag)
+        self._prompts.append(row)
+        return row
+
+    def beginning(self, row: Row, length: int) -> Shared | None:
+        """A copy of what a row remembers of its first `length` tokens, for others to begin with."""
+        return row.cell.beginning(row.place, length)
+
+    def step(self, most: int | None = None) -> tuple[list[Row], torch.Tensor | None]:
+        """One pass: the next token of all rows that are written, and of prompts at most `most` tokens together.
+
+        Returns the rows that were read to their end, and what comes next [those rows, vocabulary]. Each of them is to
+        be given a token (`row.unread`) or dropped before the next step.
+        """
+        for row in [row for row in self._prompts if len(row.unread) == 1 and row.read]:
+            self._settle(row)
+            self._prompts.remove(row)
+        for row in [
+            row for rows in self._rows.values() for row in rows if row.cell.lengths[row.place] == row.cell.room
+        ]:
+            self._settle(row)
+        writing = [row for rows in self._rows.values() for row in rows]
+        prompts, left = [], most if most is not None else sum(len(row.unread) for row in self._prompts)
+        for row in self._prompts:
+            if left > 0:
+                prompts.append((row, min(left, len(row.unread))))
+                left -= prompts[-1][1]
+        return self._pass(prompts, writing)
+
+    def drop(self, row: Row) -> None:
+        """Forget a row."""
+        if row in self._prompts:
+            self._prompts.remove(row)
+        else:
+            self._leave(row)
+
+    def _pass(
+        self, prompts: Sequence[tuple[Row, int]], writing: Sequence[Row]
+    ) -> tuple[list[Row], torch.Tensor | None]:
+        counts = [(row, 1) for row in writing] + list(prompts)
+        ids: list[int] = []
+        positions: list[int] = []
+        spans: list[tuple[Hashable, int, int]] = []
+        done, ends = [], []
+        for row, count in counts:
+            spans.append((row.tag, len(ids), len(ids) + count))
+            positions += range(row.read, row.read + count)
+            ids += row.unread[:count]
+            if count == len(row.unread):
+                done.append(row)
+                ends.append(len(ids) - 1)
+        self._speak(spans)
+        logits = self._forward(ids, positions, self._parts(writing, prompts), ends or [0])
+        for row, count in counts:
+            del row.unread[:count]
+            row.cell.lengths[row.place] += count
+        return done, logits if done else None
+
+    def _parts(self, writing: Sequence[Row], prompts: Sequence[tuple[Row, int]]) -> list[Next | Prompt]:
+        parts: list[Next | Prompt] = []
+        at = 0
+        while at < len(writing):
+            parts.append(Next.of(writing[at].cell, at, self._device))
+            at += len(writing[at].cell.lengths)
+        for row, count in prompts:
+            parts.append(Prompt(row.cell, at, at + count))
+            at += count
+        return parts
+
+    def _forward(
+        self, ids: list[int], positions: list[int], parts: list[Next | Prompt], ends: list[int]
+    ) -> torch.Tensor:
+        where = torch.tensor([positions], device=self._device)
+        keep = torch.tensor(ends, device=self._device)
+        given = pack_arguments(where, Pass(parts, self._longest))
+        out = self._model(input_ids=torch.tensor([ids], device=self._device), logits_to_keep=keep, **given)
+        return out.logits[0]  # type: ignore[no-any-return]
+
+    # ── cells ──
+
+    def _settle(self, row: Row) -> None:
+        """Let a row that is being written lie with others of its length, with room for the next token."""
+        room = room_for(row.cell.lengths[row.place] + 1)
+        cell = self._cells.get((room, id(row.cell.shared)))
+        if cell is None:
+            cell = self._cells[room, id(row.cell.shared)] = Cell(room, row.cell.shared)
+            cell.lengths.clear()
+            self._rows[id(cell)] = []
+        place = cell.take(row.cell, row.place)
+        if id(row.cell) in self._rows:
+            self._leave(row)
+        row.cell, row.place = cell, place
+        self._rows[id(cell)].append(row)
+
+    def _leave(self, row: Row) -> None:
+        rows = self._rows[id(row.cell)]
+        row.cell.drop(row.place)
+        last = rows.pop()
+        if last is not row:
+            rows[row.place], last.place = last, row.place
+        if not rows:
+            del self._rows[id(row.cell)]
+            del self._cells[row.cell.room, id(row.cell.shared)]
+
+
+def decodes(model: Any, device: str) -> bool:
+    """Whether this model gives what it gives by itself when a `Decoder` drives it; found out once, by trying.
+
+    An architecture that remembers in another way than by keys and values, or attends in another way, does not.
+    """
+    if model not in _checked:
+        _checked[model] = takes_packs(model) and _same(model, device)
+    return _checked[model]
+
+
+def _same(model: Any, device: str) -> bool:
+    """Two rows, of which one is read in two parts behind a beginning that they share, and three tokens are written."""
+    count = min(1000, int(model.config.get_text_config().vocab_size))
+    texts = [[(7 * i + 3) % count for i in range(20)], [(7 * i + 3 if i < 9 else 5 * i) % count for i in range(16)]]
+    with torch.inference_mode():
+        try:
+            plain = [model(input_ids=torch.tensor([text], device=device), use_cache=False).logits[0] for text in texts]
+            decoder = Decoder(model, device, 20)
+            shared = decoder.read(texts[0][:9])
+            rows = [decoder.add(text[9:-3], behind=shared) for text in texts]
+            found: dict[Row, list[torch.Tensor]] = {row: [] for row in rows}
+            while any(len(told) < 4 for told in found.values()):
+                _one(decoder, dict(zip(rows, texts, strict=True)), found)
+        except (Unpackable, TypeError, AttributeError):
+            return False
+    bound = 1e-4 if model.dtype == torch.float32 else 3e-2
+    return all(
+        bool((torch.stack(found[row]) - one[-4:]).abs().max() <= bound * one[-4:].abs().max().clamp(min=1.0))
+        for row, one in zip(rows, plain, strict=True)
+    )
+
+
+def _one(decoder: Decoder, texts: dict[Row, list[int]], found: dict[Row, list[torch.Tensor]]) -> None:
+    done, logits = decoder.step(most=8)
+    for row, next_one in zip(done, [] if logits is None else logits, strict=True):
+        found[row].append(next_one)
+        if len(found[row]) == 4:
+            decoder.drop(row)
+        else:
+            row.unread = [texts[row][len(found[row]) - 4]]
