@@ -1,0 +1,150 @@
+"""A hundred adapters on one base: what they cost in speed, memory and time to switch. Ratios, one thread, CPU time.
+
+    python -m benchmarks.serving BASE [--adapters 100] [--tokens 32] [--rounds 3]
+
+The adapters are random and of the true shape. A batch of 16 is the base alone, then 16 distinct adapters, in turn; the
+next tokens are counted, not the prompts. PEFT's own mixed batch (`adapter_names`) answers the same prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from postil.settings import quiet
+
+quiet()
+
+import psutil  # noqa: E402
+import torch  # noqa: E402
+from peft import PeftModel  # noqa: E402
+
+from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, to_bytes, weights_of  # noqa: E402
+from postil.model.load import Loaded, load_base  # noqa: E402
+from postil.records import Message, Plan  # noqa: E402
+from postil.serve import Limits, Request  # noqa: E402
+from postil.serve.batching import Batch  # noqa: E402
+
+ROWS = 16
+SHAPES = {"q,k,v,o": "attention-only", "all linear": "all-linear"}
+SYSTEM = "You are the shop's assistant. Answer in one or two friendly sentences, and name the product."
+GB = 1 << 30
+
+
+class Nobody:
+    """Listens to no answer."""
+
+    def piece(self, piece: Any) -> None: ...
+    def reply(self, reply: Any) -> None: ...
+    def error(self, error: Exception) -> None:
+        raise error
+
+
+def adapters(base: Path, folder: Path, targets: str, count: int) -> list[Path]:
+    """`count` directories with adapters of r 8."""
+    model = attach(load_base(base).model, Plan(r=8, lora_alpha=16, target_modules=targets), str(base))
+    config, weights = config_bytes(model), weights_of(model)
+    made = [folder / f"{targets}-{i}" for i in range(count)]
+    for i, directory in enumerate(made):
+        torch.manual_seed(i)
+        directory.mkdir()
+        (directory / CONFIG).write_bytes(config)
+        (directory / WEIGHTS).write_bytes(to_bytes({n: torch.randn_like(t) * 0.01 for n, t in weights.items()}))
+    return made
+
+
+def opened(base: Path) -> Loaded:
+    loaded = load_base(base)
+    loaded.template.stop_ids = ()  # every row goes on to the end of the measurement
+    return loaded
+
+
+def question(i: int) -> tuple[Message, ...]:
+    return Message("system", SYSTEM), Message("user", f"Order {1000 + i}: which dress goes with a blue coat?")
+
+
+def step_seconds(batch: Batch, voices: Sequence[Path | None], tokens: int) -> list[float]:
+    """CPU seconds of each pass in which all rows are written."""
+    for i, voice in enumerate(voices):
+        batch.ask(Request(question(i), voice, tokens, 0.0), Nobody())
+    took: list[float] = []
+    while True:
+        start = time.thread_time()
+        more = batch.step()
+        if batch.running == len(voices) and not batch.waiting:
+            took.append(time.thread_time() - start)
+        if not more:
+            return took[-(tokens - 4) :]  # the first passes read the prompts
+
+
+def peft_seconds(base: Path, paths: Sequence[Path], tokens: int) -> float:
+    """CPU seconds of one next token of PEFT's mixed batch."""
+    loaded = load_base(base)
+    model = PeftModel.from_pretrained(loaded.model, str(paths[0]), adapter_name="0")
+    for i, path in enumerate(paths[1:], 1):
+        model.load_adapter(str(path), adapter_name=str(i))
+    ids = torch.tensor([loaded.template.prompt(question(0))] * len(paths))
+    took = []
+    for new in (1, 1 + tokens):
+        start = time.thread_time()
+        model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, min_new_tokens=new, do_sample=False,
+            adapter_names=[str(i) for i in range(len(paths))], pad_token_id=0,
+        )  # fmt: skip
+        took.append(time.thread_time() - start)
+    return (took[1] - took[0]) / tokens
+
+
+def speed(base: Path, paths: Sequence[Path], tokens: int, rounds: int) -> dict[str, Any]:
+    batch = Batch(opened(base), Limits(adapter_bytes=8 * GB))
+    before = psutil.Process().memory_info().rss
+    loads = [_milliseconds(lambda path=path: batch.shelf.hold(path)) for path in paths]  # type: ignore[misc]
+    grown = psutil.Process().memory_info().rss - before
+    switches = [_milliseconds(lambda path=path: batch.shelf.hold(path)) for path in paths]  # type: ignore[misc]
+    alone: list[float] = []
+    mixed: list[float] = []
+    for turn in range(rounds):
+        alone += step_seconds(batch, [None] * ROWS, tokens)
+        mixed += step_seconds(batch, random.Random(turn).sample(list(paths), min(ROWS, len(paths))), tokens)
+    return {
+        "tokens/s over base alone": statistics.median(alone) / statistics.median(mixed),
+        "base step, CPU ms": statistics.median(alone) * 1e3,
+        "mixed step, CPU ms": statistics.median(mixed) * 1e3,
+        "memory over own bytes": grown / batch.shelf.bytes,
+        "from disk, ms": statistics.median(loads),
+        "to a resident one, ms": statistics.median(switches),
+    }
+
+
+def _milliseconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return (time.perf_counter() - start) * 1e3
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("base", type=Path)
+    for name, default in (("--adapters", 100), ("--tokens", 32), ("--rounds", 3)):
+        parser.add_argument(name, type=int, default=default)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    for name, targets in SHAPES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            paths = adapters(given.base, Path(folder), targets, given.adapters)
+            figures = speed(given.base, paths, given.tokens, given.rounds)
+            theirs = peft_seconds(given.base, paths[:ROWS], max(4, given.tokens // 4))
+            figures["tokens/s over PEFT's mixed batch"] = theirs * 1e3 / figures["mixed step, CPU ms"]
+        print(json.dumps({"adapters": name, **{key: round(value, 3) for key, value in figures.items()}}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
