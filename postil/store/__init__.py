@@ -1,5 +1,48 @@
-"""What is remembered: files that are whole or not there at all."""
+"""What is remembered: files that are whole or not there at all, and the tables of jobs, files, keys and models."""
 
-from postil.store.files import publish, read_json, sha256, temporary_directory, write_bytes, write_json, write_text
+from __future__ import annotations
 
-__all__ = ["publish", "read_json", "sha256", "temporary_directory", "write_bytes", "write_json", "write_text"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from postil.store.files import (
+    link_or_copy,
+    publish,
+    read_json,
+    sha256,
+    sync_directory,
+    temporary_directory,
+    write_bytes,
+    write_json,
+    write_text,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from postil.store.blobs import Incoming
+    from postil.store.database import Database
+    from postil.store.disk import free_bytes, in_our_words
+    from postil.store.ids import letters, new_id, now
+    from postil.store.keys import LOCAL, SCOPES
+    from postil.store.pages import Page
+    from postil.store.place import Store, open_store
+    from postil.store.replies import Asked
+    from postil.store.uploaded import PART_BYTES, TERMINAL, display_name
+
+__all__ = [
+    "LOCAL", "PART_BYTES", "SCOPES", "TERMINAL", "Asked", "Database", "Incoming", "Page", "Store", "display_name",
+    "free_bytes", "in_our_words", "letters", "link_or_copy", "new_id", "now", "open_store", "publish", "read_json",
+    "sha256", "sync_directory", "temporary_directory", "write_bytes", "write_json", "write_text",
+]  # fmt: skip
+
+_LATER = {  # what needs the database's library is loaded by whoever needs it: most commands do not
+    "Asked": "replies", "Database": "database", "Incoming": "blobs", "LOCAL": "keys", "PART_BYTES": "uploaded",
+    "Page": "pages", "SCOPES": "keys", "Store": "place", "TERMINAL": "uploaded", "display_name": "uploaded",
+    "free_bytes": "disk", "in_our_words": "disk", "letters": "ids", "new_id": "ids", "now": "ids",
+    "open_store": "place",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

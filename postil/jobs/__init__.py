@@ -1,0 +1,12 @@
+"""What is running, and where: a queue that nothing is lost from, and the watch over its workers."""
+
+from postil.jobs.executor import Executor, InMemoryExecutor, RunSpec, RunState, Slot
+from postil.jobs.local import LocalExecutor
+from postil.jobs.order import Order
+from postil.jobs.queue import Queue, model_name
+from postil.jobs.watch import Pace, Watch
+
+__all__ = [
+    "Executor", "InMemoryExecutor", "LocalExecutor", "Order", "Pace", "Queue", "RunSpec", "RunState", "Slot", "Watch",
+    "model_name",
+]  # fmt: skip

@@ -1,0 +1,201 @@
+"""The executor of this machine: one process for each run, in a session of its own, which outlives the server.
+
+What it has started stands in `process.json` of the attempt's directory: pid, start time and run id. The three together
+name a process for good; a pid alone is used again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from postil.jobs.executor import RunSpec, RunState, Slot
+from postil.plan import machine
+from postil.store import read_json, write_json
+
+RECORD = "process.json"
+LOG = "log.txt"
+_MB = 1 << 20
+
+
+class LocalExecutor:
+    """Runs below `directory`, each in the directory of its attempt."""
+
+    def __init__(self, directory: Path, cpus: float | None = None) -> None:
+        self._directory, self._cpus = directory, cpus
+        self._lock = threading.Lock()
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._records: dict[str, dict[str, Any]] = {}
+        self._deadlines: dict[str, float] = {}
+
+    def capacity(self) -> list[Slot]:
+        here = machine(self._directory if self._directory.exists() else None)
+        with self._lock:
+            alive = [record for record in self._records.values() if _alive(record)]
+        specs = [record["spec"] for record in alive]
+        promised = sum(max(0, s["memory_mb"] - _resident_mb(r)) for s, r in zip(specs, alive, strict=True))
+        cpus = self._cpus or here.cores
+        return [
+            Slot("local", cpus - sum(s["cpus"] for s in specs), here.free_bytes // _MB - promised,
+                 _gpus() - sum(s["gpus"] for s in specs), here.memory_bytes // _MB, len(alive))
+        ]  # fmt: skip
+
+    def launch(self, spec: RunSpec) -> None:
+        place = Path(spec.run_uri)
+        with self._lock:
+            if spec.run_id in self._records or self._read(place, spec.run_id):
+                return
+            env = {**spec.env, **({"CUDA_VISIBLE_DEVICES": self._free_gpu()} if spec.gpus else {})}
+            child, pid = self._start(spec, env, place)
+            record = {"run_id": spec.run_id, "pid": pid, "started": _started(pid), "spec": spec.as_json(),
+                      "gpu": env.get("CUDA_VISIBLE_DEVICES") if spec.gpus else None}  # fmt: skip
+            if child is not None:
+                self._children[spec.run_id] = child
+            self._records[spec.run_id] = record
+            write_json(place / RECORD, record)
+
+    def _start(self, spec: RunSpec, env: Mapping[str, str], place: Path) -> tuple[subprocess.Popen[bytes] | None, int]:
+        """A new process: itself, if it is a child of ours, and its number."""
+        with (place / LOG).open("ab") as log:
+            child = subprocess.Popen([sys.executable, *spec.argv], env=dict(env), stdin=subprocess.DEVNULL, stdout=log,
+                                     stderr=log, cwd=place, **_APART)  # fmt: skip
+        return child, child.pid
+
+    def poll(self, run_id: str) -> RunState:
+        with self._lock:
+            record = self._records.get(run_id)
+            if record is None:
+                return RunState("unknown")
+            child = self._children.get(run_id)
+            ended = child.poll() is not None if child else not _alive(record)
+            if not ended:
+                if time.monotonic() >= self._deadlines.get(run_id, float("inf")):
+                    _kill(record)
+                return RunState("running")
+            _kill(record)  # what it may have left behind
+            code = child.returncode if child else None
+        return RunState("exited", None, -code) if code is not None and code < 0 else RunState("exited", code)
+
+    def stop(self, run_id: str, grace_s: float) -> None:
+        with self._lock:
+            record = self._records.get(run_id)
+            if record is None or not _alive(record):
+                return
+            if grace_s <= 0:
+                _kill(record)
+                return
+            if run_id not in self._deadlines:
+                psutil.Process(record["pid"]).terminate()
+            deadline = time.monotonic() + grace_s
+            self._deadlines[run_id] = min(deadline, self._deadlines.get(run_id, deadline))
+
+    def reattach(self) -> list[str]:
+        with self._lock:
+            for file in self._directory.glob(f"*/attempt-*/{RECORD}"):
+                self._read(file.parent)
+            return [run_id for run_id, record in self._records.items() if _alive(record)]
+
+    def _read(self, place: Path, run_id: str | None = None) -> bool:
+        """Take up what is written in an attempt's directory, also of a run that has ended."""
+        try:
+            record = read_json(place / RECORD)
+        except (OSError, ValueError):
+            return False
+        if run_id is not None and record["run_id"] != run_id:
+            return False
+        self._records.setdefault(record["run_id"], record)
+        return True
+
+    def _free_gpu(self) -> str:
+        taken = {record.get("gpu") for record in self._records.values() if _alive(record)}
+        return next((str(i) for i in range(_gpus()) if str(i) not in taken), "")
+
+
+# a session of its own: a signal to the server's group does not reach it, and its own group can be ended as a whole
+_APART: dict[str, Any] = (
+    {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)} if os.name == "nt"
+    else {"start_new_session": True}
+)  # fmt: skip
+
+
+def _started(pid: int) -> str:
+    """When the process started, in a measure that setting the clock does not change (on Linux: ticks since boot)."""
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        if stat.exists():
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+            return f"{boot}:{stat.read_text('utf-8', 'replace').rpartition(')')[2].split()[19]}"
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except (OSError, psutil.Error):
+        return ""
+
+
+def _alive(record: dict[str, Any]) -> bool:
+    """Whether that very process is there, and more than an entry that nobody has collected."""
+    try:
+        there = psutil.Process(record["pid"]).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+    return there and _started(record["pid"]) == record["started"]
+
+
+def _kill(record: dict[str, Any]) -> None:
+    """The process and all of its session, also what its death has orphaned."""
+    pid = record["pid"]
+    if psutil.pid_exists(pid) and _started(pid) not in (record["started"], ""):
+        return  # the number belongs to somebody else now
+    for process in psutil.process_iter():
+        if _belongs(process, pid):
+            try:
+                process.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+            except psutil.Error:
+                continue  # it went by itself
+
+
+def _belongs(process: psutil.Process, leader: int) -> bool:
+    if process.pid == leader:
+        return True
+    if not hasattr(os, "getsid"):
+        try:
+            return leader in [parent.pid for parent in process.parents()]
+        except psutil.Error:
+            return False
+    try:
+        return os.getsid(process.pid) == leader
+    except OSError:
+        return False
+
+
+def _resident_mb(record: dict[str, Any]) -> int:
+    try:
+        return int(psutil.Process(record["pid"]).memory_info().rss) // _MB
+    except psutil.Error:
+        return 0
+
+
+def _gpus() -> int:
+    """NVIDIA's driver lists its devices here, without any library."""
+    try:
+        return len(list(Path("/proc/driver/nvidia/gpus").iterdir()))
+    except OSError:
+        return 0
+
+
+def identity(pid: int) -> str:
+    """A name for a process that no later one has."""
+    return f"{pid}/{_started(pid)}"
+
+
+def is_alive(named: str) -> bool:
+    """Whether the process of that `identity` is there."""
+    pid, _, started = named.partition("/")
+    return _alive({"pid": int(pid), "started": started})

@@ -1,0 +1,36 @@
+"""What a client may order, and what must be true of it before a job is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["training", "evaluation", "answers"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """One job as a client wants it.
+
+    kind        training: `training_file` becomes a model; evaluation: `model` and its base answer the questions of
+                `training_file`; answers: `model` fills the sheet `training_file`
+    model       a base model of the catalogue, or (evaluation, answers: always) a fine-tuned model or checkpoint
+    settings    plan fields by name, as `postil train --set` takes them
+    reading     sheet, columns, system, instruction, mask: how the file is to be read, where detection is not enough
+    request     what the doors show again: method, hyperparameters, integrations, x_postil
+    """
+
+    kind: Kind
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    suffix: str | None = None
+    seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    learning_rate_multiplier: float | None = None  # of the rate that the plan would choose
+    preset: str | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    request: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0  # larger goes first

@@ -1,0 +1,193 @@
+"""The worker's program: `python -m postil.jobs.run --spec FILE`, one process for one attempt at one job.
+
+It writes only into the directory of its attempt, and ends itself when its attempt is not the one that counts any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from postil import flow
+from postil.errors import ModelError, PostilError, StoreError, TrainError
+from postil.jobs.attempt import RUN, STORAGE_FULL, Desk
+from postil.records import Event, Plan
+from postil.settings import quiet
+from postil.store import in_our_words, read_json, sha256
+
+if TYPE_CHECKING:
+    from postil.records import Base, Dataset
+
+RETRIED = ("storage_full", "storage_broken")  # the disk's fault, not the job's
+NAMES = {  # of ours in the words of the API
+    "too_few_examples": "invalid_n_examples", "labels_wrong": "no_trainable_tokens", "diverged": "diverged",
+    "out_of_memory": "out_of_memory", **dict.fromkeys(RETRIED, "storage_full"),
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code: 0 when the outcome was written."""
+    parser = argparse.ArgumentParser(prog="postil.jobs.run")
+    parser.add_argument("--spec", required=True, type=Path)
+    spec = read_json(parser.parse_args(arguments).spec)
+    quiet()
+    desk = Desk(Path(spec["directory"]), spec["attempt"], spec["wish"])
+    desk.start()
+    return work(spec, desk)
+
+
+def work(spec: Mapping[str, Any], desk: Desk) -> int:
+    """Do what `spec` says and write the outcome."""
+    try:
+        with in_our_words():
+            outcome = KINDS[spec["kind"]](spec, desk)
+            desk.end("succeeded" if "outcome" not in outcome else outcome.pop("outcome"), **outcome)
+    except PostilError as error:
+        return _failed(error, desk)
+    return 0
+
+
+def _failed(error: PostilError, desk: Desk) -> int:
+    if error.code == "interrupted":
+        desk.end("paused" if desk.wish == "pause" else "stopped")
+        return 0
+    try:
+        desk.end("failed", code=_name(error), postil=error.code, kind=type(error).__name__, message=error.cause("en"),
+                 remedy=error.remedy("en"), values=error.values, rows=list(error.rows),
+                 retryable=error.code in RETRIED)  # fmt: skip
+    except OSError:
+        return STORAGE_FULL
+    return 0
+
+
+def _name(error: PostilError) -> str:
+    if error.code in NAMES:
+        return NAMES[error.code]
+    return "model_load_failed" if isinstance(error, ModelError) else "invalid_training_file"
+
+
+# ── training ──
+
+
+def training(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
+    """Check and plan (the phase `validate`), or train, evaluate and publish in the attempt's own directory."""
+    from postil.jobs.carry import carry
+
+    run = desk.directory / RUN
+    step, damaged = carry(desk.directory, [Path(one) for one in spec["earlier"]])
+    if step < 0:
+        _lay_out(spec, desk, run)
+    if spec["phase"] == "validate":
+        return {"outcome": "validated", **_planned(run)}
+    for event in damaged:
+        desk.emit(event)
+    try:
+        result = flow.resume(run, desk.emit, stop=desk.stops)
+    except TrainError as error:
+        if error.code != "interrupted" or desk.wish != "keep":
+            raise
+        result = _kept(run, desk, error.values["step"])
+    return {"result": result, "files": _files(run)}
+
+
+def _kept(run: Path, desk: Desk, step: int) -> dict[str, Any]:
+    """Stop and keep: the best so far is the result, proven like any other."""
+    from postil import train
+
+    train.keep(run)
+    desk.emit(Event("message", {"code": "kept", "step": step}, "warn"))
+    return flow.finish(run, desk.emit, lambda: False, None)
+
+
+def _lay_out(spec: Mapping[str, Any], desk: Desk, run: Path) -> None:
+    inputs = {name: _input(one) for name, one in spec["inputs"].items()}
+    base = flow.find_base(spec["base"])
+    if base.path is None:
+        raise ModelError("base_missing", name=base.name)
+    reading = flow.Reading(**spec["reading"])
+    dataset = flow.check(inputs["training"], reading)
+    validation = flow.check(inputs["validation"], reading) if "validation" in inputs else None
+    start = Path(spec["adapter"]) if spec["adapter"] else None
+    settings = {"seed": str(spec["seed"]), **_shape_of(start), **spec["settings"]}
+    prepared = _plan(dataset, base, validation, settings, spec, desk.directory)
+    multiplier = spec["learning_rate_multiplier"]
+    if multiplier and "learning_rate" not in settings:
+        settings["learning_rate"] = str(prepared.proposal.plan.learning_rate * multiplier)
+        prepared = _plan(dataset, base, validation, settings, spec, desk.directory)
+    flow.lay_out(prepared, run, start=start)
+
+
+def _plan(dataset: Dataset, base: Base, validation: Dataset | None, settings: Mapping[str, str],
+          spec: Mapping[str, Any], place: Path) -> flow.Prepared:  # fmt: skip
+    return flow.plan(dataset, base, preset=spec["preset"], settings=settings, validation=validation,
+                     measure=spec["measure"], output=place)  # fmt: skip
+
+
+def _shape_of(start: Path | None) -> dict[str, str]:
+    """An adapter that goes on keeps its rank, its scale and its layers."""
+    if start is None:
+        return {}
+    plan = Plan.model_validate(read_json(start / "plan.json")["plan"])
+    return {"r": str(plan.r), "lora_alpha": str(plan.lora_alpha), "target_modules": plan.target_modules}
+
+
+def _input(told: Mapping[str, str]) -> Path:
+    """A file of the order, which must be the one that was ordered."""
+    path = Path(told["path"])
+    if not path.exists() or sha256(path) != told["sha256"]:
+        raise StoreError("bytes_changed", sha256=told["sha256"])
+    return path
+
+
+def _planned(run: Path) -> dict[str, Any]:
+    """What the plan says, for the job's row."""
+    told = read_json(run / "plan.json")
+    estimate = told["estimate"]
+    examples = {name: len((run / "data" / f"{name}.jsonl").read_text("utf-8").split("\n")) - 1
+                for name in ("training", "validation", "test")}  # fmt: skip
+    return {"plan": told["plan"], "estimate": estimate, "examples": examples,
+            "needs": {"memory_mb": estimate["memory_bytes"] >> 20, "cpus": told["plan"]["threads"],
+                      "gpus": 1 if told["plan"]["device"] == "cuda" else 0}}  # fmt: skip
+
+
+def _files(directory: Path) -> dict[str, str]:
+    """The files that are published, with their hashes."""
+    return {file.name: sha256(file) for file in sorted(directory.iterdir()) if file.is_file()}
+
+
+# ── evaluation, answers ──
+
+
+def evaluation(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
+    """Base and tuned answer the questions of a file."""
+    found = flow.evaluate(Path(spec["adapter"]), _input(spec["inputs"]["training"]), flow.Reading(**spec["reading"]),
+                          desk.emit)  # fmt: skip
+    file = desk.directory / RUN / "evaluation.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(found.as_json(), ensure_ascii=False, indent=2) + "\n", "utf-8")
+    result = {"base": dict(found.base), "tuned": dict(found.tuned), "verdict": found.verdict.as_json(),
+              "forgetting": found.forgetting, "rows": len(found.rows)}  # fmt: skip
+    return {"result": result, "files": _files(file.parent)}
+
+
+def answers(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
+    """The user's own sheet, with the model's answers as a new column; goes on where an earlier attempt stood."""
+    source = _input(spec["inputs"]["training"])
+    output = desk.directory / RUN / "answers.xlsx"
+    output.parent.mkdir(exist_ok=True)
+    before = next((one / RUN / output.name for one in map(Path, spec["earlier"]) if (one / RUN / output.name).exists()),
+                  None)  # fmt: skip
+    if before is not None:
+        output.write_bytes(before.read_bytes())
+    result = flow.answer(Path(spec["adapter"]), source, output, flow.Reading(**spec["reading"]), desk.emit)
+    return {"result": {**result, "output": output.name}, "files": _files(output.parent)}
+
+
+KINDS = {"training": training, "evaluation": evaluation, "answers": answers}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

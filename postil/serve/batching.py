@@ -1,0 +1,249 @@
+"""Answers of many adapters are written together: requests come in and go out between two passes of the model.
+
+Those that wait take turns by project, so that nobody is kept waiting by another's many. One thread does all the work.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from postil.errors import EngineError, PostilError
+from postil.model.apart import writer
+from postil.model.cells import Shared
+from postil.model.load import Loaded
+from postil.model.sample import Chooser, Sampling, choose_all
+from postil.serve.engine import Finish, Limits, Piece, Reply, Request
+from postil.serve.prefixes import Prefixes
+from postil.serve.shelf import Held, Shelf
+from postil.serve.text import Text
+from postil.serve.voices import Voices
+
+MOST_READ = 256  # tokens of prompts in one pass: others' next tokens wait for it
+
+
+class Listener(Protocol):
+    """Who asked: hears what becomes of it, on the thread of the batch."""
+
+    def piece(self, piece: Piece) -> None: ...
+    def reply(self, reply: Reply) -> None: ...
+    def error(self, error: PostilError) -> None: ...
+
+
+@dataclass(eq=False)
+class Asked:
+    """A request that waits or is answered. `cancelled` may be set from any thread."""
+
+    request: Request
+    listener: Listener
+    ids: list[int]
+    new: int
+    cancelled: bool = False
+    held: Held | None = None
+    cached: int = 0
+    text: Text | None = None
+    chooser: Chooser | None = None
+    written: int = 0
+    reading: bool = True
+
+    @property
+    def voice(self) -> object:
+        return self.held.voice if self.held else None
+
+
+class Turns:
+    """Requests that wait: the projects take turns, each with its oldest."""
+
+    def __init__(self) -> None:
+        self._queues: OrderedDict[str, deque[Asked]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def __iter__(self) -> Any:
+        return (asked for queue in self._queues.values() for asked in queue)
+
+    def put(self, asked: Asked) -> None:
+        self._queues.setdefault(asked.request.project, deque()).append(asked)
+
+    def first(self) -> Asked:
+        return next(iter(self._queues.values()))[0]
+
+    def take(self) -> Asked:
+        project, queue = next(iter(self._queues.items()))
+        asked = queue.popleft()
+        del self._queues[project]
+        if queue:
+            self._queues[project] = queue
+        return asked
+
+    def remove(self, gone: Callable[[Asked], bool]) -> list[Asked]:
+        """Take out those of which `gone` says so."""
+        found = [asked for asked in self if gone(asked)]
+        for project, queue in list(self._queues.items()):
+            kept = deque(asked for asked in queue if asked not in found)
+            if kept:
+                self._queues[project] = kept
+            else:
+                del self._queues[project]
+        return found
+
+
+class Batch:
+    """The answers of one base and of the adapters on it. Not for several threads, but for `Asked.cancelled`."""
+
+    def __init__(self, loaded: Loaded, limits: Limits) -> None:
+        self._loaded, self._limits = loaded, limits
+        self.context = int(getattr(loaded.model.config.get_text_config(), "max_position_embeddings", 4096))
+        linears = linear_layers(loaded.model)
+        self.shelf = Shelf(linears, limits.adapter_bytes)
+        self._decoder = writer(loaded.model, loaded.device, self.context, Voices(linears).speak)
+        self._prefixes = Prefixes(limits.prefix_bytes)
+        self._turns = Turns()
+        self._live: dict[Any, Asked] = {}
+        self._token_bytes = 0  # of one token's keys and values; known when one has been read
+
+    @property
+    def running(self) -> int:
+        return len(self._live)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._turns)
+
+    def prompt(self, request: Request) -> list[int]:
+        """The tokens of the request's prompt."""
+        if request.prompt_ids:
+            return list(request.prompt_ids)
+        template = copy(self._loaded.template)
+        template.thinking = request.thinking
+        return template.prompt(request.messages, request.tools)
+
+    def ask(self, request: Request, listener: Listener) -> Asked:
+        """Put a request in the queue. Raises `engine_full`, `context_too_long`, or what the template refuses."""
+        if len(self._turns) >= self._limits.waiting:
+            raise EngineError("engine_full", waiting=len(self._turns))
+        ids = self.prompt(request)
+        left = self.context - len(ids)
+        if left < 1 or not ids:
+            raise EngineError("context_too_long", tokens=len(ids), context=self.context)
+        asked = Asked(request, listener, ids, min(left, request.max_tokens or left))
+        self._turns.put(asked)
+        return asked
+
+    def forget(self, adapter: Path) -> None:
+        """Have this adapter in memory no longer than answers under way need it."""
+        held = self.shelf.drop(adapter)
+        if held is not None:
+            self._prefixes.forget(held.voice)
+
+    def step(self) -> bool:
+        """Let in who waits, and write one token of each answer. Returns whether there is more to do."""
+        self._let_go()
+        self._let_in()
+        if self._live:
+            rows, logits = self._decoder.step(MOST_READ)
+            if logits is not None:
+                self._write([(row, self._live[row]) for row in rows], logits)
+        return bool(self._live or self._turns)
+
+    # ── coming and going ──
+
+    def _let_go(self) -> None:
+        for row, asked in list(self._live.items()):
+            if asked.cancelled:
+                self._end(row, asked, "cancelled")
+        for asked in self._turns.remove(lambda asked: asked.cancelled):
+            asked.listener.reply(Reply("", "cancelled", len(asked.ids), 0))
+
+    def _let_in(self) -> None:
+        while self._turns and len(self._live) < self._limits.rows and self._fits(self._turns.first()):
+            asked = self._turns.take()
+            try:
+                self._begin(asked)
+            except PostilError as error:
+                asked.listener.error(error)
+
+    def _fits(self, asked: Asked) -> bool:
+        """Whether all that may be written has room in memory; a single answer always has."""
+        tokens = sum(len(one.ids) + one.new for one in (*self._live.values(), asked))
+        return not self._live or tokens * self._token_bytes <= self._limits.text_bytes
+
+    def _begin(self, asked: Asked) -> None:
+        request, loaded = asked.request, self._loaded
+        if request.adapter is not None:
+            asked.held = self.shelf.hold(request.adapter)
+            self.shelf.use(asked.held)
+        behind = self._prefixes.find(asked.voice, asked.ids)
+        asked.cached = behind.length if behind else 0
+        seed = random.getrandbits(62) if request.seed is None else request.seed
+        how = Sampling(request.temperature, request.top_p, seed, request.presence_penalty, request.frequency_penalty,
+                       request.logit_bias)  # fmt: skip
+        asked.chooser, asked.text = Chooser(how), Text(loaded, asked.ids, request.stop, request.logprobs)
+        row = self._decoder.add(asked.ids[asked.cached :], asked.held, behind=behind, copy=True)
+        self._live[row] = asked
+
+    def _end(self, row: Any, asked: Asked, finish: Finish) -> None:
+        assert asked.text is not None
+        self._decoder.drop(row)
+        del self._live[row]
+        if asked.held is not None:
+            self.shelf.leave(asked.held)
+        piece = asked.text.rest()
+        if piece is not None:
+            asked.listener.piece(piece)
+        asked.listener.reply(
+            Reply(asked.text.whole, finish, len(asked.ids), asked.written, asked.cached, tuple(asked.text.tokens))
+        )
+
+    # ── writing ──
+
+    def _write(self, rows: Sequence[tuple[Any, Asked]], logits: torch.Tensor) -> None:
+        choosers = [asked.chooser for _, asked in rows if asked.chooser is not None]
+        for (row, asked), token, told in zip(rows, choose_all(choosers, logits), logits, strict=True):
+            if asked.reading:
+                self._remember(row, asked)
+            self._said(row, asked, token, told)
+
+    def _said(self, row: Any, asked: Asked, token: int, told: torch.Tensor) -> None:
+        assert asked.text is not None
+        asked.written += 1
+        if token in self._loaded.template.stop_ids:
+            self._end(row, asked, "stop")
+            return
+        piece = asked.text.put(token, told)
+        if piece is not None:
+            asked.listener.piece(piece)
+        if asked.text.stopped:
+            self._end(row, asked, "stop")
+        elif asked.written >= asked.new:
+            self._end(row, asked, "length")
+        else:
+            row.unread = [token]
+
+    def _remember(self, row: Any, asked: Asked) -> None:
+        """Keep what a prompt's tokens gave, for prompts that begin alike."""
+        asked.reading = False
+
+        def copied(length: int = len(asked.ids)) -> Shared | None:
+            return self._decoder.beginning(row, length)
+
+        self._prefixes.keep(asked.voice, asked.ids, asked.cached, copied)
+        if not self._token_bytes:
+            one = copied(1)
+            self._token_bytes = sum(key.nbytes + value.nbytes for key, value in one.layers) if one else 0
+
+
+def linear_layers(model: Any) -> dict[str, torch.nn.Linear]:
+    """The linear layers that an adapter may stand on, by path; not the head."""
+    head = model.get_output_embeddings()
+    return {
+        path: layer for path, layer in model.named_modules() if isinstance(layer, torch.nn.Linear) and layer is not head
+    }

@@ -1,0 +1,154 @@
+"""The adapters in memory: those of one shape lie stacked, one tensor for each layer, so that a pass serves them all.
+
+A token reads its own adapter's rows out of the stack; nothing is copied together first. With more adapters than fit,
+the one that was used longest ago goes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from postil.errors import AdapterError
+from postil.model.adapt import WEIGHTS
+from postil.serve.lora import Lora, read_lora
+
+Shape = tuple[tuple[str, int], ...]
+
+
+class Stack:
+    """Adapters of one shape. tables: layer -> (down [places, in, r], up [places, r, out])."""
+
+    def __init__(self, first: Lora, places: int) -> None:
+        self.tables = {name: (_table(down, places), _table(up, places)) for name, (down, up) in first.layers.items()}
+        self._free = list(range(places))[::-1]
+        self.places = places
+
+    def put(self, lora: Lora) -> int:
+        """Its place in the stack, which is made higher if it is full."""
+        if not self._free:
+            self._grow(min(self.places, 64))
+        place = self._free.pop()
+        for name, (down, up) in lora.layers.items():
+            self.tables[name][0][place] = down
+            self.tables[name][1][place] = up
+        return place
+
+    def free(self, place: int) -> bool:
+        """Give up a place; whether the stack is empty now."""
+        self._free.append(place)
+        return len(self._free) == self.places
+
+    def _grow(self, more: int) -> None:
+        for name, (down, up) in self.tables.items():  # one after the other: only one is there twice at a time
+            self.tables[name] = (_grown(down, more), _grown(up, more))
+        self._free = list(range(self.places, self.places + more))[::-1]
+        self.places += more
+
+
+def _table(like: torch.Tensor, places: int) -> torch.Tensor:
+    return like.new_empty((places, *like.shape))  # not written, and so not yet in memory
+
+
+def _grown(table: torch.Tensor, more: int) -> torch.Tensor:
+    grown = table.new_empty((len(table) + more, *table.shape[1:]))
+    grown[: len(table)] = table
+    return grown
+
+
+@dataclass(eq=False)
+class Held:
+    """An adapter in memory. `users`: answers under way that need it. A dropped one goes when the last has ended."""
+
+    path: Path
+    stack: Stack
+    place: int
+    bytes: int
+    stamp: tuple[int, int]
+    users: int = 0
+    dropped: bool = False
+    voice: object = field(default_factory=object)  # what it was kept under elsewhere
+
+
+class Shelf:
+    """The resident adapters of one base, at most `budget` bytes of them."""
+
+    def __init__(self, linears: Mapping[str, torch.nn.Linear], budget: int) -> None:
+        self._linears, self._budget = linears, budget
+        self._held: OrderedDict[Path, Held] = OrderedDict()  # the one used last at the end
+        self._leaving: list[Held] = []
+        self._stacks: dict[Shape, Stack] = {}
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(self._held)
+
+    @property
+    def bytes(self) -> int:
+        return sum(held.bytes for held in (*self._held.values(), *self._leaving))
+
+    def hold(self, path: Path) -> Held:
+        """The adapter in `path`, read if it is not here or was written anew since. Raises AdapterError."""
+        held = self._held.get(path)
+        stamp = _stamp(path)
+        if held is not None and held.stamp == stamp:
+            self._held.move_to_end(path)
+            return held
+        if stamp is None:
+            raise AdapterError("not_an_adapter", path=str(path))
+        lora = read_lora(path, self._linears)
+        self.drop(path)
+        self._make_room(lora)
+        stack = self._stacks.get(lora.shape)
+        if stack is None:
+            stack = self._stacks[lora.shape] = Stack(lora, 4)
+        held = self._held[path] = Held(path, stack, stack.put(lora), lora.bytes, stamp)
+        return held
+
+    def use(self, held: Held) -> None:
+        held.users += 1
+
+    def leave(self, held: Held) -> None:
+        """An answer that used this adapter has ended."""
+        held.users -= 1
+        if held.dropped and not held.users:
+            self._leaving.remove(held)
+            self._free(held)
+
+    def drop(self, path: Path) -> Held | None:
+        """Forget an adapter, and return what it was; answers under way end with it."""
+        held = self._held.pop(path, None)
+        if held is None:
+            return None
+        if held.users:
+            held.dropped = True
+            self._leaving.append(held)
+        else:
+            self._free(held)
+        return held
+
+    def _make_room(self, lora: Lora) -> None:
+        if lora.bytes > self._budget:
+            raise AdapterError("adapter_too_large", path=str(lora.path), bytes=lora.bytes, budget=self._budget)
+        while self.bytes + lora.bytes > self._budget:
+            idle = next((path for path, held in self._held.items() if not held.users), None)
+            if idle is None:
+                raise AdapterError("adapters_busy", path=str(lora.path), n=len(self._held))
+            self.drop(idle)
+
+    def _free(self, held: Held) -> None:
+        if held.stack.free(held.place):
+            self._stacks = {shape: stack for shape, stack in self._stacks.items() if stack is not held.stack}
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when the adapter is written anew."""
+    try:
+        told = (path / WEIGHTS).stat()
+    except OSError:
+        return None
+    return told.st_mtime_ns, told.st_size

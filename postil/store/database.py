@@ -1,0 +1,140 @@
+"""One database, SQLite or PostgreSQL, with the same queries: how it is opened, read and written.
+
+SQLite is set to keep what it has acknowledged even through a power cut (WAL and synchronous=FULL), and what was set is
+read back. A process has one writing connection; a write begins IMMEDIATE, so that it waits for its turn instead of
+failing in the middle.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from sqlalchemy import Engine, QueuePool, create_engine, event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from postil.errors import StoreError
+
+PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
+NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb", "smbfs", "smb2", "smb3", "9p", "afpfs", "webdav", "fuse.sshfs", "ncpfs"}
+)
+WAIT_SECONDS = 30  # for a connection of ours that another thread holds
+FULL = ("disk is full", "no space left", "could not extend file")
+
+
+class Database:
+    """Sessions on one database. Raises StoreError `network_file_system`, `database_unfit`, `database_unreachable`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            refuse_network(Path(str(self.url.database)))
+        elif self.url.get_backend_name() == "postgresql":
+            self.url = self.url.set(drivername="postgresql+psycopg")
+        self.writer = _engine(self.url, "IMMEDIATE", 1 if self.is_sqlite else 8)
+        self.reader = _engine(self.url, "DEFERRED", 8)
+        self._read_back()
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that may change things: committed at its end, undone by an exception."""
+        with told(), Session(self.writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One consistent view, which nothing is written through."""
+        with told(), Session(self.reader, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def check(self) -> None:
+        """Raise StoreError `database_damaged` when the database says so of itself."""
+        if self.is_sqlite:
+            with self.read() as session:
+                found = str(session.execute(text("PRAGMA integrity_check")).scalar())
+            if found != "ok":
+                raise StoreError("database_damaged", detail=found[:200])
+
+    def backup(self, to: Path) -> None:
+        """A whole copy of a SQLite database while it is in use. PostgreSQL has pg_dump for that."""
+        if not self.is_sqlite:
+            raise StoreError("backup_elsewhere")
+        if to.exists():
+            raise StoreError("backup_exists", path=str(to))
+        with told(), self.reader.connect() as connection:
+            raw = connection.connection.dbapi_connection
+            assert raw is not None
+            raw.execute("VACUUM INTO ?", (str(to),))
+
+    def close(self) -> None:
+        self.writer.dispose()
+        self.reader.dispose()
+
+    def _read_back(self) -> None:
+        with told(), self.writer.connect() as connection:
+            for name, wanted in PRAGMAS.items() if self.is_sqlite else ():
+                found = connection.execute(text(f"PRAGMA {name}")).scalar()
+                if found != wanted:
+                    raise StoreError("database_unfit", name=name, wanted=wanted, found=found)
+
+
+def _engine(url: URL, begin: str, size: int) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_size=size, max_overflow=0, pool_timeout=WAIT_SECONDS, pool_pre_ping=True)
+    engine = create_engine(url, poolclass=QueuePool, pool_size=size, max_overflow=0, pool_timeout=WAIT_SECONDS,
+                           connect_args={"check_same_thread": False})  # fmt: skip
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # we begin transactions ourselves
+        for name, value in PRAGMAS.items():
+            connection.execute(f"PRAGMA {name}={value}")
+        connection.execute("PRAGMA fullfsync=1")  # macOS; elsewhere nothing
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Any) -> None:
+        connection.exec_driver_sql(f"BEGIN {begin}")
+
+    return engine
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What the database cannot do, in our words; everything else is a fault of ours and stays what it is."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise StoreError("database_busy") from error
+    except (OperationalError, sqlite3.OperationalError) as error:
+        said = str(error.orig if isinstance(error, DBAPIError) else error).lower()
+        if any(words in said for words in FULL):
+            raise StoreError("storage_full") from error
+        if "locked" in said or "busy" in said:
+            raise StoreError("database_busy") from error
+        raise StoreError("database_unreachable", detail=said.splitlines()[0][:200] if said else "") from error
+
+
+def refuse_network(path: Path) -> None:
+    """SQLite's locks do not hold on network file systems."""
+    place = path.absolute().parent
+    kind = file_system(place)
+    if kind in NETWORK:
+        raise StoreError("network_file_system", path=str(place), kind=kind)
+
+
+def file_system(path: Path) -> str:
+    """The kind of the file system on which `path` lies or would lie, in lower case; empty when it is not known."""
+    while not path.exists():
+        path = path.parent
+    here = path.resolve()
+    mounts = [part for part in psutil.disk_partitions(all=True) if here.is_relative_to(part.mountpoint)]
+    return max(mounts, key=lambda part: len(part.mountpoint)).fstype.lower() if mounts else ""

@@ -1,0 +1,146 @@
+"""Fine-tuned models and checkpoints: names that can be called, if their evaluation or a person allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from postil.errors import StoreError
+from postil.store.database import Database
+from postil.store.ids import new_id, now
+from postil.store.pages import Page, bury, page
+from postil.store.tables import Checkpoint, Gone, Job, Model, ModelLog, Permission
+from postil.store.uploaded import TERMINAL
+
+HELD = ("worse",)  # outcomes of an evaluation with which a model does not go live by itself
+
+
+class Models:
+    """What can be called by name."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, project: str, name: str) -> Model:
+        """The project's own, or a checkpoint that it was permitted. Raises StoreError `model_not_found`."""
+        with self._database.read() as session:
+            return find(session, project, name)
+
+    def list(self, project: str) -> Sequence[Model]:
+        """Newest first: fine-tuned models and checkpoints, its own and those permitted."""
+        shared = select(Permission.model_id).where(Permission.project == project)
+        query = select(Model).where((Model.project == project) | Model.id.in_(shared)).order_by(Model.seq.desc())
+        with self._database.read() as session:
+            return session.scalars(query).all()
+
+    def delete(self, project: str, name: str, by: str) -> None:
+        """Raises StoreError `model_not_found`, and `model_in_use` while a job that is not finished needs it."""
+        with self._database.write() as session:
+            row = find(session, project, name)
+            if row.project != project:
+                raise StoreError("model_not_found", model=name[:100])
+            user = session.scalar(select(Job.id).where(Job.model == row.id, Job.status.not_in(TERMINAL)))
+            if user:
+                raise StoreError("model_in_use", model=row.id, job=user)
+            log(session, row.id, "deleted", by, "")
+            session.add(Gone(id=row.id, kind="models", scope=project, place=row.seq))
+            session.delete(row)
+
+    def allow(self, project: str, name: str, by: str, reason: str) -> Model:
+        """Let it be called whatever its evaluation said. It is logged who said so and why."""
+        return self._turn(project, name, True, "overridden", by, reason)
+
+    def withdraw(self, project: str, name: str, by: str, reason: str) -> Model:
+        """Let it not be called any more, until it is allowed."""
+        return self._turn(project, name, False, "withdrawn", by, reason)
+
+    def log(self, project: str, name: str) -> Sequence[ModelLog]:
+        """What happened to it, oldest first."""
+        with self._database.read() as session:
+            row = find(session, project, name)
+            return session.scalars(select(ModelLog).where(ModelLog.model_id == row.id).order_by(ModelLog.seq)).all()
+
+    def _turn(self, project: str, name: str, live: bool, action: str, by: str, reason: str) -> Model:
+        with self._database.write() as session:
+            row = find(session, project, name)
+            if row.project != project:
+                raise StoreError("model_not_found", model=name[:100])
+            if row.live != live:
+                row.live = live
+                log(session, row.id, action, by, reason)
+        return row
+
+    # ── who else may use a checkpoint ──
+
+    def permit(self, project: str, name: str, projects: Sequence[str]) -> Sequence[Permission]:
+        """Let other projects use it; again is no harm."""
+        with self._database.write() as session:
+            row = find(session, project, name)
+            if row.project != project:
+                raise StoreError("model_not_found", model=name[:100])
+            made = []
+            for other in dict.fromkeys(projects):
+                known = session.scalar(
+                    select(Permission).where(Permission.model_id == row.id, Permission.project == other)
+                )
+                if known is None:
+                    known = Permission(id=new_id("cp_"), model_id=row.id, project=other, created_at=now())
+                    session.add(known)
+                    session.flush()
+                made.append(known)
+        return made
+
+    def permissions(self, project: str, name: str, *, for_project: str | None = None, after: str | None = None,
+                    limit: int = 10, ascending: bool = False) -> Page[Permission]:  # fmt: skip
+        """Newest first unless `ascending`."""
+        with self._database.read() as session:
+            row = find(session, project, name)
+            query = select(Permission).where(Permission.model_id == row.id)
+            if for_project:
+                query = query.where(Permission.project == for_project)
+            return page(session, Permission, query, row.id, after, limit, ascending=ascending)
+
+    def forbid(self, project: str, name: str, permission_id: str) -> None:
+        """Raises StoreError `permission_not_found`."""
+        with self._database.write() as session:
+            row = find(session, project, name)
+            found = session.scalar(
+                select(Permission).where(Permission.model_id == row.id, Permission.id == permission_id)
+            )
+            if found is None or row.project != project:
+                raise StoreError("permission_not_found", permission=permission_id[:80])
+            bury(session, found, row.id)
+
+
+def find(session: Session, project: str, name: str) -> Model:
+    """Raises StoreError `model_not_found`."""
+    row = session.scalar(select(Model).where(Model.id == name))
+    if row is not None and row.project != project:
+        shared = session.scalar(select(Permission.id).where(Permission.model_id == name, Permission.project == project))
+        row = row if shared else None
+    if row is None:
+        raise StoreError("model_not_found", model=name[:100])
+    return row
+
+
+def add(session: Session, *, project: str, name: str, base: str, base_sha256: str, adapter_sha256: str,
+        directory: str, job_id: str | None = None, checkpoint: Checkpoint | None = None,
+        verdict: Mapping[str, Any] | None = None) -> Model:  # fmt: skip
+    """A new name, live unless its evaluation says that it is worse than the base."""
+    held = verdict is not None and verdict.get("outcome") in HELD
+    row = Model(
+        id=name, project=project, base=base, base_sha256=base_sha256, adapter_sha256=adapter_sha256,
+        directory=directory, job_id=job_id, checkpoint_id=checkpoint.id if checkpoint else None,
+        verdict=dict(verdict) if verdict else None, live=not held, created_at=now(),
+    )  # fmt: skip
+    session.add(row)
+    outcome = str(verdict["outcome"]) if verdict else "not_evaluated"
+    log(session, name, "held" if held else "released", "evaluation", outcome)
+    return row
+
+
+def log(session: Session, name: str, action: str, by: str, reason: str) -> None:
+    session.add(ModelLog(model_id=name, action=action, by=by, reason=reason[:1000], created_at=now()))

@@ -1,0 +1,52 @@
+"""The store: one database and one directory, opened together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from postil.settings import Settings
+from postil.store.blobs import Blobs
+from postil.store.database import Database, refuse_network
+from postil.store.keys import LOCAL, Keys, ensure_project
+from postil.store.migrate import upgrade
+from postil.store.models import Models
+from postil.store.replies import Replies
+from postil.store.uploaded import Files, Uploads
+
+
+class Store:
+    """All that is remembered. Threads share it; every process opens its own.
+
+    database   sessions on the tables        directory   where jobs and adapters lie
+    files      files of projects             uploads     files that come in parts
+    keys       who may do what               models      what can be called by name
+    replies    requests that were sent again
+    """
+
+    def __init__(self, directory: Path, database: str = "", files: str = "") -> None:
+        """`database`: a URL, by default SQLite in `directory`; `files`: where bytes go, as fsspec names it.
+
+        The tables are brought up to date. Raises StoreError.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory.resolve()
+        self.database = Database(database or f"sqlite:///{self.directory / 'postil.db'}")
+        upgrade(self.database)
+        self.blobs = Blobs(files or str(self.directory / "blobs"), self.directory / "staging")
+        self.files = Files(self.database, self.blobs)
+        self.uploads = Uploads(self.database, self.blobs, self.files)
+        self.keys, self.models, self.replies = Keys(self.database), Models(self.database), Replies(self.database)
+        with self.database.write() as session:
+            ensure_project(session, LOCAL)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def open_store(settings: Settings | None = None) -> Store:
+    """The store that the settings name."""
+    told = settings or Settings()
+    directory = told.data or told.home / "studio"
+    if not told.database:
+        refuse_network(directory / "postil.db")
+    return Store(directory, told.database, told.files)

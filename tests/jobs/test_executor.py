@@ -1,0 +1,293 @@
+"""The contract of an executor, held by the one of this machine and by its twin."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import pytest
+
+from postil.jobs import Executor, InMemoryExecutor, LocalExecutor, RunSpec, RunState, Slot
+from postil.settings import for_worker
+from tests.jobs.shop import until
+
+# waits to be told: a number to exit with, "grandchild" to start another process that ignores everybody
+PROGRAM = textwrap.dedent(
+    """
+    import signal, subprocess, sys, time
+    from pathlib import Path
+    here = Path(sys.argv[1])
+    if (here / "stubborn").exists():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if (here / "grandchild").exists():
+        code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+        (here / "grandchild").write_text(str(subprocess.Popen([sys.executable, "-c", code]).pid))
+    with (here / "started").open("a") as file:
+        file.write("x")
+    while not (here / "exit").exists():
+        time.sleep(0.01)
+    sys.exit(int((here / "exit").read_text()))
+    """
+)
+
+
+class Stage(Protocol):
+    """An executor with a way to direct its runs."""
+
+    executor: Executor
+
+    def spec(self, name: str, **needs: float) -> RunSpec: ...
+    def exit(self, spec: RunSpec, code: int) -> None: ...
+    def kill(self, spec: RunSpec) -> None: ...
+    def stubborn(self, spec: RunSpec) -> None: ...
+    def again(self) -> Executor: ...
+
+
+class LocalStage:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.executor: Executor = LocalExecutor(root, cpus=2.0)
+
+    def spec(self, name: str, **needs: float) -> RunSpec:
+        place = self.root / name / "attempt-1"
+        place.mkdir(parents=True)
+        return RunSpec(f"{name}:1", ("-c", PROGRAM, str(place)), for_worker(), str(place), **needs)
+
+    def started(self, spec: RunSpec) -> None:
+        until((Path(spec.run_uri) / "started").exists)
+
+    def exit(self, spec: RunSpec, code: int) -> None:
+        (Path(spec.run_uri) / "exit").write_text(str(code))
+
+    def kill(self, spec: RunSpec) -> None:
+        os.kill(self.pid(spec), signal.SIGKILL)
+
+    def stubborn(self, spec: RunSpec) -> None:
+        (Path(spec.run_uri) / "stubborn").touch()
+
+    def again(self) -> Executor:
+        return LocalExecutor(self.root, cpus=2.0)
+
+    def pid(self, spec: RunSpec) -> int:
+        import json
+
+        return int(json.loads((Path(spec.run_uri) / "process.json").read_text())["pid"])
+
+
+class TwinStage:
+    def __init__(self, root: Path) -> None:
+        self.executor: Executor = InMemoryExecutor(cpus=2.0)
+        self.root, self._stubborn = root, False
+
+    @property
+    def twin(self) -> InMemoryExecutor:
+        assert isinstance(self.executor, InMemoryExecutor)
+        return self.executor
+
+    def spec(self, name: str, **needs: float) -> RunSpec:
+        return RunSpec(f"{name}:1", (), {}, str(self.root), **needs)
+
+    def started(self, spec: RunSpec) -> None:
+        assert spec.run_id in self.twin.runs
+
+    def exit(self, spec: RunSpec, code: int) -> None:
+        self.twin.exit(spec.run_id, code)
+
+    def kill(self, spec: RunSpec) -> None:
+        self.twin.exit(spec.run_id, None, 9)
+
+    def stubborn(self, spec: RunSpec) -> None:
+        self.twin._obeys = False
+
+    def again(self) -> Executor:
+        return self.executor
+
+
+@pytest.fixture(params=["local", "twin"])
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalStage | TwinStage]:
+    made = LocalStage(tmp_path) if request.param == "local" else TwinStage(tmp_path)
+    yield made
+    for run_id in made.executor.reattach():
+        made.executor.stop(run_id, 0)
+
+
+def over(executor: Executor, run_id: str) -> Callable[[], bool]:
+    return lambda: executor.poll(run_id).over
+
+
+def test_a_run_that_is_launched_twice_runs_once(stage: LocalStage | TwinStage) -> None:
+    spec = stage.spec("a")
+    stage.executor.launch(spec)
+    stage.started(spec)
+    stage.executor.launch(spec)
+    stage.again().launch(spec)  # nor after a restart
+    assert stage.executor.poll("a:1") == RunState("running")
+    assert stage.executor.reattach() == ["a:1"] and stage.executor.capacity()[0].runs == 1
+    if isinstance(stage, LocalStage):
+        assert (Path(spec.run_uri) / "started").read_text() == "x"
+
+
+@pytest.mark.parametrize("code", [0, 3, 76])
+def test_the_exit_code_is_told(stage: LocalStage | TwinStage, code: int) -> None:
+    spec = stage.spec("a")
+    stage.executor.launch(spec)
+    stage.exit(spec, code)
+    until(over(stage.executor, "a:1"))
+    assert stage.executor.poll("a:1") == RunState("exited", code)
+    assert stage.executor.reattach() == []
+
+
+def test_a_signal_is_told(stage: LocalStage | TwinStage) -> None:
+    spec = stage.spec("a")
+    stage.executor.launch(spec)
+    stage.kill(spec)
+    until(over(stage.executor, "a:1"))
+    assert stage.executor.poll("a:1") == RunState("exited", None, 9)
+
+
+def test_a_run_that_nobody_launched_is_unknown(stage: LocalStage | TwinStage) -> None:
+    assert stage.executor.poll("never:1") == RunState("unknown")
+    stage.executor.stop("never:1", 0.0)
+
+
+def test_a_stop_without_grace_ends_it_at_once_and_twice_is_once(stage: LocalStage | TwinStage) -> None:
+    spec = stage.spec("a")
+    stage.executor.launch(spec)
+    stage.executor.stop("a:1", 0.0)
+    stage.executor.stop("a:1", 0.0)
+    until(over(stage.executor, "a:1"))
+    assert stage.executor.poll("a:1").signal == 9
+
+
+def test_a_run_that_ignores_the_request_ends_after_its_grace(stage: LocalStage | TwinStage) -> None:
+    spec = stage.spec("a")
+    stage.stubborn(spec)
+    stage.executor.launch(spec)
+    stage.started(spec)
+    stage.executor.stop("a:1", 0.3)
+    assert not stage.executor.poll("a:1").over
+    if isinstance(stage, TwinStage):
+        stage.executor.stop("a:1", 0.0)
+    until(over(stage.executor, "a:1"))
+    assert stage.executor.poll("a:1").signal == 9
+
+
+def test_an_obedient_run_ends_by_itself(stage: LocalStage | TwinStage) -> None:
+    spec = stage.spec("a")
+    stage.executor.launch(spec)
+    stage.started(spec)
+    stage.executor.stop("a:1", 60.0)
+    until(over(stage.executor, "a:1"))
+    assert stage.executor.poll("a:1").signal != 9
+
+
+def test_capacity_is_what_is_left(stage: LocalStage | TwinStage) -> None:
+    before = stage.executor.capacity()[0]
+    stage.executor.launch(stage.spec("a", cpus=1.5, memory_mb=600))
+    after = stage.executor.capacity()[0]
+    assert (before.cpus, after.cpus, before.runs, after.runs) == (2.0, 0.5, 0, 1)
+    assert after.memory_mb < before.memory_mb
+
+
+def test_after_a_restart_the_living_are_known_again(stage: LocalStage | TwinStage) -> None:
+    alive, dead = stage.spec("alive"), stage.spec("dead")
+    for spec in (alive, dead):
+        stage.executor.launch(spec)
+        stage.started(spec)
+    stage.kill(dead)
+    until(over(stage.executor, "dead:1"))
+    again = stage.again()
+    assert again.reattach() == ["alive:1"]
+    assert again.poll("alive:1") == RunState("running") and again.poll("dead:1").over
+    again.stop("alive:1", 0.0)
+    until(over(again, "alive:1"))
+
+
+# ── what only this machine has ──
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[LocalStage]:
+    made = LocalStage(tmp_path)
+    yield made
+    for run_id in made.executor.reattach():
+        made.executor.stop(run_id, 0)
+
+
+@pytest.mark.parametrize("end", ["kill", "exit", "stop"])
+def test_no_grandchild_is_left(local: LocalStage, end: str) -> None:
+    spec = local.spec("a")
+    grandchild = Path(spec.run_uri) / "grandchild"
+    grandchild.touch()
+    local.executor.launch(spec)
+    local.started(spec)
+    pid = int(grandchild.read_text())
+    assert psutil.pid_exists(pid)
+    if end == "kill":
+        local.kill(spec)
+    elif end == "exit":
+        local.exit(spec, 0)
+    else:
+        local.executor.stop("a:1", 0.2)
+    until(over(local.executor, "a:1"))
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_number_that_another_process_has_now_is_nobody_of_ours(local: LocalStage, tmp_path: Path) -> None:
+    """Pids are used again; ending the wrong process would be worse than losing a job."""
+    import json
+
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    spec = local.spec("a")
+    record = {"run_id": "a:1", "pid": stranger.pid, "started": "another boot:1", "spec": spec.as_json(), "gpu": None}
+    (Path(spec.run_uri) / "process.json").write_text(json.dumps(record))
+    assert local.executor.reattach() == []
+    local.executor.stop("a:1", 0.0)
+    assert local.executor.poll("a:1").over
+    time.sleep(0.1)
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+
+
+def test_a_run_outlives_its_server_and_has_a_session_of_its_own(local: LocalStage) -> None:
+    spec = local.spec("a")
+    code = (
+        "import sys, json; from pathlib import Path; from postil.jobs import LocalExecutor, RunSpec;"
+        "spec = RunSpec.from_json(json.loads(sys.argv[2])); LocalExecutor(Path(sys.argv[1])).launch(spec)"
+    )
+    import json
+
+    subprocess.run([sys.executable, "-c", code, str(local.root), json.dumps(spec.as_json())], check=True, timeout=120)
+    assert local.executor.reattach() == ["a:1"]
+    assert os.getsid(local.pid(spec)) == local.pid(spec) != os.getsid(0)
+    local.exit(spec, 0)
+    until(over(local.executor, "a:1"))
+
+
+def test_the_environment_holds_no_secret(local: LocalStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("POSTIL_DATABASE", "postgresql://user:secret@host/db")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    spec = local.spec("a")
+    local.executor.launch(spec)
+    local.started(spec)
+    assert "secret" not in " ".join(psutil.Process(local.pid(spec)).environ().values())
+
+
+@pytest.mark.parametrize(("slot", "fits"), [
+    (Slot("n", 2, 1000, 0, 4000, 1), True), (Slot("n", 2, 499, 0, 4000, 1), False),
+    (Slot("n", 0, 1000, 0, 4000, 1), False),
+    (Slot("n", 0, 10, 0, 4000, 0), True), (Slot("n", 2, 1000, 0, 400, 0), False),
+])  # fmt: skip
+def test_an_empty_node_takes_what_it_could_ever_hold(slot: Slot, fits: bool) -> None:
+    assert slot.fits(500, 1, 0) is fits
+    assert not slot.fits(500, 1, 1)  # there is no GPU
