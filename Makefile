@@ -1,15 +1,21 @@
 # make quickstart   the whole job on a sample sheet            (first time: about 5 min to install; then 5-12 min)
 # make test         lint, types, import rules, fast tests      (at most 10 min)
 # make test-slow    real models, hostile files, many rows      (at most 50 min)
+# make test-faults  50 kills of a worker, and every other fault (about 15 min)
 # make test-full    everything that takes longer, by hand
+# make bench        against the articles' script and TRL       (1-2 hours; benchmarks/README.md)
+# make bench-gpu    the same on a GPU
 
 PYTHON ?= python3
 BIN = $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
+BENCH = $(subst .venv,.venv-bench,$(BIN))
 # macOS has no `timeout`; there the limits are not held
 LIMIT = $(if $(shell command -v timeout 2>/dev/null),timeout $(1),)
 SAY = @printf '\n== %s\n'
 
-.PHONY: quickstart test test-slow test-full lint docs clean
+KILLS ?= 50
+
+.PHONY: quickstart test test-slow test-faults test-full bench bench-gpu lint docs clean
 
 quickstart: .venv/installed
 	$(SAY) "The whole job on a sample sheet: 5-12 minutes on two cores. Ctrl-C is safe."
@@ -30,9 +36,28 @@ test-slow: .venv/ready
 	$(SAY) "Slow tests: the real base model, 200,000 rows, many kills. At most 50 minutes."
 	$(call LIMIT,3000) $(BIN)/pytest -m "slow and not full" --timeout=1200
 
+test-faults: .venv/ready
+	$(SAY) "Faults on purpose: $(KILLS) kills, damaged checkpoints, full disks, frozen workers. About 15 minutes."
+	POSTIL_FAULT_KILLS=$(KILLS) $(call LIMIT,3000) $(BIN)/pytest -s tests/jobs/test_faults.py tests/jobs/test_states.py --timeout=1800
+
 test-full: .venv/ready
 	$(SAY) "Everything that takes longer than CI allows."
 	$(BIN)/pytest -m full --timeout=7200
+
+bench: .venv-bench/ready
+	$(SAY) "Every side in turn: 1-2 hours on two cores. One section alone: $(BENCH)/python benchmarks/bench.py titles"
+	$(BENCH)/python benchmarks/bench.py
+
+bench-gpu: .venv/installed
+	$(BIN)/python benchmarks/gpu.py
+
+# What we are measured against stays out of .venv, but sees the very torch and transformers that are in it.
+.venv-bench/ready: .venv/installed benchmarks/requirements.txt
+	$(SAY) "Making .venv-bench with TRL, which only the benchmark needs: about a minute."
+	$(BIN)/python -m venv .venv-bench
+	$(BENCH)/python benchmarks/borrow.py "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	$(BENCH)/python -m pip install -q --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt
+	@touch $@
 
 # torch first and alone: what needs it must find the pinned build, not fetch another.
 .venv/installed: constraints.txt pyproject.toml
@@ -53,4 +78,4 @@ docs: .venv/installed
 	$(BIN)/python docs/make.py
 
 clean:
-	rm -rf .venv out build *.egg-info
+	rm -rf .venv .venv-bench out build *.egg-info

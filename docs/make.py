@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,24 @@ HERE = Path(__file__).parent
 COMMANDS = (
     (), ("quickstart",), ("check",), ("xray",), ("models",), ("models", "list"), ("models", "pull"), ("models", "add"),
     ("plan",), ("train",), ("compare",), ("evaluate",), ("answer",), ("doctor",),
+    ("serve",), ("keys",), ("keys", "list"), ("keys", "add"), ("keys", "revoke"),
+)  # fmt: skip
+ATTACKS = (
+    "weights that are programs", "configurations that run code", "chat templates that break out",
+    "chat templates that never end, or come with a request", "broken safetensors", "file names that are paths",
+    "ids and keys that are paths", "links, devices and archives", "hostile workbooks", "hostile text and JSON",
+    "formulas in exported sheets", "markup in texts", "requests forged by another site",
+    "DNS rebinding and foreign origins", "missing, wrong and revoked keys", "another project's objects",
+    "secrets in logs, tables and answers", "addresses to fetch", "broken, slow and smuggled HTTP",
+    "patterns that backtrack", "requests for too much", "schemas and grammars", "poisoned data", "supply chain",
+    "random bytes and JSON at every route",
+)  # fmt: skip
+ACCEPTANCE = (
+    "objects pass strict validation", "pages hold each job once", "three resets, one job", "a retry is recognised",
+    "Idempotency-Key", "every refusal is an error object", "refusals are not sent again", "file names",
+    "waiting for a file", "uploads in parts", "from a job to an answer", "cancel in every state", "pause and resume",
+    "deprecated hyperparameters, {} and null", "jobs by metadata", "a slash in a model's name", "streams",
+    "what is not implemented is named", "other clients", "upstream's own tests",
 )  # fmt: skip
 LANGUAGES = ("en", "zh")
 MADE = "<!-- written by docs/make.py; change the sentences in postil/locales/ instead -->"
@@ -27,7 +47,7 @@ MADE = "<!-- written by docs/make.py; change the sentences in postil/locales/ in
 
 def pages() -> dict[str, str]:
     """The name of each page and its text."""
-    made = {"errors.md": errors(), "parameters.md": parameters(), "commands.md": commands()}
+    made = {"errors.md": errors(), "parameters.md": parameters(), "commands.md": commands(), "security.md": security()}
     return {name: "\n".join(lines).rstrip() + "\n" for name, lines in made.items()}
 
 
@@ -74,6 +94,24 @@ def commands() -> Iterator[str]:
         yield from ("", f"## postil {' '.join(command)}".rstrip())
         for lang in LANGUAGES:
             yield from ("", "```text", texts[lang][i], "```")
+
+
+def security() -> Iterator[str]:
+    """How many tests stand behind each attack, and each point of what OpenAI's clients rely on: counted by name."""
+    yield from ("# Security and compatibility · 安全与兼容", "", MADE, "")
+    yield "Test functions are counted by their names; most try many inputs. 0 means: no test of that name yet."
+    yield "按测试函数的名字计数，多数函数会试很多种输入。0 表示还没有这个名字的测试。"
+    attacks = ("Attacks · 攻击", ATTACKS, "tests", r"test_attack_(\d\d)_")
+    clients = ("OpenAI's clients · OpenAI 客户端", ACCEPTANCE, "tests/api", r"test_(\d\d)_")
+    for title, table, place, pattern in (attacks, clients):
+        found = Counter(
+            int(match[1])
+            for path in sorted((HERE.parent / place).rglob("test_*.py"))
+            for match in re.finditer(rf"^(?:async )?def {pattern}", path.read_text("utf-8"), re.MULTILINE)
+        )
+        yield from ("", f"## {title}", "", "| | what | tests |", "|---|---|---|")
+        for number, what in enumerate(table, 1):
+            yield f"| {number} | {what} | {found[number]} |"
 
 
 def _helps(lang: str) -> list[str]:

@@ -1,6 +1,8 @@
-"""The command line: parse, call flow, print. Exit codes: 0 done, 1 a coded error, 2 wrong usage, 130 interrupted."""
+"""The command line: parse, call flow, print. Exit codes: 0 done, 1 a coded error, 2 wrong usage, 130 interrupted.
 
-from __future__ import annotations
+Nothing is imported here that a help text does not need, and annotations are no texts, which Typer would have to read:
+`--help` takes hardly longer than Typer itself.
+"""
 
 import signal
 import sys
@@ -10,21 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from postil import __version__, flow
-from postil.doctor import examine
+from postil import __version__
 from postil.errors import PostilError
 from postil.locales import LANGUAGES, say
-from postil.records import Event
-from postil.settings import Settings, quiet
-from postil.show import Screen, duration
+from postil.settings import EMBEDDED, Settings, quiet
+from postil.usage import Command, Group, WrongUsage, coded, is_a_call_for_help, usage_of
 
-# What is raised for a wrong option or a missing file. Typer once used click and now carries it inside, so that the
-# class itself has no name that holds for both.
-WrongUsage: type[Any] = typer.BadParameter.__bases__[0]
+if TYPE_CHECKING:
+    from postil import flow
+    from postil.show import Screen
 
 
 def _known(lang: str | None) -> str | None:
@@ -37,6 +37,10 @@ def _known(lang: str | None) -> str | None:
 File = Annotated[Path, typer.Argument(metavar="FILE", help=say("cli.file"), show_default=False)]
 AdapterDir = Annotated[Path, typer.Argument(metavar="ADAPTER", help=say("cli.adapter"), show_default=False)]
 BaseName = Annotated[str, typer.Option("--base", metavar="MODEL", help=say("cli.base"))]
+OwnBase = Annotated[
+    str | None, typer.Option("--base", metavar="MODEL", help=say("cli.base"), show_default=EMBEDDED)
+]  # fmt: skip
+GivenPlan = Annotated[Path | None, typer.Option("--plan", metavar="plan.json", help=say("cli.given"))]
 Sheet = Annotated[str | None, typer.Option("--sheet", help=say("cli.sheet"))]
 Question = Annotated[str | None, typer.Option("--question", metavar="COL", help=say("cli.question"))]
 AnswerColumn = Annotated[str | None, typer.Option("--answer", metavar="COL", help=say("cli.answer"))]
@@ -51,8 +55,12 @@ Json = Annotated[bool, typer.Option("--json", help=say("cli.json"))]
 Lang = Annotated[str | None, typer.Option("--lang", metavar="zh|en", callback=_known, help=say("cli.lang"))]
 Debug = Annotated[bool, typer.Option("--debug", help=say("cli.debug"))]
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-models = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(cls=Group, rich_markup_mode=None, add_completion=False, no_args_is_help=True,
+                  pretty_exceptions_enable=False)  # fmt: skip
+models = typer.Typer(cls=Group, rich_markup_mode=None, no_args_is_help=True)
+verb, models_verb = partial(app.command, cls=Command), partial(models.command, cls=Command)
+keys = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+keys_verb = partial(keys.command, cls=Command)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -67,12 +75,16 @@ def run(arguments: Sequence[str]) -> int:
     except PostilError as error:
         if "--debug" in arguments:
             raise
-        Screen(as_json="--json" in arguments).error(error)
+        _screen("--json" in arguments).error(error)
         return 1
     except typer.Abort:
         return 130
     except WrongUsage as error:
-        error.show()
+        if is_a_call_for_help(error):
+            error.show()
+        else:
+            sys.stderr.write("" if "--json" in arguments else usage_of(error) + "\n")
+            _screen("--json" in arguments).error(coded(error))
         return int(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("\n" + say("cli.interrupted") + "\n")
@@ -82,7 +94,7 @@ def run(arguments: Sequence[str]) -> int:
 # ── import ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@app.command(help=say("cli.check.help"))
+@verb(help=say("cli.check.help"))
 def check(
     file: File, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
     conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
@@ -92,8 +104,9 @@ def check(
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     from postil import dataset as data
+    from postil import flow
 
-    screen = Screen(as_json=as_json)
+    screen = _screen(as_json)
     reading = _reading(sheet, question, answer, conversation, system, instruction, mask)
     dataset = flow.check(file, reading, base)
     screen.dataset(dataset)
@@ -107,16 +120,18 @@ def check(
     screen.result(dataset.as_json())
 
 
-@app.command(help=say("cli.xray.help"))
+@verb(help=say("cli.xray.help"))
 def xray(
-    file: File, base: BaseName = flow.EMBEDDED, sheet: Sheet = None, question: Question = None,
+    file: File, base: BaseName = EMBEDDED, sheet: Sheet = None, question: Question = None,
     answer: AnswerColumn = None, conversation: Conversation = None, system: System = None,
     instruction: Instruction = None,
     max_length: Annotated[int | None, typer.Option("--max-length", min=16, help=say("cli.max_length"))] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help=say("cli.xray.rows"))] = 5,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    screen = Screen(as_json=as_json)
+    from postil import flow
+
+    screen = _screen(as_json)
     reading = _reading(sheet, question, answer, conversation, system, instruction, False)
     found = flow.xray(file, base, reading, max_length)
     screen.xray(found, rows)
@@ -126,11 +141,11 @@ def xray(
 # ── base models ───────────────────────────────────────────────────────────────────────────────────
 
 
-@models.command("list", help=say("cli.models.list.help"))
+@models_verb("list", help=say("cli.models.list.help"))
 def models_list(as_json: Json = False, lang: Lang = None, debug: Debug = False) -> None:
     from postil import plan as room
 
-    screen = Screen(as_json=as_json)
+    screen = _screen(as_json)
     here, home = room.machine(), Settings().home
     bases = [(base, room.needed_bytes(base.shape, here) <= here.memory_bytes) for base in room.known(home)]
     screen.bases(bases)
@@ -141,24 +156,28 @@ def models_list(as_json: Json = False, lang: Lang = None, debug: Debug = False) 
     ]})  # fmt: skip
 
 
-@models.command("pull", help=say("cli.models.pull.help"))
+@models_verb("pull", help=say("cli.models.pull.help"))
 def models_pull(
     name: Annotated[str, typer.Argument(metavar="MODEL", help=say("cli.base"))],
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    screen = Screen(as_json=as_json)
+    from postil import flow
+
+    screen = _screen(as_json)
     base = flow.fetched(flow.find_base(name), _heard(screen))
     screen.say("show.pulled", name=base.name, path=base.path)
     screen.result({"name": base.name, "path": str(base.path)})
 
 
-@models.command("add", help=say("cli.models.add.help"))
+@models_verb("add", help=say("cli.models.add.help"))
 def models_add(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help=say("cli.models.add.directory"))],
     name: Annotated[str | None, typer.Option("--name", help=say("cli.models.add.name"))] = None,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    screen = Screen(as_json=as_json)
+    from postil import flow
+
+    screen = _screen(as_json)
     base = flow.add_base(directory, name)
     screen.say("show.pulled", name=base.name, path=base.path)
     screen.result({"name": base.name, "path": str(base.path)})
@@ -169,18 +188,19 @@ app.add_typer(models, name="models", help=say("cli.models.help"))
 # ── plan and train ────────────────────────────────────────────────────────────────────────────────
 
 
-@app.command(help=say("cli.plan.help"))
+@verb(help=say("cli.plan.help"))
 def plan(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help=say("cli.file"))] = None,
-    base: BaseName = flow.EMBEDDED, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
+    base: BaseName = EMBEDDED, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
     conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
     preset: Preset = None, settings: Set = None, skip_faulty: SkipFaulty = False,
     fields: Annotated[bool, typer.Option("--fields", help=say("cli.plan.fields"))] = False,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
+    from postil import flow
     from postil import plan as room
 
-    screen = Screen(as_json=as_json)
+    screen = _screen(as_json)
     if fields:
         screen.fields(room.fields())
         return
@@ -197,37 +217,48 @@ def plan(
     screen.result(prepared.proposal.as_json())
 
 
-@app.command(help=say("cli.train.help"))
+@verb(help=say("cli.train.help"))
 def train(
     file: File,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help=say("cli.output"))],
-    base: BaseName = flow.EMBEDDED, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
+    base: OwnBase = None, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
     conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
     validation: Annotated[Path | None, typer.Option("--validation", metavar="FILE", help=say("cli.validation"))] = None,
     test: Annotated[Path | None, typer.Option("--test", metavar="FILE", help=say("cli.test"))] = None,
-    preset: Preset = None, settings: Set = None, skip_faulty: SkipFaulty = False,
+    given: GivenPlan = None, preset: Preset = None, settings: Set = None, skip_faulty: SkipFaulty = False,
     resume: Annotated[bool, typer.Option("--resume", help=say("cli.resume"))] = False,
     force: Annotated[bool, typer.Option("--force", help=say("cli.force"))] = False,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    from postil.plan import checked_settings
+    from postil import flow
+    from postil.plan import checked_settings, read_given
 
-    screen = Screen(as_json=as_json)
+    screen = _screen(as_json)
     if resume:
         with _stoppable(screen) as stop:
             result = flow.resume(output, screen.emit, file, stop=stop)
     else:
         wishes = checked_settings(settings or [])
+        earlier = read_given(given) if given else None
+        if earlier:
+            base, system, instruction = (
+                base or earlier.base, system or earlier.system, instruction or earlier.instruction
+            )  # fmt: skip
         reading = _reading(sheet, question, answer, conversation, system, instruction, mask)
-        result = _train(screen, file, output, base, reading, preset, wishes, validation, test, skip_faulty, force)
+        choice = {"preset": preset, "settings": wishes, "given": earlier, "skip_faulty": skip_faulty}
+        others = {"validation": validation, "test": test}
+        result = _train(screen, file, output, base or EMBEDDED, reading, others, choice, force)
     _finished(screen, output, result)
     screen.result(result)
 
 
 def _train(
-    screen: Screen, file: Path, output: Path, base: str, reading: flow.Reading, preset: str | None,
-    wishes: dict[str, str], validation: Path | None, test: Path | None, skip_faulty: bool, force: bool,
+    screen: "Screen", file: Path, output: Path, base: str, reading: "flow.Reading", others: dict[str, Path | None],
+    choice: dict[str, Any], force: bool,
 ) -> dict[str, Any]:  # fmt: skip
+    """`others`: the user's own validation and test file; `choice`: what `flow.plan` is to obey."""
+    from postil import flow
+    from postil.show import duration
     from postil.train import refuse_to_overwrite
 
     started = time.monotonic()
@@ -240,17 +271,17 @@ def _train(
     refuse_to_overwrite(output, force=force)
     dataset = flow.check(file, reading)
     screen.dataset(dataset)
-    others = {
-        name: flow.check(path, reading) if path else None for name, path in (("validation", validation), ("test", test))
-    }
+    own = {name: flow.check(path, reading) if path else None for name, path in others.items()}
     stage("check")
     wanted = flow.find_base(base)
     found = flow.fetched(wanted, _heard(screen))
     if wanted.path is None:
         stage("fetch")
-    screen.measuring(found)
-    prepared = flow.plan(dataset, found, preset=preset, settings=wishes, validation=others["validation"],
-                         test=others["test"], skip_faulty=skip_faulty, output=output)  # fmt: skip
+    if not choice.get("given"):
+        screen.measuring(found)
+    prepared = flow.plan(
+        dataset, found, output=output, validation=own.get("validation"), test=own.get("test"), **choice
+    )
     screen.proposal(prepared.proposal, prepared.doubts, every=False)
     _advise(screen, prepared)
     stage("plan")
@@ -260,7 +291,7 @@ def _train(
 
 
 @contextmanager
-def _stoppable(screen: Screen) -> Iterator[flow.Stop]:
+def _stoppable(screen: "Screen") -> "Iterator[flow.Stop]":
     """The first Ctrl-C ends the run after the present update, with a checkpoint; the second ends it at once."""
     wanted = False
 
@@ -279,8 +310,9 @@ def _stoppable(screen: Screen) -> Iterator[flow.Stop]:
             signal.signal(number, handler)
 
 
-def _finished(screen: Screen, output: Path, result: dict[str, Any]) -> None:
+def _finished(screen: "Screen", output: Path, result: dict[str, Any]) -> None:
     from postil.evaluate import read_evaluation
+    from postil.show import duration
     from postil.train import read_run
 
     screen.close()
@@ -290,13 +322,16 @@ def _finished(screen: Screen, output: Path, result: dict[str, Any]) -> None:
                time=duration(result["seconds"]), memory=f"{result['peak_rss_bytes'] / 1e9:.1f}")  # fmt: skip
     took = result["seconds"] + result["evaluation_seconds"]
     screen.say("show.estimated", "bright_black", low=duration(low), high=duration(high), time=duration(took))
+    screen.stages(result["stages"])
     if evaluation:
         screen.evaluation(evaluation)
     screen.title("show.next")
     screen.say("show.next_steps", path=output)
 
 
-def _advise(screen: Screen, prepared: flow.Prepared) -> None:
+def _advise(screen: "Screen", prepared: "flow.Prepared") -> None:
+    from postil import flow
+
     advice = flow.advice_on_base(prepared.dataset, prepared.base)
     if advice:
         screen.line(advice, "cyan")
@@ -305,7 +340,7 @@ def _advise(screen: Screen, prepared: flow.Prepared) -> None:
 # ── evaluate ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@app.command(help=say("cli.compare.help"))
+@verb(help=say("cli.compare.help"))
 def compare(
     adapter: AdapterDir,
     question: Annotated[str | None, typer.Argument(metavar="QUESTION", help=say("cli.compare.question"))] = None,
@@ -313,7 +348,9 @@ def compare(
     sample: Annotated[bool, typer.Option("--sample", help=say("cli.compare.sample"))] = False,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    screen = Screen(as_json=as_json)
+    from postil import flow
+
+    screen = _screen(as_json)
     comparison = flow.Comparison(adapter)
 
     def both(asked: str) -> dict[str, str]:
@@ -333,7 +370,7 @@ def compare(
         both(asked)
 
 
-@app.command(help=say("cli.evaluate.help"))
+@verb(help=say("cli.evaluate.help"))
 def evaluate(
     adapter: AdapterDir,
     data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help=say("cli.evaluate.data"))] = None,
@@ -341,7 +378,9 @@ def evaluate(
     rows: Annotated[int, typer.Option("--rows", min=0, help=say("cli.evaluate.rows"))] = 8,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    screen = Screen(as_json=as_json)
+    from postil import flow
+
+    screen = _screen(as_json)
     reading = _reading(sheet, question, answer, conversation, None, None, False)
     found = flow.evaluate(adapter, data, reading, screen.emit)
     screen.close()
@@ -349,29 +388,35 @@ def evaluate(
     screen.result(found.as_json())
 
 
-@app.command(help=say("cli.answer.help"))
+@verb(help=say("cli.answer.help"))
 def answer(
     adapter: AdapterDir, file: File,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.xlsx", help=say("cli.answer.output"))],
     sheet: Sheet = None, question: Question = None,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    screen = Screen(as_json=as_json)
+    from postil import flow
+
+    screen = _screen(as_json)
     reading = _reading(sheet, question, None, None, None, None, False)
     result = flow.answer(adapter, file, output, reading, screen.emit)
     screen.close()
     for lost in result["not_carried_over"]:
         screen.line(lost, "yellow")
     screen.say("show.answered", path=output, n=result["answered"], rows=result["rows"], earlier=result["from_earlier"])
+    if result["without_words"]:
+        screen.say("show.without_words", "yellow", n=result["without_words"])
     screen.result(result)
 
 
 # ── the machine ───────────────────────────────────────────────────────────────────────────────────
 
 
-@app.command(help=say("cli.doctor.help"))
+@verb(help=say("cli.doctor.help"))
 def doctor(as_json: Json = False, lang: Lang = None, debug: Debug = False) -> None:
-    screen = Screen(as_json=as_json)
+    from postil.doctor import examine
+
+    screen = _screen(as_json)
     found = examine()
     screen.doctor(found)
     screen.result(found)
@@ -379,7 +424,7 @@ def doctor(as_json: Json = False, lang: Lang = None, debug: Debug = False) -> No
         raise typer.Exit(1)
 
 
-@app.command(help=say("cli.quickstart.help"))
+@verb(help=say("cli.quickstart.help"))
 def quickstart(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help=say("cli.output"))] = Path(
         "postil-quickstart"
@@ -387,36 +432,114 @@ def quickstart(
     force: Annotated[bool, typer.Option("--force", help=say("cli.force"))] = False,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
+    from postil import flow
     from postil.samples import TITLES_INSTRUCTION, TITLES_SYSTEM, sample
+    from postil.show import duration
 
-    screen = Screen(as_json=as_json)
+    screen = _screen(as_json)
     started = time.monotonic()
     screen.say("show.quickstart", path=output)
     reading = flow.Reading(system=TITLES_SYSTEM, instruction=TITLES_INSTRUCTION)
-    result = _train(screen, sample("titles"), output, flow.EMBEDDED, reading, "quick_try", {}, None, None, False, force)
+    result = _train(screen, sample("titles"), output, EMBEDDED, reading, {}, {"preset": "quick_try"}, force)
     _finished(screen, output, result)
     screen.say("show.all_took", "bold", time=duration(time.monotonic() - started))
     screen.result(result)
 
 
+# ── the server ────────────────────────────────────────────────────────────────────────────────────
+
+
+@verb(help=say("cli.serve.help"))
+def serve(
+    host: Annotated[str, typer.Option("--host", help=say("cli.serve.host"))] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help=say("cli.serve.port"))] = 8000,
+    public: Annotated[bool, typer.Option("--public", help=say("cli.serve.public"))] = False,
+    lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import api
+
+    screen = _screen(False)
+    api.serve(host, port, lambda key, values: screen.say(key, **values), public=public)
+
+
+@keys_verb("list", help=say("cli.keys.list.help"))
+def keys_list(as_json: Json = False, lang: Lang = None, debug: Debug = False) -> None:
+    from postil import api
+
+    screen = _screen(as_json)
+    found = api.list_keys()
+    for key in found:
+        screen.line("  ".join([key["id"], key["project"], ",".join(key["scopes"]), key["state"], key["name"]]))
+    screen.result({"keys": found})
+
+
+@keys_verb("add", help=say("cli.keys.add.help"))
+def keys_add(
+    name: Annotated[str, typer.Option("--name", help=say("cli.keys.name"))] = "-",
+    project: Annotated[str, typer.Option("--project", help=say("cli.keys.project"))] = "proj_local",
+    scopes: Annotated[list[str] | None, typer.Option("--scope", help=say("cli.keys.scopes"))] = None,
+    rate: Annotated[int, typer.Option("--requests-per-minute", min=0, help=say("cli.keys.rate"))] = 0,
+    tokens: Annotated[int, typer.Option("--tokens-per-day", min=0, help=say("cli.keys.tokens"))] = 0,
+    quota: Annotated[int, typer.Option("--quota-bytes", min=0, help=say("cli.keys.quota"))] = 0,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import api
+
+    screen = _screen(as_json)
+    made = api.add_key(project, name, scopes or ["read", "train", "serve"], rate or None, tokens or None, quota or None)
+    screen.line(say("api.first_key", secret=made["secret"]))
+    screen.result(made)
+
+
+@keys_verb("revoke", help=say("cli.keys.revoke.help"))
+def keys_revoke(
+    key: Annotated[str, typer.Argument(metavar="KEY", help=say("cli.keys.id"))],
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import api
+
+    screen = _screen(as_json)
+    told = api.revoke_key(key)
+    screen.line("  ".join([told["id"], told["state"]]))
+    screen.result(told)
+
+
+app.add_typer(keys, name="keys", help=say("cli.keys.help"))
+
+
 @app.callback(invoke_without_command=True, help=say("cli.help"))
 def _postil(
-    version: Annotated[bool, typer.Option("--version", help=say("cli.version"))] = False, lang: Lang = None
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help=say("cli.version"))] = False,
+    lang: Lang = None,
 ) -> None:
     if version:
         sys.stdout.write(f"postil {__version__}\n")
+    elif context.invoked_subcommand is None:
+        sys.stdout.write(context.get_help() + "\n")
+
+
+def _screen(as_json: bool) -> "Screen":
+    """Where a command speaks. Loaded when it does: a help text needs no tables."""
+    from postil.show import Screen
+
+    return Screen(as_json=as_json)
 
 
 def _reading(
     sheet: str | None, question: str | None, answer: str | None, conversation: str | None, system: str | None,
     instruction: str | None, mask: bool,
-) -> flow.Reading:  # fmt: skip
+) -> "flow.Reading":  # fmt: skip
+    from postil import flow
+
     columns = {"question": question, "answer": answer, "conversation": conversation}
     return flow.Reading(sheet, {role: column for role, column in columns.items() if column}, system, instruction, mask)
 
 
-def _heard(screen: Screen) -> Callable[[str, float | None], None]:
+def _heard(screen: "Screen") -> Callable[[str, float | None], None]:
     """What a long download says."""
+
+    from postil.records import Event
 
     def hear(text: str, share: float | None) -> None:
         data = {} if share is None else {"share": round(share, 3)}

@@ -6,7 +6,11 @@ PostilError
 ├── PlanError      a parameter is unknown, out of range, or does not go with another
 ├── ModelError     a base model cannot be found, fetched, trusted or loaded
 ├── TrainError     a run cannot start, go on or be resumed
-└── AdapterError   a directory is no adapter of ours, or does not fit its base model
+├── AdapterError   a directory is no adapter of ours, or does not fit its base model
+├── EngineError    a model cannot answer now: too many wait, too long a question, its process ended
+├── StoreError     something cannot be remembered or found: no such object, no room, a database that does not do
+├── JobError       a job cannot be made, or cannot do what is asked of it in its present state
+└── RequestError   what came over HTTP cannot be understood, is not allowed, or is too much
 
 Each carries a `code`, which names the sentences `error.<code>.cause` and `error.<code>.remedy` in
 `locales/` and the anchor in docs/errors.md. The message names what happened and what to do about it.
@@ -71,3 +75,19 @@ class TrainError(PostilError):
 
 class AdapterError(PostilError):
     """A directory is no adapter of ours, or does not fit its base model."""
+
+
+class EngineError(PostilError):
+    """A model cannot answer now."""
+
+
+class StoreError(PostilError):
+    """Something cannot be remembered or found."""
+
+
+class JobError(PostilError):
+    """A job cannot be made, or cannot do what is asked of it now."""
+
+
+class RequestError(PostilError):
+    """What came over HTTP cannot be understood, is not allowed, or is too much."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+EMBEDDED = "smollm2-135m-instruct"  # the base model where none is named
 
 
 def _from(variable: str, understood: Callable[[str], T]) -> T:
@@ -39,6 +40,10 @@ class Settings:
     watts           POSTIL_WATTS             what this machine draws while training
     currency        POSTIL_CURRENCY          CNY | USD
     cny_per_usd     POSTIL_CNY_PER_USD       exchange rate, to show both
+    data            POSTIL_DATA              where jobs, files and adapters lie; empty: studio below POSTIL_HOME
+    database        POSTIL_DATABASE          postgresql://... when machines share the jobs; empty: SQLite in POSTIL_DATA
+    files           POSTIL_FILES             where uploads go: a directory, s3://..., oss://...; empty: in POSTIL_DATA
+    hosts           POSTIL_HOSTS             more addresses under which the server answers, with commas: api.example.com
     require_all     POSTIL_REQUIRE_ALL       tests only: a skipped test is a failure
     """
 
@@ -51,11 +56,16 @@ class Settings:
     watts: float = _from("POSTIL_WATTS", lambda text: _number(text, 65.0))
     currency: str = _from("POSTIL_CURRENCY", lambda text: text or "CNY")
     cny_per_usd: float = _from("POSTIL_CNY_PER_USD", lambda text: _number(text, 7.1))
+    data: Path | None = _from("POSTIL_DATA", lambda text: Path(text).expanduser() if text else None)  # noqa: RUF009
+    database: str = _from("POSTIL_DATABASE", str)
+    files: str = _from("POSTIL_FILES", str)
+    hosts: str = _from("POSTIL_HOSTS", str)
     require_all: bool = _from("POSTIL_REQUIRE_ALL", lambda text: text == "1")
 
     def as_json(self) -> dict[str, str]:
         """Variable -> value, as a person sees them."""
-        return {one.metadata["variable"]: str(value) for one, value in zip(fields(self), astuple(self), strict=True)}
+        values = zip(fields(self), astuple(self), strict=True)
+        return {one.metadata["variable"]: "" if value is None else str(value) for one, value in values}
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,21 @@ def quiet() -> None:
 def for_child() -> dict[str, str]:
     """The environment of a process that we start: ours, made quiet, and with UTF-8 whatever the system speaks."""
     return {**_QUIET, **os.environ, "PYTHONUTF8": "1"}
+
+
+_FOR_WORKER = (
+    "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "USERPROFILE", "APPDATA",
+    "LOCALAPPDATA", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHASHSEED", "CUDA_HOME",
+    "CUDA_VISIBLE_DEVICES", "OMP_WAIT_POLICY",
+    "POSTIL_HOME", "POSTIL_LANG", "POSTIL_PRICE_PER_KWH", "POSTIL_PRICE_PER_HOUR", "POSTIL_WATTS", "POSTIL_CURRENCY",
+    "POSTIL_CNY_PER_USD",
+)  # fmt: skip
+
+
+def for_worker() -> dict[str, str]:
+    """The environment of a job's process: a short list of names, so that no key or password travels along."""
+    known = {name: os.environ[name] for name in _FOR_WORKER if name in os.environ}
+    return {**_QUIET, **known, "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
 
 
 def online() -> dict[str, str]:

@@ -131,13 +131,14 @@ class Screen:
             self.line(f"    + {_short(first.after)}", "green")
 
     def _dropped(self, dataset: Dataset) -> None:
-        if not dataset.dropped:
+        """Those that the findings have not told of yet."""
+        if not dataset.untold:
             return
-        self.say("show.dropped", "bold", n=len(dataset.dropped))
-        for left in dataset.dropped[:FEW]:
+        self.say("show.dropped", "bold", n=len(dataset.untold))
+        for left in dataset.untold[:FEW]:
             self.line("  " + say("show.row", row=left.row) + f" {left.message()}")
-        if len(dataset.dropped) > FEW:
-            self.say("show.more", "bright_black", n=len(dataset.dropped) - FEW)
+        if len(dataset.untold) > FEW:
+            self.say("show.more", "bright_black", n=len(dataset.untold) - FEW)
 
     def xray(self, found: Mapping[str, Any], most: int) -> None:
         if self.as_json:
@@ -286,6 +287,9 @@ class Screen:
             key = f"event.{event.data['code']}"
             values = {name: value for name, value in event.data.items() if name != "code"}
             self.line(say(key, **values) if knows(key) else str(values), "yellow" if event.level == "warn" else "")
+        elif event.type == "timed":
+            stage, took = say(f"stage.{event.data['what']}"), duration(event.data["seconds"])
+            self.say("show.took", "bright_black", stage=stage, time=took)
         elif self.console.is_terminal:
             self._draw(event)
         else:
@@ -323,6 +327,11 @@ class Screen:
         percent = _percent(event)
         self.console.print(Text(f"[{percent:>5.1f}%] {stage} {_numbers(event)}" if percent is not None else stage))
 
+    def stages(self, stages: Mapping[str, float]) -> None:
+        """What took how long, in the order in which it was done."""
+        told = [f"{say(f'stage.{name}')} {duration(took)}" for name, took in sorted(stages.items(), key=_order)]
+        self.say("show.stages", "bright_black", stages=" · ".join(told))
+
     # ── proof ──
 
     def evaluation(self, evaluation: Evaluation, *, most: int = FEW) -> None:
@@ -357,6 +366,13 @@ class Screen:
 
 MAIN = ("kind", "metric", "learning_rate", "r", "lora_alpha", "target_modules", "n_epochs", "batch_size",
         "validation_rows", "test_rows", "dtype", "threads")  # fmt: skip
+
+
+STAGES = ("measure", "load", "base_loss", "probe", "train", "evaluate")
+
+
+def _order(stage: tuple[str, float]) -> int:
+    return STAGES.index(stage[0]) if stage[0] in STAGES else len(STAGES)
 
 
 def allowed(field: Any) -> str:

@@ -34,6 +34,29 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Build:
     return cache(lambda family: build(family, tmp_path_factory.mktemp(family)))
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a PostgreSQL server of our own."""
+    from tests import postgres as own
+
+    if own.binaries() is None:
+        pytest.skip("PostgreSQL (initdb and postgres) is not installed")
+    with own.server() as address:
+        yield address
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of an empty database, "" for SQLite in the store's own directory: each test runs on both."""
+    if request.param == "sqlite":
+        yield ""
+        return
+    from tests import postgres as own
+
+    with own.database(request.getfixturevalue("postgres")) as url:
+        yield url
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
     """Where everything must run (POSTIL_REQUIRE_ALL=1), a skipped test is a failure."""

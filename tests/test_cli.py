@@ -200,6 +200,38 @@ def test_other_peoples_files_are_never_touched(trained: Trained, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_plan_of_an_earlier_run_is_taken_as_it_is(trained: Trained, tmp_path: Path, monkeypatch: Any) -> None:
+    """Nothing is measured, its base and its prompts are used, and the same adapter comes out."""
+
+    def never(*given: Any) -> Any:
+        raise RuntimeError("a given plan was measured")
+
+    monkeypatch.setattr("postil.model.probe.probe", never)
+    arguments = ["train", trained.sheet, "--plan", trained.directory / "plan.json", "-o", tmp_path / "again"]
+    assert told(arguments)["updates"] == trained.result["updates"]
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (trained.directory / name).read_bytes()
+    plans = [json.loads((run / "plan.json").read_text("utf-8")) for run in (trained.directory, tmp_path / "again")]
+    assert plans[0]["plan"] == plans[1]["plan"] and plans[1]["reasons"]["r"]["source"] == "plan"
+    assert "measure" in plans[0]["stages"] and not plans[1]["stages"]
+
+
+def test_what_is_no_plan_is_refused(trained: Trained, tmp_path: Path) -> None:
+    arguments = ["train", trained.sheet, "-o", tmp_path / "out", "--plan"]
+    assert refused([*arguments, tmp_path / "none.json"]) == "plan_unreadable"
+    for text, code in (('{"r": 0}', "setting_range"), ('{"rank": 8}', "unknown_field"), ("[]", "plan_unreadable")):
+        (tmp_path / "plan.json").write_text(text)
+        assert refused([*arguments, tmp_path / "plan.json"]) == code
+    assert not (tmp_path / "out").exists()
+
+
+def test_each_stage_has_its_time(trained: Trained) -> None:
+    stages = trained.result["stages"]
+    assert {"measure", "load", "train", "evaluate"} <= set(stages) and all(took >= 0 for took in stages.values())
+    within = sum(stages.get(name, 0.0) for name in ("base_loss", "probe", "train"))
+    assert within == pytest.approx(trained.result["seconds"], abs=0.1)
+
+
 def test_too_few_rows_are_refused(tmp_path: Path, base: Build) -> None:
     arguments = ["train", sheet(tmp_path / "a.csv", 9), "--base", base("qwen2"), "-o", tmp_path / "out"]
     assert refused(arguments) == "too_few_examples"
@@ -313,6 +345,21 @@ def test_answer_goes_on_where_it_was_interrupted(trained: Trained, tmp_path: Pat
     assert len(lines) == 60 and all(line[2] == f"答 {line[0]}" for line in lines)
 
 
+def test_an_answer_without_words_is_not_asked_for_again(trained: Trained, tmp_path: Path, monkeypatch: Any) -> None:
+    asked: list[str] = []
+
+    def silent(self: Any, questions: Any, tell: Any) -> Any:
+        asked.extend(questions)
+        return [Answer("" if i % 2 else "裙子", 1, True) for i, _ in enumerate(questions)]
+
+    monkeypatch.setattr(flow.Comparison, "answers", silent)
+    arguments = ["answer", trained.directory, trained.sheet, "-o", tmp_path / "out.xlsx"]
+    assert told(arguments)["without_words"] == 30
+    found = told(arguments)
+    assert len(asked) == 60 and (found["from_earlier"], found["without_words"]) == (60, 30)
+    assert "30" in said([*arguments, "--lang", "en"])[1]
+
+
 def test_answer_never_overwrites_the_users_file(trained: Trained, tmp_path: Path) -> None:
     own = openpyxl.Workbook()
     for line in trained.sheet.read_text("utf-8").split("\n")[:12]:
@@ -390,6 +437,32 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     assert code == 2 and "Usage" in out + err and "Traceback" not in err
 
 
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--nonsense", "x"], ["nonsense"], ["plan"], ["train", "x"],
+                                       ["check", "x", "--lang", "fr"], ["xray", "x", "--rows", "no"]])  # fmt: skip
+def test_wrong_usage_is_an_error_object_for_scripts(arguments: list[str]) -> None:
+    code, out, err = said([*arguments, "--json"])
+    assert code == 2 and not err
+    error = json.loads(out)["error"]
+    assert error["code"] == "wrong_usage" and error["cause"] and "--help" in error["remedy"]
+
+
+def test_wrong_usage_names_what_is_missing_and_what_may_be_meant() -> None:
+    assert "--output" in said(["train", "x"])[2]
+    assert "FILE" in said(["check"])[2]
+    assert "--sheet" in said(["check", "x", "--shet", "1"])[2]
+
+
+def test_help_is_in_one_language() -> None:
+    """In a process of its own, since help is read once, at the start."""
+    chinese = in_a_process("train", "--help", "--lang", "zh").stdout
+    for heading in ("用法：", "参数：", "选项："):
+        assert f"{heading}" in chinese
+    assert not any(word in chinese for word in ("Usage", "Options", "Arguments", "[default", "[required", "Show this"))
+    assert "命令：" in in_a_process("--lang", "zh").stdout  # without a command, help is the answer
+    english = in_a_process("train", "--help", "--lang", "en").stdout
+    assert english.startswith("Usage: postil train") and "Show this message and exit." in english
+
+
 def test_version_and_help() -> None:
     assert said(["--version"])[:2] == (0, f"postil {__version__}\n")
     code, out, _ = said(["--help"])
@@ -405,9 +478,9 @@ def test_a_coded_error_shows_its_trace_with_debug_only(odd: dict[str, Path]) -> 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_what_nobody_foresaw_ends_in_a_sentence(lang: str) -> None:
-    code = ("import sys, postil.cli, postil.__main__ as door\n"
+    code = ("import sys, postil.doctor, postil.__main__ as door\n"
             "def examine(): raise RuntimeError('the dog ate it')\n"
-            "postil.cli.examine = examine; sys.exit(door.main())")  # fmt: skip
+            "postil.doctor.examine = examine; sys.exit(door.main())")  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code, "doctor", "--lang", lang], capture_output=True, text=True,
                           encoding="utf-8", env=for_child(), timeout=60)  # fmt: skip
     assert done.returncode == 1 and "Traceback" not in done.stderr

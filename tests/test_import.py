@@ -33,6 +33,10 @@ def test_help_loads_no_library(arguments: list[str]) -> None:
     assert not loaded(*arguments) & (HEAVY | LIBRARIES)
 
 
+def test_the_first_help_loads_neither_tables_nor_schemas() -> None:
+    assert not loaded("--help") & {"rich", "pydantic", "psutil"}
+
+
 @pytest.mark.parametrize("arguments", [["models", "list"], ["plan", "--fields"], ["doctor"]])
 def test_looking_around_loads_no_model_library(arguments: list[str]) -> None:
     assert not loaded(*arguments) & HEAVY

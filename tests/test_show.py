@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from postil.errors import DataError
-from postil.locales import language, speak
+from postil.locales import language, say, speak
 from postil.plan import bases, fields
 from postil.records import Choice, Estimate, Evaluation, Event, Issue, Left, Plan, Proposal, Repair, Verdict
 from postil.show import Screen, allowed, duration, money
@@ -140,9 +140,25 @@ def test_what_is_left_out_is_counted() -> None:
 
     many = replace(dataset(), rows=40, dropped=tuple(Left(i, "missing_answer") for i in range(2, 32)))
     out, _ = Shown()("dataset", many)
-    assert "22" in out
+    assert str(len(many.untold) - 8) in out
     repaired = replace(dataset(), repaired=tuple(Repair("trimmed", i, " a", "a") for i in range(9)))
     assert "× 9" in Shown()("dataset", repaired)[0]
+
+
+def test_a_dropped_row_is_told_once(lang: str) -> None:
+    from dataclasses import replace
+
+    twin, other = Left(7, "duplicate", {"first": 3}), Left(9, "missing_answer")
+    issue = Issue("duplicate", "warning", 7, "A7", {"first": 3})
+    out, _ = Shown()("dataset", replace(dataset(), dropped=(twin, other), issues=(issue,)))
+    assert out.count(twin.message()) == 1 and out.count(other.message()) == 1
+
+
+def test_the_time_of_each_stage_is_shown(lang: str) -> None:
+    out, _ = Shown()("stages", {"train": 300.0, "evaluate": 40.0, "probe": 12.0, "measure": 8.0})
+    assert re.findall(r"\d+", out) == ["8", "12", "5", "40"]
+    out, _ = Shown()("emit", Event("timed", {"what": "probe", "seconds": 12.3}))
+    assert "12" in out and say("stage.probe", lang) in out
 
 
 def test_what_a_parameter_may_be() -> None:

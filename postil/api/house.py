@@ -1,0 +1,120 @@
+"""What the routes stand on: store, queue and engines, who is calling, and what a key may do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, Request
+
+from postil.api.paces import Paces
+from postil.api.refusals import refused
+from postil.errors import StoreError
+from postil.jobs import Queue
+from postil.plan import known
+from postil.records import Base
+from postil.serve import Engine
+from postil.settings import Settings
+from postil.store import Store
+
+if TYPE_CHECKING:
+    from postil.store.tables import Key
+
+Judge = Callable[[Path], str | None]  # what is wrong with a training file, if anything
+Ask = Callable[[Sequence[str], float], Any]  # a command of ours in a process of its own, with its time in seconds
+IMPLIED = {"admin": ("admin", "train", "read", "serve"), "train": ("train", "read")}
+
+
+@dataclass(frozen=True)
+class Callee:
+    """A model that can be asked: the base whose engine answers, and the adapter's directory, if it has one."""
+
+    name: str
+    base: str
+    adapter: Path | None
+
+
+@dataclass
+class House:
+    """Everything behind the doors. Threads share it."""
+
+    store: Store
+    queue: Queue
+    open_engine: Callable[[Path], Engine]
+    judge: Judge
+    ask: Ask
+    settings: Settings = field(default_factory=Settings)
+    paces: Paces = field(default_factory=Paces)
+    closing: threading.Event = field(default_factory=threading.Event)
+    _engines: dict[str, Engine] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def bases(self) -> list[Base]:
+        """The base models whose files are on this machine."""
+        return [base for base in known(self.settings.home) if base.path is not None]
+
+    def engine(self, base_name: str) -> Engine:
+        """The engine of a base; started by the first who asks. Raises StoreError `model_not_found`."""
+        with self._lock:
+            if base_name not in self._engines:
+                path = next((base.path for base in self.bases() if base.name == base_name), None)
+                if path is None:
+                    raise StoreError("model_not_found", model=base_name[:100])
+                self._engines[base_name] = self.open_engine(path)
+            return self._engines[base_name]
+
+    def find(self, project: str, name: str) -> Callee:
+        """What can be asked under this name. Raises StoreError `model_not_found`, Refused `model_not_live`."""
+        if not name.startswith("ft:"):
+            if name not in {base.name for base in self.bases()}:
+                raise StoreError("model_not_found", model=name[:100])
+            return Callee(name, name, None)
+        model = self.store.models.get(project, name)
+        if not model.live:
+            raise refused("model_not_live", model=model.id)
+        return Callee(model.id, model.base, self.store.directory / model.directory)
+
+    def evict(self, base_name: str, adapter: Path) -> None:
+        """Forget an adapter that nobody may call any more."""
+        with self._lock:
+            engine = self._engines.get(base_name)
+        if engine is not None:
+            engine.evict(adapter)
+
+    def close(self) -> None:
+        """End the engines and what waits for events."""
+        self.closing.set()
+        with self._lock:
+            engines, self._engines = list(self._engines.values()), {}
+        for engine in engines:
+            engine.close()
+
+
+async def _house(request: Request) -> House:
+    house: House = request.app.state.house
+    return house
+
+
+async def _caller(request: Request) -> Any:
+    return request.scope["state"]["key"]
+
+
+TheHouse = Annotated[House, Depends(_house)]
+if TYPE_CHECKING:
+    Caller = Annotated[Key, Depends(_caller)]
+else:
+    Caller = Annotated[Any, Depends(_caller)]
+
+
+def may(*scopes: str) -> Any:
+    """The route is for keys that have one of `scopes`."""
+
+    async def check(caller: Caller) -> None:
+        held = {implied for scope in caller.scopes for implied in IMPLIED.get(scope, (scope,))}
+        if not held & set(scopes):
+            raise refused("scope_missing", scope=scopes[0])
+
+    return Depends(check)

@@ -1,0 +1,113 @@
+"""Answers as OpenAI's clients read them: whole, or in chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel
+
+from postil.serve import Reply, Token
+
+Finished = Literal["stop", "length"]
+
+
+class Likely(BaseModel):
+    """A token, its natural log probability, and its bytes."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class LikelyToken(Likely):
+    """The same with those that might have stood there."""
+
+    top_logprobs: list[Likely]
+
+
+class Logprobs(BaseModel):
+    """Of every token of a text."""
+
+    content: list[LikelyToken]
+    refusal: None = None
+
+
+class Said(BaseModel):
+    """What the model said."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class Choice(BaseModel):
+    """One answer."""
+
+    index: int
+    message: Said
+    logprobs: Logprobs | None
+    finish_reason: Finished
+
+
+class CachedTokens(BaseModel):
+    """What had been read before."""
+
+    cached_tokens: int
+
+
+class Usage(BaseModel):
+    """How many tokens it took."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: CachedTokens
+
+
+class ChatCompletion(BaseModel):
+    """A whole answer."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    system_fingerprint: str
+
+
+def completion(
+    answer_id: str, created: int, model: str, replies: Sequence[Reply], with_logprobs: bool
+) -> ChatCompletion:
+    choices = [
+        Choice(index=i, message=Said(content=reply.text), logprobs=logprobs(reply.tokens) if with_logprobs else None,
+               finish_reason=finished(reply))
+        for i, reply in enumerate(replies)
+    ]  # fmt: skip
+    return ChatCompletion(id=answer_id, created=created, model=model, choices=choices, usage=usage(replies),
+                          system_fingerprint="fp_local")  # fmt: skip
+
+
+def finished(reply: Reply) -> Finished:
+    return "stop" if reply.finish == "stop" else "length"
+
+
+def usage(replies: Sequence[Reply]) -> Usage:
+    """The prompt counts once, however many answers it had."""
+    prompt, cached = replies[0].prompt_tokens, replies[0].cached_tokens
+    new = sum(reply.completion_tokens for reply in replies)
+    return Usage(prompt_tokens=prompt, completion_tokens=new, total_tokens=prompt + new,
+                 prompt_tokens_details=CachedTokens(cached_tokens=cached))  # fmt: skip
+
+
+def logprobs(tokens: Sequence[Token]) -> Logprobs:
+    return Logprobs(content=[
+        LikelyToken(**_likely(token.text, token.logprob), top_logprobs=[Likely(**_likely(*one)) for one in token.top])
+        for token in tokens
+    ])  # fmt: skip
+
+
+def _likely(text: str, logprob: float) -> dict[str, object]:
+    """JSON has no minus infinity: OpenAI writes -9999."""
+    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode("utf-8", "replace"))}

@@ -1,0 +1,128 @@
+"""`postil serve`: the application on a port, for as long as it is wanted."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from postil.api.app import create_app
+from postil.api.asking import ask, judge
+from postil.api.house import House
+from postil.api.refusals import refused
+from postil.errors import RequestError
+from postil.jobs import Queue, Watch
+from postil.serve import open_engine
+from postil.settings import Settings
+from postil.store import open_store
+
+HEADER_SECONDS = 30.0
+GRACE_SECONDS = 20
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+Tell = Callable[[str, dict[str, Any]], None]  # a key of `locales/` and its values
+
+
+class PatientH11(H11Protocol):
+    """uvicorn's protocol, which ends a connection that has not sent its headers in time, and refuses in JSON."""
+
+    _hurry: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE:
+            self._wait_for_headers()
+        else:
+            self._stop_waiting()
+
+    def send_400_response(self, msg: str) -> None:
+        body = refused("invalid_form", detail="HTTP").told().model_dump_json().encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
+                   (b"connection", b"close")]  # fmt: skip
+        for event in (h11.Response(status_code=400, headers=headers, reason=b"Bad Request"), h11.Data(data=body),
+                      h11.EndOfMessage()):  # fmt: skip
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _wait_for_headers(self) -> None:
+        if self._hurry is None:
+            self._hurry = self.loop.call_later(HEADER_SECONDS, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._hurry is not None:
+            self._hurry.cancel()
+            self._hurry = None
+
+    def _too_slow(self) -> None:
+        self._hurry = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Tells the house as soon as it is to close, so that streams end before their connections are cut."""
+
+    def __init__(self, config: uvicorn.Config, house: House) -> None:
+        super().__init__(config)
+        self._house = house
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._house.closing.set()
+        super().handle_exit(sig, frame)
+
+
+def configured(app: Any) -> uvicorn.Config:
+    """uvicorn with our limits; it says nothing of requests, in which secrets may stand."""
+    return uvicorn.Config(
+        app, http=PatientH11, ws="none", log_level="warning", access_log=False, server_header=False,
+        proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=GRACE_SECONDS,
+        h11_max_incomplete_event_size=64 << 10,
+    )  # fmt: skip
+
+
+def serve(host: str, port: int, tell: Tell, *, public: bool = False) -> None:
+    """Serve until a signal ends it. Raises RequestError `needs_unlocked_door` for an address that others can reach."""
+    if host not in LOOPBACK and not public:
+        raise RequestError("needs_unlocked_door", host=host)
+    bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    port = bound.getsockname()[1]
+    store = open_store()
+    queue = Queue(store)
+    watch = Watch(store)
+    house = House(store, queue, open_engine, judge, ask)
+    named = addresses(host, port, Settings().hosts)
+    app = create_app(house, lambda: named, begin=watch.start, end=lambda: watch.stop(grace=GRACE_SECONDS))
+    server = Server(configured(app), house)
+    try:
+        first = store.keys.first()
+        if first:
+            tell("api.first_key", {"secret": first})
+        if host not in LOOPBACK:
+            tell("api.public", {"host": host})
+        tell("api.started", {"url": f"http://{_bracketed(host)}:{port}/v1"})
+        server.run(sockets=[bound])
+    finally:
+        bound.close()
+        store.close()
+
+
+def addresses(host: str, port: int, more: str) -> frozenset[str]:
+    """What may stand in Host: this machine's own names with the port, and what the settings allow (with commas)."""
+    names = {_bracketed(name) for name in (*LOOPBACK, host) if name not in ("0.0.0.0", "::")}  # noqa: S104
+    ours = {f"{name}:{port}" for name in names} | (names if port == 80 else set())
+    return frozenset(ours | {name.strip().lower() for name in more.split(",") if name.strip()})
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

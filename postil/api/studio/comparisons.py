@@ -1,0 +1,73 @@
+"""Base and tuned side by side: the same question, the same moment, one base in memory."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from postil.api.bodies import Body, StrictRoute
+from postil.api.house import Caller, TheHouse, may
+from postil.api.lists import checked_name
+from postil.api.refusals import documented, refused
+from postil.dataset import ask
+from postil.serve import Reply, Request
+from postil.store import read_json
+
+router = APIRouter(route_class=StrictRoute, tags=["Studio: comparison"], responses=documented())
+
+
+class CompareBody(Body):
+    """A question for a fine-tuned model and its base; the run's own system prompt and instruction go with it."""
+
+    model: str = Field(min_length=1, max_length=255)
+    question: str = Field(min_length=1, max_length=100_000)
+    system: str | None = Field(None, max_length=20_000)
+    temperature: float | None = Field(None, ge=0, le=2)
+    seed: int | None = Field(None, ge=0, le=2_147_483_647)
+    max_tokens: int | None = Field(None, ge=1, le=32_768)
+
+
+class ShownAnswer(BaseModel):
+    """One answer."""
+
+    text: str
+    tokens: int
+    finish: str
+
+
+class Comparison(BaseModel):
+    """Both answers."""
+
+    object: Literal["postil.comparison"] = "postil.comparison"
+    model: str
+    base_model: str
+    base: ShownAnswer
+    tuned: ShownAnswer
+
+
+@router.post("/comparisons", dependencies=[may("serve")])
+def compare(body: CompareBody, house: TheHouse, caller: Caller) -> Comparison:
+    """Greedy unless `temperature` says otherwise. Models that are not released can be compared: that is how one sees
+    whether they should be."""
+    house.paces.check_tokens(caller)
+    if not body.model.startswith("ft:"):
+        raise refused("invalid_value", param="model", detail="ft:...")
+    model = house.store.models.get(caller.project, checked_name(body.model, "model"))
+    directory = house.store.directory / model.directory
+    plan = read_json(directory / "plan.json").get("plan", {}) if (directory / "plan.json").exists() else {}
+    messages = ask(body.question, body.system or plan.get("system"), plan.get("instruction"))
+    engine = house.engine(model.base)
+    both = [
+        engine.start(Request(messages, adapter=adapter, max_tokens=body.max_tokens or plan.get("max_new_tokens", 256),
+                             temperature=body.temperature or 0.0, seed=body.seed, project=caller.project))
+        for adapter in (None, directory)
+    ]  # fmt: skip
+    base, tuned = (running.result() for running in both)
+    house.paces.count_tokens(caller, sum(one.prompt_tokens + one.completion_tokens for one in (base, tuned)))
+    return Comparison(model=model.id, base_model=model.base, base=_shown(base), tuned=_shown(tuned))
+
+
+def _shown(reply: Reply) -> ShownAnswer:
+    return ShownAnswer(text=reply.text, tokens=reply.completion_tokens, finish=reply.finish)

@@ -1,0 +1,157 @@
+"""Before a job: what is in a file, what would be learned from it, and with which plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from postil.api.asking import on_disk
+from postil.api.bodies import Body, StrictRoute
+from postil.api.house import Caller, House, TheHouse, may
+from postil.api.lists import checked_name
+from postil.api.refusals import Refused, documented, refused
+from postil.errors import PlanError, StoreError
+from postil.plan import check_settings, fields, known, machine, needed_bytes, presets
+from postil.settings import EMBEDDED
+
+if TYPE_CHECKING:
+    from postil.store.tables import Key
+
+CHECK_SECONDS, PLAN_SECONDS = 120.0, 300.0
+ROLES = ("question", "answer", "conversation")
+
+router = APIRouter(route_class=StrictRoute, tags=["Studio: data"], responses=documented())
+
+
+class Reading(Body):
+    """A file of the project and how it is to be read, where detection is not enough."""
+
+    file: str = Field(min_length=1, max_length=80)
+    sheet: str | None = Field(None, min_length=1, max_length=200)
+    columns: dict[str, Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(None, max_length=3)
+    system: str | None = Field(None, min_length=1, max_length=20_000)
+    instruction: str | None = Field(None, min_length=1, max_length=20_000)
+
+
+class CheckBody(Reading):
+    """With `base`, the labels of every example are proven with its tokenizer."""
+
+    mask: bool | None = None
+    base: str | None = Field(None, max_length=255)
+
+
+class PlanBody(Reading):
+    """`settings`: plan fields by name."""
+
+    mask: bool | None = None
+    base: str | None = Field(None, max_length=255)
+    preset: str | None = Field(None, max_length=64)
+    settings: dict[str, Any] | None = Field(None, max_length=100)
+
+
+class XrayBody(Reading):
+    """`max_length`: where examples are cut."""
+
+    base: str | None = Field(None, max_length=255)
+    max_length: int | None = Field(None, ge=16, le=1_048_576)
+
+
+class FieldsList(BaseModel):
+    """The plan's fields, with label, help, type and bounds."""
+
+    object: str = "list"
+    data: list[dict[str, Any]]
+
+
+@router.post("/check", dependencies=[may("train")])
+def check(body: CheckBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
+    """What `postil check FILE --json` says: format, columns, examples, and everything that is wrong, with its rows."""
+    options = {**_reading(body), "--mask": body.mask, "--base": _base(house, body.base) if body.base else None}
+    return _asked(house, caller, "check", body.file, options, CHECK_SECONDS)
+
+
+@router.post("/plan", dependencies=[may("train")])
+def plan(body: PlanBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
+    """What `postil plan FILE --json` says: every value with its reason, and what it will take."""
+    if body.preset is not None and body.preset not in presets():
+        raise refused("invalid_value", param="preset", detail=", ".join(presets()))
+    try:
+        settings = check_settings(body.settings or {})
+    except PlanError as error:
+        raise Refused(error, param=f"settings.{error.values.get('name', '')}"[:80]) from error
+    options = {**_reading(body), "--mask": body.mask, "--base": _base(house, body.base), "--preset": body.preset,
+               "--set": [f"{name}={value}" for name, value in settings.items() if value is not None]}  # fmt: skip
+    return _asked(house, caller, "plan", body.file, options, PLAN_SECONDS)
+
+
+@router.post("/xray", dependencies=[may("train")])
+def xray(body: XrayBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
+    """What `postil xray FILE --json` says: which tokens of each example are learned, ignored or cut."""
+    options = {**_reading(body), "--base": _base(house, body.base), "--max-length": body.max_length}
+    return _asked(house, caller, "xray", body.file, options, CHECK_SECONDS)
+
+
+@router.get("/fields", dependencies=[may("read")])
+def plan_fields(lang: Annotated[str, Query(pattern="^(zh|en)$")] = "en") -> FieldsList:
+    """Every field of the plan: what a form is made of."""
+    return FieldsList(data=[field.as_json() for field in fields(lang)])
+
+
+@router.get("/presets", dependencies=[may("read")])
+def plan_presets() -> dict[str, list[str]]:
+    """The names of the presets."""
+    return {"data": list(presets())}
+
+
+@router.get("/bases", dependencies=[may("read")])
+def bases(house: TheHouse) -> dict[str, list[dict[str, Any]]]:
+    """The catalogue: what may be trained on, whether it is here, and whether this machine can hold it."""
+    here = machine()
+    return {"data": [
+        {"name": base.name, "parameters": base.shape.parameters, "licence": base.licence,
+         "languages": list(base.languages), "here": base.path is not None,
+         "fits": needed_bytes(base.shape, here) <= here.memory_bytes}
+        for base in known(house.settings.home)
+    ]}  # fmt: skip
+
+
+def _reading(body: Reading) -> dict[str, Any]:
+    columns = body.columns or {}
+    for role in columns:
+        if role not in ROLES:
+            raise refused("unknown_parameter", param=f"columns.{role}"[:80])
+    named = {f"--{role}": columns.get(role) for role in ROLES}
+    return {"--sheet": body.sheet, **named, "--system": body.system, "--instruction": body.instruction}
+
+
+def _base(house: House, name: str | None) -> str:
+    """By its name in the catalogue, never by a path. Raises Refused: 400 `model_not_found`."""
+    wanted = name or EMBEDDED
+    if wanted not in {base.name for base in known(house.settings.home)}:
+        raise Refused(StoreError("model_not_found", model=wanted[:100]), param="base", status=400)
+    return wanted
+
+
+def _asked(house: House, caller: Key, command: str, file_id: str, options: Mapping[str, Any], seconds: float
+           ) -> dict[str, Any]:  # fmt: skip
+    try:
+        row = house.store.files.get(caller.project, checked_name(file_id, "file"))
+    except StoreError as error:
+        raise Refused(error, param="file", status=400) from error
+    with on_disk(house.store, row) as path:
+        told: dict[str, Any] = house.ask([command, str(path), *_arguments(options)], seconds)
+    return told
+
+
+def _arguments(options: Mapping[str, Any]) -> list[str]:
+    """--name=value, so that no value is ever taken for an option."""
+    found: list[str] = []
+    for name, value in options.items():
+        if value is True:
+            found.append(name)
+        elif value not in (None, False):
+            found += [f"{name}={one}" for one in (value if isinstance(value, list) else [value])]
+    return found

@@ -1,0 +1,174 @@
+"""Work beside training: evaluations and filled sheets; and what OpenAI has no word for with any job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse
+
+from postil.api.bodies import Metadata, StrictRoute
+from postil.api.house import Caller, House, TheHouse, may
+from postil.api.lists import NAME, After, ListOf, limited, listed
+from postil.api.once import fingerprint, once
+from postil.api.openai.job_shown import JobFault, JobObject, fault
+from postil.api.openai.jobs import placed, trained
+from postil.api.openai.jobs import shown as shown_job
+from postil.api.refusals import documented
+from postil.api.studio.data import Reading
+from postil.errors import JobError
+from postil.jobs import Order
+
+if TYPE_CHECKING:
+    from postil.store.tables import Job, Key
+
+KINDS = ("evaluation", "answers")
+
+router = APIRouter(route_class=StrictRoute, tags=["Studio: tasks"], responses=documented(409))
+
+
+class TaskBody(Reading):
+    """What a fine-tuned model shall do with a file."""
+
+    model: str = Field(min_length=1, max_length=255)
+    metadata: Metadata | None = None
+    priority: int | None = Field(None, ge=-100, le=100)
+
+
+class TaskObject(BaseModel):
+    """An evaluation or a filled sheet; `result` and `result_files` when it succeeded."""
+
+    id: str
+    object: Literal["postil.task"] = "postil.task"
+    kind: str
+    status: str
+    model: str
+    file: str
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+    estimated_finish: int | None
+    progress: dict[str, Any]
+    queue_position: int | None
+    result: dict[str, Any] | None
+    result_files: list[str]
+    error: JobFault | None
+    metadata: dict[str, str]
+
+
+class JobDeleted(BaseModel):
+    """What is left of a job; models that it made stay."""
+
+    id: str
+    deleted: Literal[True] = True
+
+
+def shown(house: House, job: Job) -> TaskObject:
+    return TaskObject(
+        id=job.id, kind=job.kind, status=job.status, model=job.model, file=job.training_file or "",
+        created_at=job.created_at, started_at=job.started_at, finished_at=job.finished_at,
+        estimated_finish=job.estimated_finish, progress=dict(job.progress), queue_position=house.queue.position(job),
+        result=job.result, result_files=list(job.result_files), error=fault(job),
+        metadata=house.queue.labels([job.id])[job.id],
+    )  # fmt: skip
+
+
+@router.post("/evaluations", response_model=TaskObject, dependencies=[may("train")])
+def create_evaluation(request: Request, body: TaskBody, house: TheHouse, caller: Caller) -> JSONResponse:
+    """Let a fine-tuned model and its base answer the questions of a file, and say which is better."""
+    return _created("evaluation", request, body, house, caller)
+
+
+@router.post("/answers", response_model=TaskObject, dependencies=[may("train")])
+def create_answers(request: Request, body: TaskBody, house: TheHouse, caller: Caller) -> JSONResponse:
+    """Let a fine-tuned model fill a sheet with answers."""
+    return _created("answers", request, body, house, caller)
+
+
+@router.get("/evaluations", dependencies=[may("read")])
+def list_evaluations(
+    house: TheHouse, caller: Caller, after: After, limit: Annotated[int, limited(20)]
+) -> ListOf[TaskObject]:
+    """The project's evaluations, newest first."""
+    return _listed("evaluation", house, caller, after, limit)
+
+
+@router.get("/answers", dependencies=[may("read")])
+def list_answers(
+    house: TheHouse, caller: Caller, after: After, limit: Annotated[int, limited(20)]
+) -> ListOf[TaskObject]:
+    """The project's filled sheets, newest first."""
+    return _listed("answers", house, caller, after, limit)
+
+
+@router.get("/tasks/{task_id}", dependencies=[may("read")])
+def retrieve_task(task_id: str, house: TheHouse, caller: Caller) -> TaskObject:
+    """One evaluation or filled sheet."""
+    return shown(house, task(house, caller, task_id))
+
+
+@router.post("/tasks/{task_id}/cancel", response_model=TaskObject, dependencies=[may("train")])
+def cancel_task(task_id: str, request: Request, house: TheHouse, caller: Caller) -> JSONResponse:
+    """End it for good."""
+    job = task(house, caller, task_id)
+
+    def make(reply: str | None) -> TaskObject:
+        return shown(house, house.queue.cancel(caller.project, job.id))
+
+    return once(request, house, caller, fingerprint(""), make)
+
+
+@router.post("/jobs/{job_id}/keep", response_model=JobObject, dependencies=[may("train")])
+def keep_job(job_id: str, request: Request, house: TheHouse, caller: Caller) -> JSONResponse:
+    """Stop a training, and publish the best that it has."""
+    job = trained(house, caller, job_id)
+
+    def make(reply: str | None) -> JobObject:
+        return shown_job(house, house.queue.keep(caller.project, job.id))
+
+    return once(request, house, caller, fingerprint(""), make)
+
+
+@router.delete("/jobs/{job_id}", dependencies=[may("train")])
+def delete_job(job_id: str, house: TheHouse, caller: Caller) -> JobDeleted:
+    """Forget an ended job of any kind, with its events and checkpoints."""
+    house.queue.delete(caller.project, any_job(house, caller, job_id).id)
+    return JobDeleted(id=job_id)
+
+
+def any_job(house: House, caller: Key, job_id: str) -> Job:
+    """Raises JobError `job_not_found`."""
+    if not NAME.match(job_id):
+        raise JobError("job_not_found", job="-")
+    return house.queue.get(caller.project, job_id)
+
+
+def task(house: House, caller: Key, task_id: str) -> Job:
+    """The same of a task, which no training is."""
+    job = any_job(house, caller, task_id)
+    if job.kind not in KINDS:
+        raise JobError("job_not_found", job=task_id)
+    return job
+
+
+def _created(kind: Literal["evaluation", "answers"], request: Request, body: TaskBody, house: House, caller: Key
+             ) -> JSONResponse:  # fmt: skip
+    told = body.model_dump(exclude_none=True)
+    order = Order(
+        kind=kind, model=body.model, training_file=body.file, metadata=body.metadata or {}, priority=body.priority or 0,
+        reading={name: told[name] for name in ("sheet", "columns", "system", "instruction") if name in told},
+    )  # fmt: skip
+
+    def make(reply: str | None) -> TaskObject:
+        return shown(house, placed(house, caller, order, reply))
+
+    def again(job_id: str) -> TaskObject:
+        return shown(house, house.queue.get(caller.project, job_id))
+
+    return once(request, house, caller, fingerprint(body.model_dump_json()), make, again, retried=True)
+
+
+def _listed(kind: str, house: House, caller: Key, after: str | None, limit: int) -> ListOf[TaskObject]:
+    page = house.queue.list(caller.project, kinds=(kind,), after=after, limit=limit)
+    return listed([shown(house, job) for job in page.rows], page.more)
