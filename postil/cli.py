@@ -462,6 +462,28 @@ def serve(
     api.serve(host, port, lambda key, values: screen.say(key, **values), public=public)
 
 
+@verb(help=say("cli.studio.help"))
+def studio(
+    host: Annotated[str, typer.Option("--host", help=say("cli.serve.host"))] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help=say("cli.serve.port"))] = 8000,
+    public: Annotated[bool, typer.Option("--public", help=say("cli.serve.public"))] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help=say("cli.studio.no_browser"))] = False,
+    lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    import webbrowser
+
+    from postil import api, web
+
+    screen = _screen(False)
+
+    def tell(key: str, values: dict[str, Any]) -> None:
+        screen.say(key, **values)
+        if key == "api.pages" and not no_browser:
+            webbrowser.open(values["url"])
+
+    api.serve(host, port, tell, public=public, pages=web.attach)
+
+
 @keys_verb("list", help=say("cli.keys.list.help"))
 def keys_list(as_json: Json = False, lang: Lang = None, debug: Debug = False) -> None:
     from postil import api

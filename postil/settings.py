@@ -105,9 +105,21 @@ _FOR_WORKER = (
 )  # fmt: skip
 
 
-def for_worker() -> dict[str, str]:
-    """The environment of a job's process: a short list of names, so that no key or password travels along."""
-    known = {name: os.environ[name] for name in _FOR_WORKER if name in os.environ}
+_FOR_DOWNLOADS = (
+    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "PIP_CONFIG_FILE",
+    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT", "PIP_PROXY", "POSTIL_HUB",
+    "POSTIL_HF_ENDPOINT",
+)  # fmt: skip
+
+
+def for_worker(*, downloads: bool = False) -> dict[str, str]:
+    """The environment of a job's process: a short list of names, so that no key or password travels along.
+
+    `downloads`: with what the user's pip and proxies are set by.
+    """
+    wanted = (*_FOR_WORKER, *_FOR_DOWNLOADS) if downloads else _FOR_WORKER
+    known = {name: os.environ[name] for name in wanted if name in os.environ}
     return {**_QUIET, **known, "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
 
 

@@ -1,8 +1,15 @@
 """The HTTP door: OpenAI's routes, our own, and what guards them."""
 
 from postil.api.app import create_app
+from postil.api.asking import CommandRefused, on_disk
+from postil.api.forms import read_form
+from postil.api.gate import FILE_BYTES, LANGUAGE_COOKIE, PAGE_UPLOAD
 from postil.api.house import House
 from postil.api.keyring import add_key, list_keys, revoke_key
+from postil.api.refusals import Refused
 from postil.api.server import serve
 
-__all__ = ["House", "add_key", "create_app", "list_keys", "revoke_key", "serve"]
+__all__ = [
+    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "CommandRefused", "House", "Refused", "add_key", "create_app",
+    "list_keys", "on_disk", "read_form", "revoke_key", "serve",
+]  # fmt: skip

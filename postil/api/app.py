@@ -33,9 +33,10 @@ class Healthy(BaseModel):
 
 
 def create_app(house: House, hosts: Callable[[], Iterable[str]], *, begin: Callable[[], None] = lambda: None,
-               end: Callable[[], None] = lambda: None) -> FastAPI:  # fmt: skip
+               end: Callable[[], None] = lambda: None, pages: Callable[[FastAPI], None] = lambda app: None
+               ) -> FastAPI:  # fmt: skip
     """`hosts`: what may stand in Host, asked at each request; `begin` and `end` are called as the server comes up and
-    goes down."""
+    goes down; `pages` adds what a browser shows, behind the same gate."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -47,7 +48,6 @@ def create_app(house: House, hosts: Callable[[], Iterable[str]], *, begin: Calla
     app = FastAPI(title="Postil", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
                   redirect_slashes=False, swagger_ui_oauth2_redirect_url=None)  # fmt: skip
     app.state.house = house
-    app.add_middleware(Gate, keys=house.store.keys, hosts=hosts, paces=house.paces)
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
     for router in (*ROUTERS, studio):
@@ -58,6 +58,8 @@ def create_app(house: House, hosts: Callable[[], Iterable[str]], *, begin: Calla
         """Whether the server answers; needs no key."""
         return Healthy()
 
+    pages(app)
+    app.add_middleware(Gate, keys=house.store.keys, hosts=hosts, paces=house.paces)  # the last one added comes first
     app.openapi = lambda: _documented(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     return app
 

@@ -32,7 +32,8 @@ class CommandRefused(Exception):
 
     def __init__(self, told: dict[str, Any]) -> None:
         self.code, self.rows = str(told["code"]), list(told.get("rows", ()))
-        self.message = f"{told['cause']} {told['remedy']}"
+        self.cause, self.remedy = str(told["cause"]), str(told["remedy"])
+        self.message = f"{self.cause} {self.remedy}"
         super().__init__(self.code)
 
 

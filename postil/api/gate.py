@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postil.api.paces import Paces
 from postil.api.refusals import Refused, refused
 from postil.errors import PostilError
-from postil.locales import speak
+from postil.locales import LANGUAGES, speak
 
 JSON_BYTES = 4 << 20
 FORM_BYTES = 1 << 20  # what a form may have beside its file
@@ -28,6 +29,8 @@ PART_BYTES = 64 << 20
 PIECE_SECONDS = 60  # how long the next piece of a body may take
 BODY_SECONDS = 3600  # and all of it
 OPEN_PATHS = frozenset({"/health", "/openapi.json"})
+PAGE_UPLOAD = "/studio/upload"
+LANGUAGE_COOKIE = "postil_lang"
 SAFE = {
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
@@ -60,7 +63,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        speak("zh" if headers.get("accept-language", "").strip().lower().startswith("zh") else "en")
+        speak(_language(headers))
         if scope["type"] == "websocket":
             await self._websocket(headers, scope, receive, send)
             return
@@ -110,12 +113,20 @@ class Gate:
         return key
 
 
+def _language(headers: Headers) -> str:
+    """What the reader chose in a page, else what the browser or client prefers."""
+    chosen = cookie_parser(headers.get("cookie", "")).get(LANGUAGE_COOKIE)
+    if chosen in LANGUAGES:
+        return chosen
+    return "zh" if headers.get("accept-language", "").strip().lower().startswith("zh") else "en"
+
+
 def _needs_key(path: str) -> bool:
     return path not in OPEN_PATHS and (path == "/v1" or path.startswith("/v1/"))
 
 
 def _most_bytes(path: str) -> int:
-    if path == "/v1/files":
+    if path in ("/v1/files", PAGE_UPLOAD):
         return FILE_BYTES + FORM_BYTES
     return PART_BYTES + FORM_BYTES if _UPLOADED.match(path) else JSON_BYTES
 

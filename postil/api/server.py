@@ -8,6 +8,7 @@ from typing import Any
 
 import h11
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from postil.api.app import create_app
@@ -22,8 +23,10 @@ from postil.store import open_store
 
 HEADER_SECONDS = 30.0
 GRACE_SECONDS = 20
+SOCKET_BYTES = 4 << 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Tell = Callable[[str, dict[str, Any]], None]  # a key of `locales/` and its values
+Pages = Callable[[FastAPI, House], str]  # adds pages, and says at which path they begin
 
 
 class PatientH11(H11Protocol):
@@ -82,35 +85,45 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def configured(app: Any) -> uvicorn.Config:
-    """uvicorn with our limits; it says nothing of requests, in which secrets may stand."""
+def configured(app: Any, *, sockets: bool = False) -> uvicorn.Config:
+    """uvicorn with our limits; it says nothing of requests, in which secrets may stand. `sockets`: for live pages."""
     return uvicorn.Config(
-        app, http=PatientH11, ws="none", log_level="warning", access_log=False, server_header=False,
+        app, http=PatientH11, ws="websockets-sansio" if sockets else "none", ws_max_size=SOCKET_BYTES, log_level="warning", access_log=False, server_header=False,
         proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
 
 
-def serve(host: str, port: int, tell: Tell, *, public: bool = False) -> None:
-    """Serve until a signal ends it. Raises RequestError `needs_unlocked_door` for an address that others can reach."""
+def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Pages | None = None) -> None:
+    """Serve until a signal ends it. Raises RequestError `needs_unlocked_door` for an address that others can reach,
+    `port_taken`."""
     if host not in LOOPBACK and not public:
         raise RequestError("needs_unlocked_door", host=host)
-    bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise RequestError("port_taken", host=host, port=port, detail=error.strerror or str(error)) from error
     port = bound.getsockname()[1]
     store = open_store()
     queue = Queue(store)
     watch = Watch(store)
     house = House(store, queue, open_engine, judge, ask)
     named = addresses(host, port, Settings().hosts)
-    app = create_app(house, lambda: named, begin=watch.start, end=lambda: watch.stop(grace=GRACE_SECONDS))
-    server = Server(configured(app), house)
+    url, paths = f"http://{_bracketed(host)}:{port}", []
+    app = create_app(
+        house, lambda: named, begin=watch.start, end=lambda: watch.stop(grace=GRACE_SECONDS),
+        pages=lambda app: paths.append(pages(app, house)) if pages else None,
+    )  # fmt: skip
+    server = Server(configured(app, sockets=pages is not None), house)
     try:
         first = store.keys.first()
         if first:
             tell("api.first_key", {"secret": first})
         if host not in LOOPBACK:
             tell("api.public", {"host": host})
-        tell("api.started", {"url": f"http://{_bracketed(host)}:{port}/v1"})
+        tell("api.started", {"url": f"{url}/v1"})
+        for path in paths:
+            tell("api.pages", {"url": url + path})
         server.run(sockets=[bound])
     finally:
         bound.close()

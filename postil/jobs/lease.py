@@ -105,7 +105,8 @@ class Lease:
             code = line.pop("code")
             if code == "resumed":
                 job.resumed_from = [*job.resumed_from, line["step"]]
-            tell_code(session, job, code, level=level, **line)
+            key = f"sample:{line['step']}:{line['place']}" if code == "sample" else None  # a step is told once
+            tell_code(session, job, code, level=level, key=key, **line)
 
     # ── ends of an attempt ──
 

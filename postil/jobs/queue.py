@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
-from postil.errors import JobError
+from postil.errors import JobError, StoreError
 from postil.jobs.ledger import end, locked, tell, tell_code
 from postil.jobs.order import Order
 from postil.plan import known
@@ -27,8 +27,8 @@ from postil.store.tables import Checkpoint, File, Job, JobEvent, JobLabel
 from postil.store.uploaded import find as find_file
 
 PURPOSES = {"training": ("fine-tune", "user_data"), "evaluation": ("fine-tune", "evals", "user_data"),
-            "answers": ("fine-tune", "evals", "user_data")}  # fmt: skip
-PREFIX = {"training": "ftjob-", "evaluation": "evaljob-", "answers": "answerjob-"}
+            "answers": ("fine-tune", "evals", "user_data"), "base": ()}  # fmt: skip
+PREFIX = {"training": "ftjob-", "evaluation": "evaljob-", "answers": "answerjob-", "base": "basejob-"}
 
 
 class Queue:
@@ -67,9 +67,11 @@ class Queue:
         """The base by its name in the catalogue (never by a path), or an adapter of ours."""
         bases = {base.name: base for base in known(Settings().home)}
         if order.model in bases:
-            if order.kind != "training":
+            if order.kind not in ("training", "base"):
                 raise JobError("model_not_tuned", model=order.model)
             return {"base": order.model, "adapter": None}
+        if order.kind == "base":
+            raise StoreError("model_not_found", model=order.model[:100])
         model = find_model(session, project, order.model)
         return {"base": model.base, "adapter": model.directory}
 
@@ -157,6 +159,17 @@ class Queue:
                 return job, []
             query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.number > number)
             return job, session.scalars(query.order_by(JobEvent.number).limit(limit)).all()
+
+    def measured(self, project: str, job_id: str
+                 ) -> tuple[list[tuple[int, float | None, float | None]], int]:  # fmt: skip
+        """Every step with its training and validation loss, in one query, and the number of the last event."""
+        job = self.get(project, job_id)
+        query = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.type == "metrics",
+                                            JobEvent.number <= job.events)  # fmt: skip
+        with self._database.read() as session:
+            told = session.scalars(query.order_by(JobEvent.number)).all()
+        points = [(int(data["step"]), data.get("train_loss"), data.get("valid_loss")) for data in told if data]
+        return points, job.events
 
     def checkpoints(self, project: str, job_id: str, *, after: str | None = None, limit: int = 10) -> Page[Checkpoint]:
         """Newest first."""

@@ -187,7 +187,20 @@ def answers(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
     return {"result": {**result, "output": output.name}, "files": _files(output.parent)}
 
 
-KINDS = {"training": training, "evaluation": evaluation, "answers": answers}
+# ── base models ──
+
+
+def base(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
+    """A base model of the catalogue comes onto this machine; what an earlier attempt has downloaded is used."""
+
+    def tell(words: str, share: float | None) -> None:
+        desk.emit(Event("stage", {"stage": "fetch", "what": words, **({} if share is None else {"percent": 100 * share})}))
+
+    found = flow.fetched(flow.find_base(spec["base"]), tell)
+    return {"result": {"base": found.name}, "files": {}}
+
+
+KINDS = {"training": training, "evaluation": evaluation, "answers": answers, "base": base}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -187,7 +187,8 @@ class Watch:
         }  # fmt: skip
         write_json(directory / desk.SPEC, spec)
         desk.fence(directory, job.attempt, job.wish)
-        run = RunSpec(f"{job.id}:{job.attempt}", (*self._program, "--spec", str(directory / desk.SPEC)), for_worker(),
+        run = RunSpec(f"{job.id}:{job.attempt}", (*self._program, "--spec", str(directory / desk.SPEC)),
+                      for_worker(downloads=job.kind == "base"),
                       str(directory), cpus=needs["cpus"], gpus=needs["gpus"], memory_mb=needs["memory_mb"])  # fmt: skip
         self._executor.launch(run)
         self._take(job, directory, run.run_id)

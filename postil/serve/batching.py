@@ -140,8 +140,7 @@ class Batch:
 
     def forget(self, adapter: Path) -> None:
         """Have this adapter in memory no longer than answers under way need it."""
-        held = self.shelf.drop(adapter)
-        if held is not None:
+        for held in self.shelf.drop(adapter):
             self._prefixes.forget(held.voice)
 
     def step(self) -> bool:
@@ -179,7 +178,7 @@ class Batch:
     def _begin(self, asked: Asked) -> None:
         request, loaded = asked.request, self._loaded
         if request.adapter is not None:
-            asked.held = self.shelf.hold(request.adapter)
+            asked.held = self.shelf.hold(request.adapter, request.scale)
             self.shelf.use(asked.held)
         behind = self._prefixes.find(asked.voice, asked.ids)
         asked.cached = behind.length if behind else 0

@@ -14,7 +14,7 @@ Finish = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One answer wanted. `adapter` is its directory; None asks the untouched base.
+    """One answer wanted. `adapter` is its directory; None asks the untouched base. `scale`: how strongly it speaks.
 
     The prompt is `messages` (with `tools`), written by the base's own chat template, or else `prompt_ids`.
     temperature 0 is greedy. `stop`: texts before which the answer ends. `logprobs`: how many likeliest tokens to tell
@@ -23,6 +23,7 @@ class Request:
 
     messages: tuple[Message, ...] = ()
     adapter: Path | None = None
+    scale: float = 1.0
     max_tokens: int | None = None  # None: as many as the context holds
     temperature: float = 1.0
     top_p: float = 1.0

@@ -41,6 +41,12 @@ class Lora:
     def bytes(self) -> int:
         return sum(down.nbytes + up.nbytes for down, up in self.layers.values())
 
+    def scaled(self, scale: float) -> Lora:
+        """The same, adding `scale` times as much."""
+        if scale == 1.0:
+            return self
+        return Lora(self.path, {name: (down, up * scale) for name, (down, up) in self.layers.items()})
+
 
 def read_lora(path: Path, linears: Mapping[str, torch.nn.Linear]) -> Lora:
     """The adapter in the directory `path`, in the number type of the base whose linear layers are `linears`.

@@ -65,6 +65,7 @@ class Held:
     """An adapter in memory. `users`: answers under way that need it. A dropped one goes when the last has ended."""
 
     path: Path
+    scale: float  # how strongly it speaks: 1 as it was trained
     stack: Stack
     place: int
     bytes: int
@@ -79,34 +80,38 @@ class Shelf:
 
     def __init__(self, linears: Mapping[str, torch.nn.Linear], budget: int) -> None:
         self._linears, self._budget = linears, budget
-        self._held: OrderedDict[Path, Held] = OrderedDict()  # the one used last at the end
+        self._held: OrderedDict[tuple[Path, float], Held] = OrderedDict()  # the one used last at the end
         self._leaving: list[Held] = []
         self._stacks: dict[Shape, Stack] = {}
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        return tuple(self._held)
+        return tuple(dict.fromkeys(path for path, _ in self._held))
 
     @property
     def bytes(self) -> int:
         return sum(held.bytes for held in (*self._held.values(), *self._leaving))
 
-    def hold(self, path: Path) -> Held:
-        """The adapter in `path`, read if it is not here or was written anew since. Raises AdapterError."""
-        held = self._held.get(path)
+    def hold(self, path: Path, scale: float = 1.0) -> Held:
+        """The adapter in `path` at this strength, read if it is not here or was written anew since.
+
+        Raises AdapterError.
+        """
+        held = self._held.get((path, scale))
         stamp = _stamp(path)
         if held is not None and held.stamp == stamp:
-            self._held.move_to_end(path)
+            self._held.move_to_end((path, scale))
             return held
         if stamp is None:
             raise AdapterError("not_an_adapter", path=str(path))
-        lora = read_lora(path, self._linears)
-        self.drop(path)
+        lora = read_lora(path, self._linears).scaled(scale)
+        if held is not None:
+            self._drop(held)
         self._make_room(lora)
         stack = self._stacks.get(lora.shape)
         if stack is None:
             stack = self._stacks[lora.shape] = Stack(lora, 4)
-        held = self._held[path] = Held(path, stack, stack.put(lora), lora.bytes, stamp)
+        held = self._held[path, scale] = Held(path, scale, stack, stack.put(lora), lora.bytes, stamp)
         return held
 
     def use(self, held: Held) -> None:
@@ -119,26 +124,29 @@ class Shelf:
             self._leaving.remove(held)
             self._free(held)
 
-    def drop(self, path: Path) -> Held | None:
-        """Forget an adapter, and return what it was; answers under way end with it."""
-        held = self._held.pop(path, None)
-        if held is None:
-            return None
+    def drop(self, path: Path) -> list[Held]:
+        """Forget an adapter, and return what there was of it; answers under way end with it."""
+        found = [held for held in self._held.values() if held.path == path]
+        for held in found:
+            self._drop(held)
+        return found
+
+    def _drop(self, held: Held) -> None:
+        del self._held[held.path, held.scale]
         if held.users:
             held.dropped = True
             self._leaving.append(held)
         else:
             self._free(held)
-        return held
 
     def _make_room(self, lora: Lora) -> None:
         if lora.bytes > self._budget:
             raise AdapterError("adapter_too_large", path=str(lora.path), bytes=lora.bytes, budget=self._budget)
         while self.bytes + lora.bytes > self._budget:
-            idle = next((path for path, held in self._held.items() if not held.users), None)
+            idle = next((held for held in self._held.values() if not held.users), None)
             if idle is None:
                 raise AdapterError("adapters_busy", path=str(lora.path), n=len(self._held))
-            self.drop(idle)
+            self._drop(idle)
 
     def _free(self, held: Held) -> None:
         if held.stack.free(held.place):

@@ -17,6 +17,7 @@ from postil.store.tables import Key, Project
 
 SCOPES = ("read", "train", "serve", "admin")
 LOCAL = "proj_local"
+PAGES = "pages"  # the name of the key that has no secret: it is reached by signing in
 _LEAD = "sk-postil-"
 
 
@@ -29,7 +30,7 @@ class Keys:
     def first(self) -> str | None:
         """At the very first start, the secret of a key for everything in the local project; later None."""
         with self._database.write() as session:
-            if session.scalar(select(Key.seq).limit(1)):
+            if session.scalar(select(Key.seq).where(Key.name != PAGES).limit(1)):
                 return None
             return self._create(session, LOCAL, "first", SCOPES, None, None)[1]
 
@@ -54,6 +55,18 @@ class Keys:
         salt, digest = (row.salt, row.digest) if row else ("", "")
         same = hmac.compare_digest(_digest(salt, rest), digest)
         return row if row and same and row.revoked_at is None else None
+
+    def active(self, key_id: str) -> Key | None:
+        """The key of this id, unless it was revoked."""
+        with self._database.read() as session:
+            return session.scalar(select(Key).where(Key.id == key_id, Key.revoked_at.is_(None)))
+
+    def of_pages(self) -> Key:
+        """The key that stands for whoever opens the pages by the link: for everything in the local project."""
+        with self._database.write() as session:
+            named = select(Key).where(Key.project == LOCAL, Key.name == PAGES, Key.revoked_at.is_(None))
+            row = session.scalar(named.order_by(Key.seq))
+            return row or self._create(session, LOCAL, PAGES, SCOPES, None, None)[0]
 
     def list(self, project: str | None = None) -> Sequence[Key]:
         """All keys, or those of one project, oldest first."""

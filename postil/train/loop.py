@@ -39,8 +39,10 @@ class Loop:
 
     def __init__(
         self, model: Any, plan: Plan, training: Rows, validation: Rows, directory: Path, progress: Progress,
-        stop: Callable[[], bool], ranks: Ranks,
+        stop: Callable[[], bool], ranks: Ranks, sample: Callable[[int], None] = lambda step: None,
     ) -> None:  # fmt: skip
+        """`sample`: called with the step after each validation."""
+        self._sample = sample
         self._plan, self._training, self._validation = plan, training, validation
         self._checkpoints = directory / "checkpoints"
         self._progress, self._stop, self._ranks = progress, stop, ranks
@@ -99,6 +101,8 @@ class Loop:
             }
             left = (self._schedule.total - done) * self._progress.seconds / done
             self._progress.step(done, self._schedule.total, numbers, left)
+        if validation is not None:
+            self._sample(done)
         if done % self._plan.save_steps == 0 or done == self._schedule.total:
             self._save()
         if self._told_to_stop():

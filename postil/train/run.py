@@ -46,6 +46,7 @@ from postil.store import read_json, sha256, write_bytes, write_json, write_text
 from postil.train.checkpoint import Position, latest
 from postil.train.loop import Loop
 from postil.train.progress import Emit, Progress
+from postil.train.samples import Samples
 
 NO_SHAPE = Shape(0, 0, 0, 0, 0, 0, 0, 0)  # of a base of which only name and place are written
 PARTS = ("training", "validation", "test")
@@ -182,7 +183,9 @@ def run(
         if ranks.rank == 0:
             _dress(directory, model, loaded)
         progress.stage("prepare", 1.0)
-        loop = Loop(model, plan, rows["training"], rows["validation"], directory, progress, stop, ranks)
+        samples = Samples(loaded, model, examples_of(directory, "validation"), plan, progress)
+        loop = Loop(model, plan, rows["training"], rows["validation"], directory, progress, stop, ranks,
+                    samples.show if ranks.rank == 0 else lambda step: None)  # fmt: skip
         position, best = loop.run()
         result = _result(directory, position, plan, len(rows["training"]), progress.seconds, progress.stages)
         if ranks.rank == 0:

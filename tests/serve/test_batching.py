@@ -55,6 +55,22 @@ def made(tmp_path):
     return lambda base, seed, **config: adapter(base, tmp_path / f"adapter{seed}", seed, **config)
 
 
+def test_an_adapter_can_speak_more_or_less_strongly(base, made):
+    """0 is the base, a half is an adapter with half of its alpha; all strengths in one batch."""
+    path = base("qwen2")
+    whole, half = made(path, 1, lora_alpha=8), made(path, 1, lora_alpha=4).rename(path.parent / "half")
+    whole = made(path, 1, lora_alpha=8)
+    batch = Batch(opened(path), Limits())
+    heard = [ask(batch, adapter=whole, scale=scale)[1] for scale in (0.0, 0.5, 1.0)]
+    finish(batch)
+    wanted = [by_peft(path, voice, QUESTIONS[0], 12) for voice in (None, half, whole)]
+    assert [one.told.text for one in heard] == wanted
+    assert len(set(wanted)) == 3
+    assert batch.shelf.paths == (whole,)
+    batch.forget(whole)
+    assert batch.shelf.paths == () and batch.shelf.bytes == 0
+
+
 @pytest.mark.parametrize("family", ["qwen2", "llama3", "phi"])
 def test_a_mixed_batch_says_what_each_says_alone(base, made, family):
     """Adapters of several shapes and the base, coming in one after the other, some with a beginning read before."""

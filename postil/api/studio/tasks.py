@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from postil.api.bodies import Metadata, StrictRoute
+from postil.api.bodies import Body, Metadata, StrictRoute
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import NAME, After, ListOf, limited, listed
 from postil.api.once import fingerprint, once
@@ -23,7 +23,7 @@ from postil.jobs import Order
 if TYPE_CHECKING:
     from postil.store.tables import Job, Key
 
-KINDS = ("evaluation", "answers")
+KINDS = ("evaluation", "answers", "base")
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: tasks"], responses=documented(409))
 
@@ -36,8 +36,14 @@ class TaskBody(Reading):
     priority: int | None = Field(None, ge=-100, le=100)
 
 
+class BaseBody(Body):
+    """A base model of the catalogue."""
+
+    model: str = Field(min_length=1, max_length=255)
+
+
 class TaskObject(BaseModel):
-    """An evaluation or a filled sheet; `result` and `result_files` when it succeeded."""
+    """An evaluation, a filled sheet or a download; `result` and `result_files` when it succeeded."""
 
     id: str
     object: Literal["postil.task"] = "postil.task"
@@ -100,6 +106,20 @@ def list_answers(
 ) -> ListOf[TaskObject]:
     """The project's filled sheets, newest first."""
     return _listed("answers", house, caller, after, limit)
+
+
+@router.post("/bases", response_model=TaskObject, dependencies=[may("train")])
+def download_base(request: Request, body: BaseBody, house: TheHouse, caller: Caller) -> JSONResponse:
+    """Download a base model of the catalogue onto this machine."""
+    order = Order(kind="base", model=body.model, training_file=None)
+
+    def make(reply: str | None) -> TaskObject:
+        return shown(house, placed(house, caller, order, reply))
+
+    def again(job_id: str) -> TaskObject:
+        return shown(house, house.queue.get(caller.project, job_id))
+
+    return once(request, house, caller, fingerprint(body.model_dump_json()), make, again, retried=True)
 
 
 @router.get("/tasks/{task_id}", dependencies=[may("read")])

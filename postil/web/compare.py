@@ -1,0 +1,219 @@
+"""Before and after: the same question to any two or more of a base, checkpoints and adapters, from one base in memory."""
+
+from __future__ import annotations
+
+import asyncio
+
+from dataclasses import replace
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from fastapi import Request
+from nicegui import ui
+
+from postil.dataset import ask
+from postil.errors import PostilError
+from postil.evaluate import read_evaluation
+from postil.serve import Piece
+from postil.serve import Request as Question
+from postil.store import read_json
+from postil.web.desk import Desk, desk_of
+from postil.web.frame import Text, box, button, card, chip, frame, go, guarded, labelled, note, text, told
+
+if TYPE_CHECKING:
+    from postil.store.tables import Model
+
+CHIPS = 8
+MOST_SIDES = 4
+
+
+@ui.page("/compare")
+async def compare(request: Request, models: str = "", question: str = "") -> None:
+    desk = desk_of(request)
+    async with frame(desk, "compare", desk.say("web.compare.title"), desk.say("web.compare.lead")):
+        known = {row.id: row for row in await desk.do(desk.house.store.models.list, desk.project)}
+        if not known:
+            with card():
+                text(desk.say("web.models.none"))
+                button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
+            return
+        chosen = [name for name in models.split(",") if name in known] or [next(iter(known))]
+        page = Compare(desk, known, chosen[: MOST_SIDES - 1])
+        await page.build(question)
+
+
+class Compare:
+    """The sides of a comparison: the base, and the chosen models on it."""
+
+    def __init__(self, desk: Desk, known: dict[str, Model], chosen: list[str]) -> None:
+        self._desk, self._known, self._chosen = desk, known, chosen
+        self._base = known[chosen[0]].base
+        self._plan = _plan(self._directory(chosen[0]))
+        self._scale = 1.0
+        self._answers: dict[str, str] = {}
+
+    def _directory(self, model: str) -> Path:
+        return self._desk.house.store.directory / self._known[model].directory
+
+    async def build(self, question: str) -> None:
+        desk = self._desk
+        fitting = {name: name for name, row in self._known.items() if row.base == self._base}
+        with card():
+            ui.select(fitting, value=self._chosen, multiple=True, label=desk.say("web.compare.models"),
+                      on_change=self._choose).props("outlined use-chips").classes("w-full")  # fmt: skip
+            self._input = ui.textarea(desk.say("web.compare.question"), value=question).props("outlined autogrow")
+            self._input.classes("w-full").on("keydown.ctrl.enter", guarded(desk, self._ask))
+            await self._chips()
+            with box("line"):
+                self._send = button(desk.say("web.compare.ask"), guarded(desk, self._ask), main=True)
+                with box("grow").style("max-width: 22rem"):
+                    self._strength = text("", "small soft", "div")
+                    slider = ui.slider(min=0, max=1.2, step=0.1, value=1.0, on_change=self._turn)
+                    labelled(slider, desk.say("web.compare.strength.label"))
+                self._turn(None)
+        with box("side") as self._sides:
+            pass
+        self._show_sides()
+
+    async def _chips(self) -> None:
+        """Held-out questions, which no training saw."""
+        desk = self._desk
+        found = await desk.do(read_evaluation, self._directory(self._chosen[0]))
+        if found is None:
+            return
+        text(desk.say("web.compare.held_out"), "small soft")
+        with box("line"):
+            for row in found.rows[:CHIPS]:
+                asked = str(row["question"])
+                button(_shortened(asked, self._plan.get("instruction")), guarded(desk, self._asking(asked)))
+
+    def _asking(self, asked: str) -> Any:
+        async def run(*_: Any) -> None:
+            instruction = self._plan.get("instruction") or ""
+            self._input.value = asked.removeprefix(instruction).strip()
+            await self._ask()
+
+        return run
+
+    def _choose(self, event: Any) -> None:
+        chosen = ",".join(list(event.value)[: MOST_SIDES - 1])
+        if chosen:
+            go(f"/compare?models={quote(chosen, safe='')}&question={quote(self._input.value or '', safe='')}")
+
+    def _turn(self, event: Any) -> None:
+        self._scale = round(float(event.value), 1) if event else 1.0
+        self._strength.text = self._desk.say("web.compare.strength", scale=f"{self._scale:.1f}")
+
+    # ── sides ──
+
+    def _show_sides(self) -> None:
+        desk = self._desk
+        self._places: dict[str, Any] = {}
+        for name in (self._base, *self._chosen):
+            with self._sides, card():
+                with box("line"):
+                    chip(desk.say("web.compare.base" if name == self._base else "web.compare.tuned"),
+                         "" if name == self._base else "bad")  # fmt: skip
+                    text(name, "mono grow", "div")
+                self._places[name] = box("answer").props("aria-live=polite")
+                with self._places[name]:
+                    text(desk.say("web.compare.empty"), "soft", "span")
+                self._places[f"acts:{name}"] = box("line")
+
+    async def _ask(self, *_: Any) -> None:
+        desk, words = self._desk, (self._input.value or "").strip()
+        if not words:
+            ui.notify(desk.say("web.compare.no_question"), type="warning")
+            return
+        self._send.disable()
+        try:
+            await asyncio.gather(*(self._answer(name, words) for name in (self._base, *self._chosen)))
+        finally:
+            self._send.enable()
+        self._mark_differences()
+        for name in self._chosen:
+            self._offer(name, words)
+
+    async def _answer(self, name: str, words: str) -> None:
+        """Stream one side's answer into its place."""
+        desk, loop, heard = self._desk, asyncio.get_running_loop(), asyncio.Queue[Piece | None]()
+        place = self._places[name]
+        place.clear()
+        self._places[f"acts:{name}"].clear()
+        with place:
+            shown = Text("span", "")
+            wait = text(desk.say("web.compare.thinking"), "soft", "span")
+
+        def hear(piece: Piece) -> None:
+            loop.call_soon_threadsafe(heard.put_nowait, piece)
+
+        def ended(running: Any) -> None:
+            loop.call_soon_threadsafe(heard.put_nowait, None)
+
+        try:
+            engine = await desk.do(desk.house.engine, self._base)
+            running = await desk.do(engine.start, self._request(name, words), hear, ended)
+            try:
+                while (piece := await heard.get()) is not None:
+                    shown.text += piece.text
+                reply = await desk.do(running.result)
+            finally:
+                running.cancel()
+        except PostilError as error:
+            place.clear()
+            with place:
+                told(desk, error)
+            return
+        wait.delete()
+        self._answers[name] = reply.text
+        if reply.finish == "length":
+            with place:
+                note(desk.say("web.compare.cut"), "warn")
+
+    def _request(self, name: str, words: str) -> Question:
+        plan = self._plan
+        messages = ask(words, plan.get("system"), plan.get("instruction"))
+        request = Question(messages, max_tokens=int(plan.get("max_new_tokens", 256)), temperature=0.0,
+                           project=self._desk.project)  # fmt: skip
+        return request if name == self._base else replace(request, adapter=self._directory(name), scale=self._scale)
+
+    def _mark_differences(self) -> None:
+        """What the first model says otherwise than the base is marked in its answer."""
+        first = self._chosen[0]
+        if self._base not in self._answers or first not in self._answers:
+            return
+        place = self._places[first]
+        place.clear()
+        with place:
+            for tag, piece in differences(self._answers[self._base], self._answers[first]):
+                Text(tag, piece)
+
+    def _offer(self, name: str, words: str) -> None:
+        """Copy; say whether it was good; correct it."""
+        desk, answer = self._desk, self._answers.get(name, "")
+        with self._places[f"acts:{name}"]:
+            labelled(button("", lambda: ui.clipboard.write(answer), icon="content_copy"), desk.say("web.compare.copy"))
+
+
+def differences(before: str, after: str) -> list[tuple[str, str]]:
+    """The text `after` in pieces: "ins" for what `before` does not have, "span" for the rest."""
+    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    if matcher.quick_ratio() < 0.3:  # two different texts: every letter would be marked
+        return [("span", after)]
+    pieces = [("span" if tag == "equal" else "ins", after[low:high])
+              for tag, _, _, low, high in matcher.get_opcodes() if high > low]  # fmt: skip
+    return pieces or [("span", after)]
+
+
+def _plan(directory: Path) -> dict[str, Any]:
+    path = directory / "plan.json"
+    return dict(read_json(path).get("plan", {})) if path.exists() else {}
+
+
+def _shortened(asked: str, instruction: Any) -> str:
+    words = asked.removeprefix(str(instruction or "")).strip()
+    return words if len(words) <= 40 else words[:39] + "…"
+
+

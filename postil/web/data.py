@@ -1,0 +1,356 @@
+"""Data sets: what has come in, what is wrong in it, and how it is put right. The file itself is never touched."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+from nicegui import ui
+
+from postil.api import checked, window
+from postil.web.corrections import without_edit, with_action, with_edit
+from postil.web.desk import Desk, desk_of
+from postil.web.frame import (
+    Text,
+    box,
+    button,
+    card,
+    chip,
+    frame,
+    go,
+    guarded,
+    heading,
+    labelled,
+    link,
+    note,
+    table,
+    text,
+    told,
+)
+from postil.web.jobs import moment, sure
+from postil.web.session import ROOT
+from postil.web.steps import steps
+
+if TYPE_CHECKING:
+    from postil.store.tables import Dataset
+
+ROLES = ("question", "answer", "system", "conversation")
+SEVERITY = {"error": "bad", "warning": "warn", "advice": "info"}
+WINDOW = 50  # rows of the table at a time
+SHOWN_ISSUES = 20  # of one kind at a time
+GOOD_ROWS, FIRST_ROWS, GAUGE_ROWS = 500, 100, 1000
+
+
+@ui.page("/data")
+async def all_data(request: Request) -> None:
+    desk = desk_of(request)
+    async with frame(desk, "data", desk.say("web.data.title"), desk.say("web.data.lead")):
+        rows = (await desk.do(desk.house.store.datasets.list, desk.project, limit=100)).rows
+        if not rows:
+            with card():
+                text(desk.say("web.data.none"))
+                button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
+            return
+        headers = [desk.say(f"web.data.{name}") for name in ("name", "corrections", "created", "open")]
+        table(headers, [
+            (lambda row=row: link(row.name, f"/data/{row.id}"), _corrections(desk, row.reading), moment(row.created_at),
+             lambda row=row: link(desk.say("web.steps.plan"), f"/data/{row.id}/plan"))
+            for row in rows
+        ], desk.say("web.data.title"))  # fmt: skip
+
+
+def _corrections(desk: Desk, reading: Mapping[str, Any]) -> str:
+    edits, without = len(reading.get("edits") or {}), len(reading.get("without") or ())
+    return desk.say("web.data.corrected", edits=edits, rows=without) if edits or without else "–"
+
+
+@ui.page("/data/{dataset_id}")
+async def one_data_set(dataset_id: str, request: Request) -> None:
+    desk = desk_of(request)
+    async with frame(desk, "new", desk.say("web.data.step.title"), desk.say("web.data.step.lead")):
+        dataset = await desk.do(desk.house.store.datasets.get, desk.project, dataset_id)
+        steps(desk, 1, dataset_id)
+        page = Looking(desk, dataset)
+        page.build()
+        ui.timer(0.05, guarded(desk, page.look), once=True)
+
+
+class Looking:
+    """A data set on a page. Its corrections are in the store; here is only which part is looked at."""
+
+    def __init__(self, desk: Desk, dataset: Dataset) -> None:
+        self._desk, self._dataset = desk, dataset
+        self._reading: dict[str, Any] = dict(dataset.reading)
+        self._found: dict[str, Any] = {}
+        self._at = 0
+        self._only_marked = False
+
+    def build(self) -> None:
+        desk = self._desk
+        with box("line"):
+            text(self._dataset.name, "strong wrap grow", "span")
+            self._next = button(desk.say("web.data.next"), lambda: go(f"/data/{self._dataset.id}/plan"), main=True)
+        self._next.disable()
+        self._glance = box("stack").props("aria-live=polite")
+        with self._glance:
+            text(desk.say("web.data.checking"), "soft")
+        self._columns = box("stack")
+        self._issues = box("stack")
+        self._table = box("stack")
+
+    async def look(self, *_: Any) -> None:
+        """Have the file checked with its corrections, and show what was found."""
+        desk = self._desk
+        try:
+            self._found = await desk.do(checked, desk.house, desk.key, self._dataset.file_id, self._reading)
+        except Exception as error:
+            self._glance.clear()
+            with self._glance:
+                told(desk, error)
+                self._give_back()
+            return
+        self._next.set_enabled(self._found["examples"] >= 10)
+        self._show_glance()
+        self._show_columns()
+        self._show_issues()
+        await self._show_table()
+
+    async def _change(self, reading: dict[str, Any]) -> None:
+        """Corrections are kept first, and then shown."""
+        desk = self._desk
+        self._dataset = await desk.do(desk.house.store.datasets.change, desk.project, self._dataset.id, reading)
+        self._reading = dict(self._dataset.reading)
+        await self.look()
+
+    # ── at a glance ──
+
+    def _show_glance(self) -> None:
+        desk, found = self._desk, self._found
+        self._glance.clear()
+        with self._glance, card(desk.say("web.data.glance")):
+            with box("line"):
+                for name, value in (("rows", found["rows"]), ("examples", found["examples"]),
+                                    ("dropped", len(found["dropped"])), ("repaired", len(found["repaired"]))):  # fmt: skip
+                    with box():
+                        text(str(value), "big", "div")
+                        text(desk.say(f"web.data.{name}"), "small soft", "div")
+            self._gauge(int(found["examples"]))
+            with box("line"):
+                marked = ui.button(desk.say("web.data.marked"), on_click=guarded(desk, self._download_marked), color=None)
+                marked.props("flat no-caps").classes("plain-act")
+                link(desk.say("web.data.own"), f"/files/{self._dataset.file_id}/content").props("download")
+                self._give_back()
+
+    def _gauge(self, examples: int) -> None:
+        desk = self._desk
+        share = min(1.0, examples / GAUGE_ROWS)
+        with labelled(box("gauge").props("role=img"), desk.say("web.data.gauge", n=examples)):
+            box().style(f"left: calc({100 * share:.1f}% - 3px)")
+        level = "few" if examples < FIRST_ROWS else "first" if examples < GOOD_ROWS else "good"
+        text(desk.say(f"web.data.gauge.{level}", n=examples), "small soft")
+
+    def _give_back(self) -> None:
+        if self._reading.get("edits") or self._reading.get("without") or self._reading.get("mask"):
+            button(self._desk.say("web.data.undo_all"), guarded(self._desk, self._undo_all))
+
+    async def _undo_all(self, *_: Any) -> None:
+        if await sure(self._desk, self._desk.say("web.data.undo_all.sure")):
+            kept = {name: value for name, value in self._reading.items() if name not in ("edits", "without", "mask")}
+            await self._change(kept)
+
+    async def _download_marked(self, *_: Any) -> None:
+        desk = self._desk
+        ui.notify(desk.say("web.data.marking"), type="info")
+        ui.navigate.to(f"{ROOT}/data/{self._dataset.id}/marked.xlsx")
+
+    # ── columns ──
+
+    def _show_columns(self) -> None:
+        desk, found = self._desk, self._found
+        self._columns.clear()
+        with self._columns, card(desk.say("web.data.columns")):
+            text(desk.say("web.data.columns.lead"), "soft")
+            with box("side"):
+                if len(found.get("sheets") or ()) > 1:
+                    names = [one["name"] for one in found["sheets"]]
+                    self._select(desk.say("web.data.sheet"), names, found["sheet"], partial(self._set, "sheet"))
+                headers = found.get("headers") or {}
+                for role in ROLES if headers else ():
+                    choices = {"": "–", **{letter: f"{letter} · {name}" for letter, name in headers.items()}}
+                    given = found["columns"].get(role, "")
+                    self._select(desk.say(f"web.data.role.{role}"), choices, given if given in choices else "",
+                                 partial(self._set_column, role))  # fmt: skip
+            with box("side"):
+                for name in ("instruction", "system"):
+                    written = ui.textarea(desk.say(f"web.data.{name}"), value=self._reading.get(name) or "")
+                    written.props("outlined autogrow dense")
+                    written.on("blur", guarded(desk, partial(self._set_text, name, written)))
+
+    def _select(self, label: str, choices: Any, value: Any, act: Any) -> None:
+        ui.select(choices, value=value, label=label, on_change=guarded(self._desk, act)).props("outlined dense")
+
+    async def _set(self, name: str, event: Any) -> None:
+        kept = {key: value for key, value in self._reading.items() if key not in ("columns", "edits", "without")}
+        await self._change({**kept, name: event.value})
+
+    async def _set_column(self, role: str, event: Any) -> None:
+        columns = {**self._found["columns"], **(self._reading.get("columns") or {}), role: event.value}
+        known = {name: letter for name, letter in columns.items() if name in ROLES and letter}
+        await self._change({**self._reading, "columns": known})
+
+    async def _set_text(self, name: str, written: Any, *_: Any) -> None:
+        value = (written.value or "").strip() or None
+        if value != self._reading.get(name):
+            await self._change({**{key: old for key, old in self._reading.items() if key != name},
+                                **({name: value} if value else {})})  # fmt: skip
+
+    # ── issues ──
+
+    def _show_issues(self) -> None:
+        desk = self._desk
+        kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for issue in self._found["issues"]:
+            kinds[issue["code"]].append(issue)
+        order = ("error", "warning", "advice")
+        self._issues.clear()
+        with self._issues, card(desk.say("web.data.issues")):
+            if not kinds:
+                note(desk.say("web.data.no_issues"), "good")
+                return
+            mendable = [issue for issue in self._found["issues"] if issue.get("action")]
+            with box("line"):
+                text(desk.say("web.data.issues.lead", n=len(self._found["issues"]), kinds=len(kinds)), "soft grow")
+                if mendable:
+                    button(desk.say("web.data.fix_all", n=len(mendable)), guarded(desk, partial(self._fix, mendable)), main=True)
+            for _, issues in sorted(kinds.items(), key=lambda kind: order.index(kind[1][0]["severity"])):
+                self._kind(issues)
+
+    def _kind(self, issues: list[dict[str, Any]]) -> None:
+        desk, first = self._desk, issues[0]
+        mendable = [issue for issue in issues if issue.get("action")]
+        with box("stack").style("border-top: 1px solid var(--line); padding-top: .7rem"):
+            with box("line"):
+                chip(desk.say(f"web.severity.{first['severity']}"), SEVERITY[first["severity"]])
+                text(first["message"], "grow wrap", "span")
+                if len(issues) > 1:
+                    chip(desk.say("web.data.times", n=len(issues)))
+                if mendable:
+                    button(desk.say(f"web.fix.{mendable[0]['action']['kind']}", n=len(mendable)),
+                           guarded(desk, partial(self._fix, mendable)))  # fmt: skip
+            text(first["fix"], "small soft wrap")
+            if len(issues) > 1 or first["row"] is not None:
+                with ui.expansion(desk.say("web.data.where")).props("dense"):
+                    for issue in issues[:SHOWN_ISSUES]:
+                        self._one(issue)
+                    if len(issues) > SHOWN_ISSUES:
+                        text(desk.say("web.data.more", n=len(issues) - SHOWN_ISSUES), "small soft")
+
+    def _one(self, issue: dict[str, Any]) -> None:
+        desk = self._desk
+        with box("line"):
+            where = issue["cell"] or (desk.say("web.data.row", row=issue["row"]) if issue["row"] is not None else "")
+            if issue["row"] is not None:
+                button(where, guarded(desk, partial(self._jump, issue["row"])))
+            text(issue["message"], "grow wrap small", "span")
+            if issue.get("action"):
+                button(desk.say("web.fix.one"), guarded(desk, partial(self._fix, [issue])))
+
+    async def _fix(self, issues: Sequence[Mapping[str, Any]], *_: Any) -> None:
+        reading = self._reading
+        for issue in issues:
+            reading = with_action(reading, issue["action"])
+        await self._change(reading)
+
+    async def _jump(self, row: int, *_: Any) -> None:
+        numbers = await self._desk.do(self._window, 0, 0)
+        self._at = max(0, int(row) - int(numbers["first_row"]) - 3)
+        await self._show_table()
+        ui.run_javascript("document.getElementById('rows').scrollIntoView({behavior: 'smooth'})")
+
+    # ── the table ──
+
+    def _window(self, offset: int, limit: int) -> dict[str, Any]:
+        desk = self._desk
+        return window(desk.house, desk.key, self._dataset.file_id, self._reading, offset, limit)
+
+    async def _show_table(self) -> None:
+        desk = self._desk
+        part = await desk.do(self._window, self._at, WINDOW)
+        marks: dict[Any, dict[str, Any]] = {}
+        for issue in self._found["issues"]:
+            marks.setdefault(issue["cell"] or issue["row"], issue)
+        self._table.clear()
+        with self._table, card(desk.say("web.data.table")):
+            text(desk.say("web.data.table.lead"), "soft")
+            with labelled(box("table").props("tabindex=0 role=region id=rows"), desk.say("web.data.table")):
+                with box(tag="table"):
+                    self._heads(part)
+                    with box(tag="tbody"):
+                        for row in part["rows"]:
+                            self._row(row, marks)
+            self._turning(part)
+
+    def _heads(self, part: Mapping[str, Any]) -> None:
+        with box(tag="thead"), box(tag="tr"):
+            Text("th", "#").props("scope=col")
+            for column in part["columns"]:
+                roles = [role for role, letter in self._found["columns"].items() if letter == column["key"]]
+                with box(tag="th").props("scope=col"):
+                    text(column["name"] or column["key"], tag="div")
+                    for role in roles:
+                        chip(self._desk.say(f"web.data.role.{role}") if role in ROLES else role, "info")
+
+    def _row(self, row: Mapping[str, Any], marks: Mapping[Any, Mapping[str, Any]]) -> None:
+        with box(tag="tr"):
+            Text("td", str(row["row"]), "rowno" + (" marked" if row["row"] in marks else ""))
+            for cell in row["cells"]:
+                mark = marks.get(cell["cell"])
+                shown = Text("td", cell["text"], "wrap")
+                if mark:
+                    shown.classes("marked" + (" bad" if mark["severity"] == "error" else ""))
+                    shown.props["title"] = mark["message"]
+                shown.props("tabindex=0 role=button")
+                shown.on("click", guarded(self._desk, partial(self._edit, cell)))
+                shown.on("keydown.enter", guarded(self._desk, partial(self._edit, cell)))
+
+    def _turning(self, part: Mapping[str, Any]) -> None:
+        desk, total = self._desk, int(part["total"])
+        with box("line"):
+            last = min(total, self._at + WINDOW)
+            text(desk.say("web.data.window", first=min(total, self._at + 1), last=last, total=total), "small soft", "span")
+            if self._at:
+                button(desk.say("web.data.before"), guarded(desk, partial(self._turn, -WINDOW)))
+            if last < total:
+                button(desk.say("web.data.after"), guarded(desk, partial(self._turn, WINDOW)))
+
+    async def _turn(self, by: int, *_: Any) -> None:
+        self._at = max(0, self._at + by)
+        await self._show_table()
+
+    async def _edit(self, cell: Mapping[str, Any], *_: Any) -> None:
+        """A cell is put right in a window above the page."""
+        desk = self._desk
+        with ui.dialog() as dialog, box("card stack").style("width: min(40rem, 92vw)"):
+            heading(desk.say("web.data.edit", cell=cell["cell"]))
+            written = ui.textarea(value=cell["text"]).props("outlined autogrow autofocus").classes("w-full")
+            labelled(written, desk.say("web.data.edit", cell=cell["cell"]))
+            with box("line"):
+                button(desk.say("web.data.keep"), lambda: dialog.submit(("text", written.value or "")), main=True)
+                button(desk.say("web.data.leave_out"), lambda: dialog.submit(("row", cell["row"])))
+                if cell["cell"] in (self._reading.get("edits") or {}):
+                    button(desk.say("web.data.undo"), lambda: dialog.submit(("undo", "")))
+                button(desk.say("web.no"), dialog.close)
+        answer = await dialog
+        dialog.delete()
+        if answer is None:
+            return
+        kind, value = answer
+        if kind == "undo":
+            await self._change(without_edit(self._reading, cell["cell"]))
+        elif kind == "row":
+            await self._change(with_action(self._reading, {"kind": "leave_out", "rows": [value]}))
+        elif value != cell["text"]:
+            await self._change(with_edit(self._reading, cell["cell"], value))

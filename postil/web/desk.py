@@ -1,0 +1,76 @@
+"""What a page asks of the house, for the one person who looks at it: in their language, for their project.
+
+Pages keep nothing: what they show is asked for here, and what stands here is in the store. Every call that waits for
+the disk, the database or another process runs on a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from postil.api import CommandRefused, House, Refused
+from postil.errors import PostilError
+from postil.locales import language, say, speak
+
+if TYPE_CHECKING:
+    from postil.store.tables import Key
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A person at a page."""
+
+    house: House
+    key: Key
+    lang: str
+    cookies: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def project(self) -> str:
+        return str(self.key.project)
+
+    def say(self, key: str, **values: Any) -> str:
+        """The sentence `key` in this person's language."""
+        return say(key, self.lang, **values)
+
+    async def do(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
+        """Run `work` on a thread, in this person's language."""
+        speak(self.lang)
+        return await run_in_threadpool(work, *arguments, **named)
+
+    def words(self, error: Exception) -> tuple[str, str, str]:
+        """What to say of an error: what happened, what to do, and its code."""
+        if isinstance(error, Refused):
+            error = error.error
+        if isinstance(error, CommandRefused):
+            return error.cause, error.remedy, error.code
+        if isinstance(error, PostilError):
+            return error.cause(self.lang), error.remedy(self.lang), error.code
+        return self.say("error.unexpected.cause", kind=type(error).__name__), self.say("error.unexpected.remedy"), ""
+
+
+REFUSALS = (PostilError, Refused, CommandRefused)  # what a person can be told of; anything else is a fault of ours
+
+
+def desk_of(request: Request) -> Desk:
+    """The desk of whoever asked for this page; SignIn has seen to it that there is somebody."""
+    return Desk(request.app.state.house, request.scope["state"]["key"], language(), dict(request.cookies))
+
+
+def adapter_directory(desk: Desk, model: str) -> Path:
+    """Where the adapter of a model of this project lies. Raises StoreError `model_not_found`."""
+    row = desk.house.store.models.get(desk.project, model)
+    return desk.house.store.directory / str(row.directory)
+
+
+def named(rows: Sequence[Any]) -> dict[str, Any]:
+    """Rows by their id."""
+    return {str(row.id): row for row in rows}

@@ -1,0 +1,79 @@
+"""The door: a plain form, no script. And the routes that carry bytes: uploads, downloads."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Form
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from postil.locales import language, say
+from postil.web.session import COOKIE, MONTH, ROOT, Sessions
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.6 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif; margin: 0; display: grid;
+  min-height: 100vh; place-items: center; background: light-dark(#faf8f4, #171513); color: light-dark(#211d19, #f1ece4); }
+main { max-width: 26rem; padding: 2rem 1.2rem; } h1 { border-left: 4px solid #b3261e; padding-left: .6rem; font-size: 1.4rem; }
+input, button { font: inherit; padding: .55rem .8rem; border-radius: 8px; border: 1px solid #8a8178; width: 100%;
+  box-sizing: border-box; } button { background: #b3261e; color: #fff; border: 0; font-weight: 650; margin-top: .8rem; }
+.bad { color: light-dark(#b3261e, #ff8a80); }
+"""
+
+
+def routes(sessions: Sessions) -> APIRouter:
+    """Sign in, sign out."""
+    router = APIRouter(prefix=ROOT, include_in_schema=False)
+
+    @router.get("/login")
+    async def door(token: str = "", next: str = "") -> Response:  # noqa: A002  its name in the address
+        if token:
+            return await _let_in(token, next)
+        return HTMLResponse(_form(next))
+
+    @router.post("/login")
+    async def knock(given: str = Form("", max_length=400), next: str = Form("", max_length=2000)) -> Response:  # noqa: A002
+        return await _let_in(given.strip(), next)
+
+    @router.post("/logout")
+    async def leave() -> Response:
+        gone = RedirectResponse(f"{ROOT}/login", 303)
+        gone.delete_cookie(COOKIE, path=ROOT)
+        return gone
+
+    async def _let_in(given: str, wanted: str) -> Response:
+        key = await run_in_threadpool(sessions.open_with, given)
+        if key is None:
+            return HTMLResponse(_form(wanted, say("web.login.wrong")), 401)
+        # no redirect: a browser that came from elsewhere would not send the new cookie along with it
+        there = html.escape(_within(wanted), quote=True)
+        answer = HTMLResponse(f'<!doctype html><meta http-equiv="refresh" content="0;url={there}"><title>Postil</title>'
+                              f'<a href="{there}">Postil</a>')  # fmt: skip
+        answer.set_cookie(COOKIE, sessions.cookie(key), max_age=MONTH, path=ROOT, httponly=True, samesite="strict")
+        return answer
+
+    return router
+
+
+def _within(wanted: str) -> str:
+    """Where to go on: only a path of these pages."""
+    parts = urlsplit(wanted)
+    inside = not parts.scheme and not parts.netloc and parts.path.startswith(f"{ROOT}/")
+    inside = inside and "\\" not in wanted and ".." not in parts.path
+    return wanted if inside else f"{ROOT}/"
+
+
+def _form(wanted: str, wrong: str = "") -> str:
+    words: dict[str, Any] = {name: html.escape(say(f"web.login.{name}")) for name in ("title", "lead", "label", "enter")}
+    problem = f'<p class="bad" role="alert">{html.escape(wrong)}</p>' if wrong else ""
+    return (
+        f'<!doctype html><html lang="{language()}"><meta charset="utf-8"><title>Postil 批注</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><main><h1>{words["title"]}</h1>'
+        f'<p>{words["lead"]}</p>{problem}<form method="post" action="{ROOT}/login">'
+        f'<input type="hidden" name="next" value="{html.escape(wanted, quote=True)}">'
+        f'<label for="given">{words["label"]}</label><input id="given" name="given" type="password" autofocus required '
+        f'autocomplete="current-password"><button>{words["enter"]}</button></form></main></html>'
+    )

@@ -1,0 +1,59 @@
+"""Evaluations: is the tuned model better than its base, on rows that training never saw?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from nicegui import ui
+
+from postil.jobs import Order
+from postil.web.desk import Desk, desk_of
+from postil.web.frame import button, card, frame, go, link, status_chip, table, text
+from postil.web.jobs import file_name, moment
+from postil.web.models import upload_box
+from postil.web.result import verdict_words
+
+
+@ui.page("/evaluations")
+async def all_evaluations(request: Request) -> None:
+    desk = desk_of(request)
+    async with frame(desk, "evaluations", desk.say("web.evaluations.title"), desk.say("web.evaluations.lead")):
+        models = [row.id for row in await desk.do(desk.house.store.models.list, desk.project)]
+        if not models:
+            with card():
+                text(desk.say("web.models.none"))
+                button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
+            return
+        _begin(desk, models)
+        rows = (await desk.do(desk.house.queue.list, desk.project, kinds=("evaluation",), limit=100)).rows
+        if rows:
+            names = await desk.do(lambda: {row.id: file_name(desk, row) for row in rows})
+            headers = [desk.say(f"web.jobs.{name}") for name in ("name", "model", "status", "result", "created")]
+            table(headers, [
+                (lambda row=row: link(names[row.id] or row.id, f"/jobs/{row.id}"), row.model,
+                 lambda row=row: status_chip(desk, row.status), _said(desk, row), moment(row.created_at))
+                for row in rows
+            ], desk.say("web.evaluations.title"))  # fmt: skip
+
+
+def _begin(desk: Desk, models: list[str]) -> None:
+    """Baseline metrics on a file of questions with their right answers."""
+    with card(desk.say("web.evaluations.metrics")):
+        text(desk.say("web.evaluations.metrics.lead"), "soft")
+        chosen = ui.select(models, value=models[0], label=desk.say("web.compare.models")).props("outlined")
+        chosen.classes("w-full")
+
+        async def begin(told: dict[str, Any]) -> None:
+            order = Order(kind="evaluation", model=str(chosen.value), training_file=str(told["id"]))
+            job = await desk.do(desk.house.queue.create, desk.project, order)
+            go(f"/jobs/{job.id}")
+
+        upload_box(desk, begin, desk.say("web.evaluations.file"))
+
+
+def _said(desk: Desk, row: Any) -> str:
+    verdict = (row.result or {}).get("verdict")
+    return verdict_words(desk, verdict) if verdict else "–"
+
+

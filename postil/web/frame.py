@@ -1,0 +1,213 @@
+"""What all pages have in common: the frame around them, and the small pieces that they are made of.
+
+Text goes through elements that show it as text; nothing that came from a person is ever HTML.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nicegui import ui
+from nicegui.elements.mixins.text_element import TextElement
+
+from postil.api import LANGUAGE_COOKIE
+from postil.locales import LANGUAGES
+from postil.web.desk import REFUSALS, Desk
+from postil.web.session import ROOT
+
+NAV = ("new", "jobs", "compare", "models", "evaluations", "data")
+DARK_COOKIE = "postil_dark"
+TONES = {"succeeded": "good", "failed": "bad", "cancelled": "", "running": "info", "queued": "warn", "paused": "warn",
+         "validating_files": "info"}  # fmt: skip
+
+
+class Text(TextElement):
+    """An HTML element of any kind with plain text in it."""
+
+    def __init__(self, tag: str, text: str, classes: str = "") -> None:
+        super().__init__(tag=tag, text=text)
+        self.classes(classes)
+
+
+def box(classes: str = "", tag: str = "div") -> ui.element:
+    """A plain element to put others into."""
+    return ui.element(tag).classes(classes)
+
+
+def text(words: str, classes: str = "", tag: str = "p") -> Text:
+    """A paragraph, or text in another element."""
+    return Text(tag, words, classes)
+
+
+def heading(words: str, level: int = 2) -> Text:
+    return Text(f"h{level}", words).props(f'role=heading aria-level="{level}"')
+
+
+def note(words: str, tone: str = "info", more: str = "") -> ui.element:
+    """A message beside the text: good, bad, warn or info."""
+    with box(f"note {tone}") as made:
+        text(words, "wrap strong" if more else "wrap")
+        if more:
+            text(more, "wrap")
+    return made.props("role=alert") if tone == "bad" else made
+
+
+def chip(words: str, tone: str = "") -> Text:
+    return Text("span", words, f"chip {tone}")
+
+
+def status_chip(desk: Desk, status: str) -> Text:
+    return chip(desk.say(f"web.status.{status}"), TONES.get(status, ""))
+
+
+def button(words: str, act: Callable[..., Any] | None = None, *, main: bool = False, icon: str | None = None) -> ui.button:
+    made = ui.button(words, on_click=act, icon=icon, color=None)
+    return made.props("unelevated no-caps" if main else "flat no-caps").classes("main-act" if main else "plain-act")
+
+
+def link(words: str, path: str, classes: str = "") -> Text:
+    """A link to another page of ours; `path` begins after the root."""
+    made = Text("a", words, classes)
+    made.props["href"] = ROOT + path
+    return made
+
+
+def link_box(path: str, classes: str) -> ui.element:
+    """A link that holds other elements."""
+    made = box(classes, "a")
+    made.props["href"] = ROOT + path
+    return made
+
+
+def go(path: str) -> None:
+    ui.navigate.to(path)
+
+
+def bar(percent: float, label: str) -> ui.element:
+    """How far something is, 0 to 100."""
+    with labelled(box("bar"), label) as made:
+        made.props(f'role=progressbar aria-valuemin=0 aria-valuemax=100 aria-valuenow="{percent:.0f}"')
+        box().style(f"width: {min(100.0, max(0.0, percent)):.1f}%")
+    return made
+
+
+@contextmanager
+def card(title: str | None = None) -> Iterator[ui.element]:
+    with box("card stack", "section") as made:
+        if title:
+            heading(title)
+        yield made
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], label: str) -> ui.element:
+    """A table of texts; a cell may also be a function that fills it."""
+    with labelled(box("table").props("tabindex=0 role=region"), label) as outer:
+        with box(tag="table"):
+            with box(tag="thead"), box(tag="tr"):
+                for header in headers:
+                    Text("th", header).props("scope=col")
+            with box(tag="tbody"):
+                for row in rows:
+                    with box(tag="tr"):
+                        for cell in row:
+                            _cell(cell)
+    return outer
+
+
+def _cell(cell: Any) -> None:
+    if callable(cell):
+        with box(tag="td"):
+            cell()
+    else:
+        Text("td", str(cell))
+
+
+def told(desk: Desk, error: Exception) -> None:
+    """Show an error where one is: what happened, what to do."""
+    cause, remedy, code = desk.words(error)
+    note(cause, "bad", f"{remedy} [{code}]" if code else remedy)
+
+
+def notify(desk: Desk, error: Exception) -> None:
+    """Show an error above the page."""
+    cause, remedy, code = desk.words(error)
+    ui.notify(f"{cause} {remedy} [{code}]", type="negative", multi_line=True, timeout=10_000, close_button="×")
+
+
+def guarded(desk: Desk, act: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """The same handler, which shows an error of ours instead of losing it."""
+
+    async def run(*arguments: Any) -> None:
+        try:
+            await act(*arguments)
+        except REFUSALS as error:
+            notify(desk, error)
+
+    return run
+
+
+@asynccontextmanager
+async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncIterator[None]:
+    """The page's head and what stands in it. An error of ours in the middle is told in its place."""
+    ui.page_title(f"{title} · Postil 批注")
+    ui.add_css(_style())
+    dark = desk.cookies.get(DARK_COOKIE)
+    mode = ui.dark_mode(None if dark is None else dark == "1")
+    ui.colors(primary="#b3261e", positive="#1b6b3a", negative="#b3261e", warning="#8a5200", info="#1f5a96")
+    with box("top", "header"), box("top-in"):
+        link("Postil 批注", "/", "brand")
+        with labelled(box("nav", "nav"), desk.say("web.nav.label")):
+            for name in NAV:
+                item = link(desk.say(f"web.nav.{name}"), f"/{name}")
+                if name == here:
+                    item.props("aria-current=page")
+        _tools(desk, mode)
+    with box("main", "main"):
+        with box():
+            heading(title, 1)
+            if lead:
+                text(lead, "lead")
+        try:
+            yield
+        except REFUSALS as error:
+            told(desk, error)
+
+
+def labelled(element: Any, label: str) -> Any:
+    """The element with a name for those who hear the page instead of seeing it."""
+    element.props["aria-label"] = label
+    return element
+
+
+def _tools(desk: Desk, mode: Any) -> None:
+    """Language, light or dark, sign out."""
+    other = next(lang for lang in LANGUAGES if lang != desk.lang)
+
+    async def turn() -> None:
+        dark = mode.value if mode.value is not None else await ui.run_javascript("Quasar.Dark.isActive")
+        mode.value = not dark
+        _remember(DARK_COOKIE, "0" if dark else "1")
+
+    with box("tools"):
+        button("中文" if other == "zh" else "English", lambda: _remember(LANGUAGE_COOKIE, other, again=True))
+        labelled(button("", turn, icon="contrast"), desk.say("web.nav.dark"))
+        with box(tag="form") as form:
+            form.props(f'method=post action="{ROOT}/logout"')
+            labelled(ui.button(icon="logout", color=None).props("flat type=submit").classes("plain-act"),
+                     desk.say("web.nav.leave"))  # fmt: skip
+
+
+def _remember(name: str, value: str, *, again: bool = False) -> None:
+    """A preference of this browser. It holds no secret."""
+    cookie = json.dumps(f"{name}={value}; path=/; max-age=31536000; samesite=strict")
+    ui.run_javascript(f"document.cookie = {cookie};" + (" location.reload();" if again else ""))
+
+
+@cache
+def _style() -> str:
+    return Path(__file__).with_name("theme.css").read_text("utf-8")

@@ -1,0 +1,182 @@
+"""Models: what was made, from what, whether it may be called, and how."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from fastapi import Request
+from nicegui import ui
+
+from postil.web.desk import Desk, desk_of
+from postil.web.frame import box, button, card, chip, frame, go, guarded, labelled, link, note, table, text
+from postil.web.jobs import file_name, moment, sure
+from postil.web.result import compare_path, show_proof, show_verdict, verdict_words, zip_path
+
+if TYPE_CHECKING:
+    from postil.store.tables import Model
+
+SNIPPETS = {
+    "python": '''from openai import OpenAI
+
+client = OpenAI(base_url="{url}/v1", api_key="{key}")
+answer = client.chat.completions.create(
+    model="{model}",
+    messages=[{{"role": "user", "content": "{question}"}}],
+)
+print(answer.choices[0].message.content)''',
+    "curl": '''curl {url}/v1/chat/completions \\
+  -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
+  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "{question}"}}]}}\'''',
+}
+
+
+@ui.page("/models")
+async def all_models(request: Request) -> None:
+    desk = desk_of(request)
+    async with frame(desk, "models", desk.say("web.models.title"), desk.say("web.models.lead")):
+        rows = await desk.do(desk.house.store.models.list, desk.project)
+        whole = [row for row in rows if row.checkpoint_id is None]
+        if not whole:
+            with card():
+                text(desk.say("web.models.none"))
+                button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
+            return
+        headers = [desk.say(f"web.models.{name}") for name in ("name", "base", "verdict", "live", "created")]
+        table(headers, [
+            (lambda row=row: link(row.id, f"/models/{quote(row.id, safe='')}", "mono"), row.base,
+             _outcome(desk, row), lambda row=row: _live(desk, row), moment(row.created_at))
+            for row in whole
+        ], desk.say("web.models.title"))  # fmt: skip
+
+
+def _outcome(desk: Desk, row: Model) -> str:
+    return desk.say(f"web.outcome.{row.verdict['outcome']}") if row.verdict else desk.say("web.outcome.none")
+
+
+def _live(desk: Desk, row: Model) -> None:
+    chip(desk.say("web.models.on" if row.live else "web.models.off"), "good" if row.live else "warn")
+
+
+@ui.page("/models/{name:path}")
+async def one_model(name: str, request: Request) -> None:
+    desk = desk_of(request)
+    url = str(request.base_url).removesuffix("/").removesuffix("/studio")
+    async with frame(desk, "models", desk.say("web.model.title")):
+        row = await desk.do(desk.house.store.models.get, desk.project, name)
+        with box("line"):
+            text(row.id, "mono grow", "div")
+            _live(desk, row)
+        with box("line"):
+            button(desk.say("web.result.compare"), lambda: go(compare_path([row.id])), main=True)
+            button(desk.say("web.result.download"), lambda: ui.navigate.to(zip_path(row.id)))
+            button(desk.say("web.model.off" if row.live else "web.model.on"), guarded(desk, _turning(desk, row)))
+            button(desk.say("web.model.delete"), guarded(desk, _deleting(desk, row)))
+        if row.verdict:
+            show_verdict(desk, row.verdict, None)
+        await _origin(desk, row)
+        await _fill(desk, row)
+        _call(desk, row, url)
+        await show_proof(desk, row.id)
+        await _history(desk, row)
+
+
+async def _origin(desk: Desk, row: Model) -> None:
+    """From which data and job it comes."""
+    with card(desk.say("web.model.origin")):
+        facts: list[tuple[str, Any]] = [(desk.say("web.models.base"), row.base)]
+        if row.job_id:
+            job = await desk.do(desk.house.queue.get, desk.project, row.job_id)
+            name = await desk.do(file_name, desk, job)
+            facts += [(desk.say("web.model.data"), name or "–"),
+                      (desk.say("web.model.job"), lambda: link(job.id, f"/jobs/{job.id}", "mono"))]  # fmt: skip
+        facts += [(desk.say("web.models.created"), moment(row.created_at)), ("SHA-256", row.adapter_sha256)]
+        table([desk.say("web.plan.parameter"), desk.say("web.plan.value")], facts, desk.say("web.model.origin"))
+
+
+async def _fill(desk: Desk, row: Model) -> None:
+    """A sheet comes in and goes out with answers: a job like any other."""
+    from postil.jobs import Order
+
+    with card(desk.say("web.model.fill")):
+        text(desk.say("web.model.fill.lead"), "soft")
+
+        async def begin(told: dict[str, Any]) -> None:
+            order = Order(kind="answers", model=row.id, training_file=str(told["id"]))
+            job = await desk.do(desk.house.queue.create, desk.project, order)
+            go(f"/jobs/{job.id}")
+
+        upload_box(desk, begin)
+
+
+def upload_box(desk: Desk, came: Any, label: str = "") -> ui.upload:
+    """Where a file is dropped or chosen. `came` gets {"id", "filename"} of what is now in the store."""
+    from postil.api import FILE_BYTES, PAGE_UPLOAD
+
+    with box("drop"):
+        made = ui.upload(label=label or desk.say("web.upload.label"), auto_upload=True, max_files=1)
+    made.props(f'field-name=file flat :max-file-size="{FILE_BYTES}"')
+    made.props["url"] = PAGE_UPLOAD.removeprefix("/studio")
+    labelled(made, desk.say("web.upload.label"))
+
+    async def uploaded(event: Any) -> None:
+        made.reset()
+        await came(event.args)
+
+    def failed(event: Any) -> None:
+        made.reset()
+        ui.notify(str(event.args or desk.say("web.upload.failed")), type="negative", multi_line=True, timeout=10_000)
+
+    made.on("uploaded", guarded(desk, uploaded), js_handler="({xhr}) => emit(JSON.parse(xhr.responseText))")
+    made.on("failed", failed, js_handler="""({xhr}) => {
+        try { emit(JSON.parse(xhr.responseText).error.message) } catch { emit('') } }""")
+    made.on("rejected", lambda: ui.notify(desk.say("web.upload.rejected"), type="negative"), args=[])
+    return made
+
+
+def _call(desk: Desk, row: Model, url: str) -> None:
+    """How programs call it."""
+    with card(desk.say("web.model.call")):
+        if not row.live:
+            note(desk.say("web.model.not_live"), "warn")
+        text(desk.say("web.model.call.lead"), "soft")
+        for language, pattern in SNIPPETS.items():
+            code = pattern.format(url=url, key="sk-postil-…", model=row.id, question=desk.say("web.model.question"))
+            labelled(ui.code(code, language="bash" if language == "curl" else language).classes("w-full"), language)
+
+
+async def _history(desk: Desk, row: Model) -> None:
+    log = await desk.do(desk.house.store.models.log, desk.project, row.id)
+    with card(desk.say("web.model.history")):
+        table(
+            [desk.say(f"web.model.log.{name}") for name in ("when", "what", "who", "why")],
+            [(moment(one.created_at), desk.say(f"web.model.log.{one.action}"), one.by,
+              desk.say(f"web.outcome.{one.reason}") if one.by == "evaluation" and one.reason else one.reason)
+             for one in log],
+            desk.say("web.model.history"),
+        )  # fmt: skip
+
+
+def _turning(desk: Desk, row: Model) -> Any:
+    async def run(*_: Any) -> None:
+        models = desk.house.store.models
+        if row.live:
+            await desk.do(models.withdraw, desk.project, row.id, str(desk.key.id), desk.say("web.model.by_page"))
+        else:
+            doubt = verdict_words(desk, row.verdict) if row.verdict else ""
+            if not await sure(desk, f"{desk.say('web.model.on.sure')} {doubt}"):
+                return
+            await desk.do(models.allow, desk.project, row.id, str(desk.key.id), desk.say("web.model.by_page"))
+        ui.navigate.reload()
+
+    return run
+
+
+def _deleting(desk: Desk, row: Model) -> Any:
+    async def run(*_: Any) -> None:
+        if await sure(desk, desk.say("web.model.delete.sure", model=row.id)):
+            await desk.do(desk.house.store.models.delete, desk.project, row.id, str(desk.key.id))
+            await desk.do(desk.house.evict, row.base, desk.house.store.directory / row.directory)
+            go("/models")
+
+    return run

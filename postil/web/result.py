@@ -1,0 +1,105 @@
+"""What came of a run: the verdict first, then the figures, then answers of both models side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from nicegui import ui
+
+from postil.evaluate import METRICS, forgets, forgetting_words, read_evaluation
+from postil.records import Verdict
+from postil.web.desk import Desk, adapter_directory
+from postil.web.frame import box, button, card, go, link, note, table, text
+from postil.web.session import ROOT
+
+if TYPE_CHECKING:
+    from postil.store.tables import Job
+
+SHOWN_ROWS = 12
+TONE = {"better": "good", "worse": "bad", "no_difference": "warn", "too_few": "warn"}
+
+
+async def show_result(desk: Desk, job: Job) -> None:
+    """The result of a job that has succeeded."""
+    result: Mapping[str, Any] = job.result or {}
+    if result.get("verdict"):
+        show_verdict(desk, result["verdict"], result.get("forgetting"))
+    if job.kind == "training" and job.fine_tuned_model:
+        with card(desk.say("web.result.title")):
+            text(job.fine_tuned_model, "mono", "div")
+            with box("line"):
+                button(desk.say("web.result.compare"), lambda: go(compare_path([str(job.fine_tuned_model)])), main=True)
+                button(desk.say("web.result.model"), lambda: go(f"/models/{quote(str(job.fine_tuned_model), safe='')}"))
+                button(desk.say("web.result.download"), lambda: ui.navigate.to(zip_path(str(job.fine_tuned_model))))
+        await show_proof(desk, str(job.fine_tuned_model))
+        return
+    if "base" in result and "tuned" in result:
+        show_figures(desk, result["base"], result["tuned"])
+    files = await desk.do(lambda: [desk.house.store.files.get(desk.project, name) for name in job.result_files])
+    for row in files:
+        with box("line"):
+            made = link(desk.say("web.result.file", name=row.filename), f"/files/{row.id}/content")
+            made.props("download")
+    evaluation = next((row for row in files if row.filename == "evaluation.json"), None)
+    if evaluation is not None:
+        told = await desk.do(lambda: json.loads(desk.house.store.files.open(evaluation).read()))
+        show_rows(desk, told["rows"])
+
+
+async def show_proof(desk: Desk, model: str) -> None:
+    """What the evaluation beside an adapter says, if it has one."""
+    found = await desk.do(read_evaluation, adapter_directory(desk, model))
+    if found:
+        show_figures(desk, found.base, found.tuned)
+        show_rows(desk, found.rows)
+
+
+def show_verdict(desk: Desk, told: Mapping[str, Any], forgetting: float | None) -> None:
+    note(verdict_words(desk, told), TONE.get(str(told["outcome"]), "info"))
+    if forgetting is not None:
+        note(forgetting_words(forgetting, desk.lang), "warn" if forgets(forgetting) else "info")
+
+
+def verdict_words(desk: Desk, told: Mapping[str, Any]) -> str:
+    """The verdict in a sentence, in this person's language."""
+    names = ("outcome", "metric", "difference", "n", "p_value")
+    return Verdict(**{name: told[name] for name in names}, interval=tuple(told["interval"])).words(desk.lang)
+
+
+def show_figures(desk: Desk, base: Mapping[str, Any], tuned: Mapping[str, Any]) -> None:
+    names = [name for name in (*METRICS, "stopped", "length") if name in base and name in tuned]
+    with card(desk.say("web.result.figures")):
+        table(
+            [desk.say("web.result.metric"), desk.say("web.result.before"), desk.say("web.result.after")],
+            [(desk.say(f"metric.{name}"), figure(name, base[name]), figure(name, tuned[name])) for name in names],
+            desk.say("web.result.figures"),
+        )
+
+
+def show_rows(desk: Desk, rows: Sequence[Mapping[str, Any]]) -> None:
+    with card(desk.say("web.result.answers")):
+        text(desk.say("web.result.answers.lead", n=len(rows)), "soft")
+        headers = [desk.say(f"web.result.{name}") for name in ("question", "wanted", "before", "after")]
+        table(
+            headers,
+            [(row.get("question", ""), row.get("reference", ""), row.get("base", ""), row.get("tuned", ""))
+             for row in rows[:SHOWN_ROWS]],
+            desk.say("web.result.answers"),
+        )  # fmt: skip
+
+
+def figure(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if name not in ("loss", "length") else f"{value:.3f}" if name == "loss" else f"{value:.0f}"
+
+
+def compare_path(models: Sequence[str]) -> str:
+    return "/compare?models=" + quote(",".join(models), safe="")
+
+
+def zip_path(model: str) -> str:
+    return f"{ROOT}/adapters/{quote(model, safe='')}.zip"

@@ -1,0 +1,114 @@
+"""Signing in: by the link that `postil studio` prints, or with an API key; then a cookie for a month.
+
+The cookie names a key and is signed with a secret of this store, so that it holds over a restart and ends with the key.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from itsdangerous import BadSignature, TimestampSigner
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from postil.store import Store, write_bytes
+
+if TYPE_CHECKING:
+    from postil.store.tables import Key
+
+ROOT = "/studio"
+COOKIE = "postil_session"
+RATER_COOKIE = "postil_rater"
+MONTH = 30 * 24 * 3600
+OPEN = (f"{ROOT}/login", f"{ROOT}/rate/", f"{ROOT}/_nicegui/", f"{ROOT}/favicon.ico")
+OF_VISITORS = f"{ROOT}/_nicegui/client/"  # what a page of somebody's own receives
+SAFE = {
+    b"content-security-policy": b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    b"style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; "
+    b"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
+}
+
+
+class Sessions:
+    """Who has signed in. `token`: opens the door from this start of the server on."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._signer = TimestampSigner(_secret(store.directory / "pages.secret"), salt="pages")
+        self.token = secrets.token_urlsafe(32)
+
+    def open_with(self, given: str) -> Key | None:
+        """The key that a link's token or an API key opens, if it opens one."""
+        if hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode()):
+            return self._store.keys.of_pages()
+        return self._store.keys.check(given)
+
+    def cookie(self, key: Key) -> str:
+        return self._signer.sign(key.id).decode()
+
+    def key(self, cookie: str | None) -> Key | None:
+        """Whose cookie this is, unless it is too old, or the key was revoked."""
+        try:
+            key_id = self._signer.unsign(cookie or "", max_age=MONTH).decode()
+        except BadSignature:
+            return None
+        return self._store.keys.active(key_id)
+
+
+class SignIn:
+    """Lets nobody past who has not signed in, but for the door itself, the raters' pages, and the pages' own scripts."""
+
+    def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
+        self._app, self._sessions = app, sessions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket") or not scope["path"].startswith(ROOT):
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        key = await run_in_threadpool(self._sessions.key, connection.cookies.get(COOKIE))
+        scope.setdefault("state", {})["key"] = key
+        if scope["type"] == "websocket":
+            if key is None and RATER_COOKIE not in connection.cookies:
+                await receive()
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            await self._app(scope, receive, send)
+            return
+        if key is None and not _is_open(scope["path"]):
+            wanted = quote(scope["path"], safe="/")
+            await RedirectResponse(f"{ROOT}/login?next={wanted}", 303)(scope, receive, send)
+            return
+        await self._app(scope, receive, _dressed(send))
+
+
+def _is_open(path: str) -> bool:
+    return path.startswith(OPEN) and not path.startswith(OF_VISITORS)
+
+
+def _dressed(send: Send) -> Send:
+    async def dressed(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            named = {name.lower() for name, _ in message["headers"]}
+            message["headers"] = [*message["headers"], *((n, v) for n, v in SAFE.items() if n not in named)]
+        await send(message)
+
+    return dressed
+
+
+def _secret(path: Path) -> bytes:
+    """A secret of 256 bits that only the owner of this directory can read; made when it is first needed."""
+    if not path.exists():
+        write_bytes(path, secrets.token_hex(32).encode())  # a temporary file of mode 600, renamed
+    return path.read_bytes()
