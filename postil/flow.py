@@ -6,7 +6,7 @@ Rooms are imported where they are needed, so that looking at a file loads no mod
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,13 +44,21 @@ Stop = Callable[[], bool]  # whether a person wants the run to stop after the pr
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is to be read: what the user knows better than the detection."""
+    """How a file is to be read: what the user knows better than the detection, and what he has put right in it."""
 
     sheet: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)  # role -> column letter, header or key
     system: str | None = None
     instruction: str | None = None
     mask: bool = False
+    edits: Mapping[str, str] = field(
+        default_factory=dict
+    )  # address of a text (B7, 12:answer) -> what shall stand there
+    without: Sequence[int] = ()  # numbers of rows to leave out
+
+    def of_another_file(self) -> Reading:
+        """The same without what was put right: that is of one file alone."""
+        return replace(self, edits={}, without=())
 
 
 @dataclass(frozen=True)
@@ -73,11 +81,12 @@ def check(path: Path, reading: Reading = Reading(), base: str | None = None) -> 
     """A file becomes a checked data set; with `base`, the labels of every example are proven with its tokenizer."""
     from postil import dataset as data
 
+    raw = data.read(path, reading.sheet)
     columns, system = dict(reading.columns), reading.system
-    if system and data.has_column(path, system, reading.sheet):
+    if system and data.has_column(raw, system, reading.sheet):
         columns, system = {**columns, "system": system}, None
-    found = data.load(path, sheet=reading.sheet, columns=columns, system=system, instruction=reading.instruction,
-                      mask=reading.mask)  # fmt: skip
+    found = data.load(raw, sheet=reading.sheet, columns=columns, system=system, instruction=reading.instruction,
+                      mask=reading.mask, edits=reading.edits, without=reading.without)  # fmt: skip
     if base is None:
         return found
     from postil.model.proof import with_issues
@@ -257,7 +266,8 @@ def price_per_second() -> float:
 
 def _summary(dataset: Dataset) -> dict[str, Any]:
     told = dataset.as_json()
-    return {name: told[name] for name in ("format", "encoding", "sheet", "rows", "used", "not_data", "examples")}
+    names = ("format", "encoding", "sheet", "rows", "used", "not_data", "examples")
+    return {**{name: told[name] for name in names}, "edited": dataset.edited, "left_out": dataset.left_out}
 
 
 # ── evaluate ──────────────────────────────────────────────────────────────────────────────────────

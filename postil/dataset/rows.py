@@ -37,7 +37,8 @@ LONG_CHAT = 20  # messages without an id or a blank row between them: more are h
 class Table:
     """The rows of one table. `at`: each row's index in the ledger. `lettered`: cells have addresses such as B7.
 
-    `across`: the table lies on its side; the row number in the sheet of each of its columns.
+    `across`: the table lies on its side; the row number in the sheet of each of its columns. `gone`: indexes of rows
+    that a person leaves out; what stands together without them still does.
     """
 
     rows: Sequence[Cells]
@@ -45,6 +46,11 @@ class Table:
     lettered: bool = True
     wide: frozenset[int] = frozenset()  # indexes of rows with cells merged across columns
     across: tuple[int, ...] = ()
+    gone: frozenset[int] = frozenset()
+
+    def and_gone(self, body: Sequence[int]) -> Sequence[int]:
+        """`body` with the rows that are left out, each at its place."""
+        return sorted((*body, *self.gone)) if self.gone else body
 
 
 def read_table(table: Table, layout: Layout, ledger: Ledger) -> list[Draft]:
@@ -99,6 +105,8 @@ def _lay_aside(table: Table, layout: Layout, ledger: Ledger) -> list[int]:
     data = _data_columns(layout)
     for i, row in enumerate(table.rows):
         at = table.at[i]
+        if i in table.gone:
+            continue
         if layout.header is not None and i < layout.header and not _empty(row):
             ledger.skip(at, "title_row")
             titles.append(ledger.numbers[at])
@@ -269,11 +277,11 @@ def _groups(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int]) -
         key_column = None
     groups: dict[str, list[int]] = {}
     key, last, name = "", None, layout.names[key_column] if key_column is not None else ""
-    for i in body:
+    for i in table.and_gone(body):
         row = table.rows[i]
         if key_column is not None:
             own = _cell(row, key_column).strip()
-            if not own and key:
+            if not own and key and i not in table.gone:
                 where = address(table, ledger, i, key_column)
                 ledger.repair("id_filled", table.at[i], "", key, where, column=name)
             key = own or key or f"\0{i}"
@@ -284,7 +292,8 @@ def _groups(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int]) -
             last = turn
         else:
             key = f"\0{i}"
-        groups.setdefault(key, []).append(i)
+        if i not in table.gone:
+            groups.setdefault(key, []).append(i)
     return groups.values()
 
 
@@ -369,7 +378,7 @@ def _chats(
         prompt = name in system and not (
             chats and all(_cell(table.rows[j], speaker).strip() in system for j in chats[-1])
         )
-        if before is None or i - before > 1 or other or prompt:
+        if before is None or any(j not in table.gone for j in range(before + 1, i)) or other or prompt:
             chats.append([])
             guest = ""
         guest = name if name and name not in house else guest

@@ -53,11 +53,14 @@ class _Reading:
 def read_records(
     records: Sequence[Record], wanted: Mapping[str, str], ledger: Ledger
 ) -> tuple[list[Draft], str, dict[str, str]]:
-    """Dialogues, the name of the shape ("mixed" if there are several), and role -> key as they were understood."""
+    """Dialogues, the name of the shape ("mixed" if there are several), and role -> key as they were understood.
+
+    Records of which the ledger knows already are passed over.
+    """
     reading = _Reading(ledger, wanted)
     drafts: list[Draft] = []
     for at, record in enumerate(records):
-        drafts += _one(at, record.value, reading)
+        drafts += [] if ledger.known(at) else _one(at, record.value, reading)
     for keys, rows in reading.flat.items():
         drafts += _flat(keys, rows, reading)
     drafts.sort(key=lambda draft: draft.at[0])

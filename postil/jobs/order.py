@@ -17,7 +17,8 @@ class Order:
                 `training_file`; answers: `model` fills the sheet `training_file`
     model       a base model of the catalogue, or (evaluation, answers: always) a fine-tuned model or checkpoint
     settings    plan fields by name, as `postil train --set` takes them
-    reading     sheet, columns, system, instruction, mask: how the file is to be read, where detection is not enough
+    reading     sheet, columns, system, instruction, mask: how the file is to be read, where detection is not enough;
+                edits, without: what a person has put right in it
     request     what the doors show again: method, hyperparameters, integrations, x_postil
     """
 
