@@ -18,7 +18,7 @@ import typer
 
 from postil import __version__
 from postil.errors import PostilError
-from postil.locales import LANGUAGES, say
+from postil.locales import LANGUAGES, knows, say
 from postil.settings import EMBEDDED, Settings, quiet
 from postil.usage import Command, Group, WrongUsage, coded, is_a_call_for_help, usage_of
 
@@ -100,6 +100,8 @@ def check(
     file: File, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
     conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
     edits: Edits = None,
+    fix: Annotated[list[str] | None, typer.Option("--fix", metavar="all|CODE", help=say("cli.check.fix"))] = None,
+    save: Annotated[Path | None, typer.Option("--save-edits", metavar="EDITS.json", help=say("cli.check.save"))] = None,
     base: Annotated[str | None, typer.Option("--base", metavar="MODEL", help=say("cli.check.base"))] = None,
     fixed: Annotated[Path | None, typer.Option("--fixed", metavar="OUT.jsonl", help=say("cli.fixed"))] = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="OUT.xlsx", help=say("cli.report"))] = None,
@@ -107,11 +109,20 @@ def check(
 ) -> None:  # fmt: skip
     from postil import dataset as data
     from postil import flow
+    from postil.records import Corrections
+    from postil.store import write_json
 
     screen = _screen(as_json)
     reading = _reading(sheet, question, answer, conversation, system, instruction, mask, edits)
-    dataset = flow.check(file, reading, base)
+    if fix:
+        reading, dataset = flow.fix(file, reading, None if "all" in fix else _codes(fix), base)
+    else:
+        dataset = flow.check(file, reading, base)
     screen.dataset(dataset)
+    right = Corrections(reading.edits, tuple(reading.without), reading.mask)
+    if save:
+        write_json(save, right.as_json())
+        screen.say("show.edits_saved", path=save, edits=len(right.edits), rows=len(right.without))
     if fixed:
         data.write_jsonl(dataset, fixed)
         screen.say("show.fixed", path=fixed, n=len(dataset.examples))
@@ -119,7 +130,15 @@ def check(
         for lost in data.write_report(dataset, report):
             screen.line(lost, "yellow")
         screen.say("show.report", path=report)
-    screen.result(dataset.as_json())
+    screen.result({**dataset.as_json(), "corrections": right.as_json()})
+
+
+def _codes(named: Sequence[str]) -> list[str]:
+    """The codes of problems that are to be mended. Raises typer.BadParameter for a word that is none."""
+    for code in named:
+        if not knows(f"issue.{code}.fix"):
+            raise typer.BadParameter(say("cli.check.unknown_code", code=code[:40]), param_hint="--fix")
+    return list(named)
 
 
 @verb(help=say("cli.xray.help"))

@@ -138,34 +138,8 @@ def _done(row: int, place: str, before: str, after: str) -> list[Repair]:
     return [Repair("edited_by_user", row, before, after, place)] if before != after else []
 
 
-# ── the texts of a file by their addresses ────────────────────────────────────────────────────────
-
-
-def text_at(raw: Raw, sheet: Sheet | None, place: str) -> str | None:
-    """The text that stands there; None if nothing can be there."""
-    cell, path = _CELL.fullmatch(place), _PATH.fullmatch(place)
-    if sheet is not None and cell is not None:
-        row = next((row for row in sheet.rows if row.number == int(cell[2])), None)
-        columns = {column_letter(c + 1): c for c in range(len(row.cells))} if row else {}
-        return row.cells[columns[cell[1]]] if row and cell[1] in columns else None
-    if path is None:
-        return None
-    if raw.records:
-        record = next((record for record in raw.records if record.row == int(path[1])), None)
-        return path_text(record.value, path[2]) if record else None
-    return next((line.text for line in raw.lines if line.number == int(path[1])), None)
-
-
-def path_text(value: Any, path: str) -> str | None:
-    """The text at a path inside a record, a number as it is written; None for lists, objects and what is not there."""
-    found = _holder(value, path)
-    if found is None:
-        return None
-    inner = found[0][found[1]]
-    return None if isinstance(inner, dict | list) else as_written(inner)
-
-
 def as_written(value: Any) -> str:
+    """A value of JSON that is no list or object, as a text."""
     return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
 
 

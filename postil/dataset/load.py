@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from postil.dataset.actions import with_actions
 from postil.dataset.blocks import are_marked, read_lines
 from postil.dataset.check import check, masked, without_placeholders
 from postil.dataset.choice import Choice, choose_sheet
@@ -16,13 +17,14 @@ from postil.dataset.columns import Layout
 from postil.dataset.corrections import check_rows, edited, left_out, of_sheet
 from postil.dataset.drafts import Draft, Ledger, blank
 from postil.dataset.names import meanings, misspelt
+from postil.dataset.places import Places
 from postil.dataset.raw import Line, Raw, Sheet, column_letter
 from postil.dataset.read import read
 from postil.dataset.repair import mend, unnumbered, wrapped
 from postil.dataset.rows import Table, read_table
 from postil.dataset.shapes import read_records
 from postil.errors import DataError
-from postil.records import Dataset, Issue, Left, Repair
+from postil.records import Dataset, Issue, Repair
 
 ROLES = ("question", "answer", "system", "conversation", "turn", "context", "label")
 DAMAGE = frozenset(  # repairs of the reader that say that a record was damaged
@@ -45,7 +47,8 @@ class _Understood:
     header_row: int | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
-    left: tuple[Left, ...] = ()  # rows that never came into the ledger
+    own: Sheet | None = None  # as it stands in the file
+    across: bool = False
 
 
 def load(
@@ -75,7 +78,8 @@ def load(
         found = _understood(raw, sheet, wanted, without)
         examples = _examples(found.drafts, found.ledger, system, instruction, mask)
         found.ledger.repaired += corrected.done
-        return _dataset(_without(raw, found, without), found, examples, system, instruction)
+        dataset = _dataset(_without(raw, found, without), found, examples, system, instruction)
+        return with_actions(dataset, Places(raw, found.own, found.across))
 
 
 @contextmanager
@@ -124,8 +128,8 @@ def _dataset(
     dropped, not_data = ledger.close(used)
     return Dataset(
         path=raw.path, sha256=raw.sha256, format=raw.format, encoding=raw.encoding,
-        rows=len(ledger.numbers) + len(raw.left) + len(found.left), examples=tuple(one.example for one in examples),
-        dropped=tuple(sorted((*raw.left, *found.left, *dropped), key=lambda left: left.row)), not_data=not_data,
+        rows=len(ledger.numbers) + len(raw.left), examples=tuple(one.example for one in examples),
+        dropped=tuple(sorted((*raw.left, *dropped), key=lambda left: left.row)), not_data=not_data,
         issues=tuple(sorted((*raw.issues, *_form_issues(raw), *ledger.issues), key=lambda issue: issue.row or 0)),
         repaired=tuple(sorted((*_worth_showing(raw), *ledger.repaired), key=lambda repair: repair.row or 0)),
         shape=found.shape, sheet=found.sheet, header_row=found.header_row,
@@ -190,7 +194,8 @@ def _examples(
 def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str], without: Sequence[int]) -> _Understood:
     if not wanted and (only := _one_column(raw.sheets, sheet)) is not None:
         lines = [Line(row.number, next((cell for cell in row.cells if not blank(cell)), "")) for row in only.rows]
-        return replace(_spoken(lines, check_rows(without, [line.number for line in lines])), sheet=only.name)
+        gone = check_rows(without, [line.number for line in lines])
+        return replace(_spoken(lines, gone), sheet=only.name, own=only)
     chosen = choose_sheet(raw.sheets, sheet, wanted)
     rows = chosen.sheet.rows
     ledger = Ledger([row.number for row in rows])
@@ -211,6 +216,7 @@ def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str], without: Sequ
         rows[layout.header].number if layout.header is not None and not chosen.across else None,
         {role: ",".join(_letter(chosen, c) for c in found) for role, found in roles.items()},
         {role: ", ".join(layout.names[c] for c in found) for role, found in roles.items()},
+        own=chosen.own, across=bool(chosen.across),
     )  # fmt: skip
 
 
@@ -312,8 +318,8 @@ def _lines(raw: Raw, without: Sequence[int]) -> _Understood:
 
 
 def _spoken(lines: Sequence[Line], gone: frozenset[int]) -> _Understood:
-    """The dialogues of marked lines. What is left out is no blank line either, which would end a dialogue."""
-    kept = [line for line in lines if line.number not in gone]
-    ledger = Ledger([line.number for line in kept])
-    drafts, shape = read_lines(kept, ledger)
-    return _Understood(ledger, drafts, shape, left=tuple(left_out(number) for number in sorted(gone)))
+    """The dialogues of marked lines."""
+    ledger = Ledger([line.number for line in lines])
+    ledger.leave_out(gone)
+    drafts, shape = read_lines(lines, ledger)
+    return _Understood(ledger, drafts, shape)

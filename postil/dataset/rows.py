@@ -38,7 +38,7 @@ class Table:
     """The rows of one table. `at`: each row's index in the ledger. `lettered`: cells have addresses such as B7.
 
     `across`: the table lies on its side; the row number in the sheet of each of its columns. `gone`: indexes of rows
-    that a person leaves out; what stands together without them still does.
+    that a person leaves out (the ledger knows them): what is told from all rows is told as if they were there.
     """
 
     rows: Sequence[Cells]
@@ -48,23 +48,23 @@ class Table:
     across: tuple[int, ...] = ()
     gone: frozenset[int] = frozenset()
 
-    def and_gone(self, body: Sequence[int]) -> Sequence[int]:
-        """`body` with the rows that are left out, each at its place."""
-        return sorted((*body, *self.gone)) if self.gone else body
+    def kept(self, rows: Sequence[int]) -> list[int]:
+        """Those rows that are not left out."""
+        return [i for i in rows if i not in self.gone] if self.gone else list(rows)
 
 
 def read_table(table: Table, layout: Layout, ledger: Ledger) -> list[Draft]:
     """All dialogues of a table. What is no data goes to the ledger."""
     body = _lay_aside(table, layout, ledger)
     if layout.of("dialogue") is not None:
-        return [draft for i in body if (draft := _whole_chat(table, layout, i, ledger)) is not None]
+        return [draft for i in table.kept(body) if (draft := _whole_chat(table, layout, i, ledger)) is not None]
     if layout.of("message") is not None:
         return _chat_log(table, layout, ledger, body)
     if layout.of("conversation") is not None or layout.of("turn") is not None:
         return _conversations(table, layout, ledger, body)
     if layout.beside:
-        return _side_by_side(table, layout, ledger, body)
-    return [draft for i in body for draft in _pairs(table, layout, i, ledger)]
+        return _side_by_side(table, layout, ledger, table.kept(body))
+    return [draft for i in table.kept(body) for draft in _pairs(table, layout, i, ledger)]
 
 
 def _side_by_side(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int]) -> list[Draft]:
@@ -105,11 +105,9 @@ def _lay_aside(table: Table, layout: Layout, ledger: Ledger) -> list[int]:
     data = _data_columns(layout)
     for i, row in enumerate(table.rows):
         at = table.at[i]
-        if i in table.gone:
-            continue
         if layout.header is not None and i < layout.header and not _empty(row):
             ledger.skip(at, "title_row")
-            titles.append(ledger.numbers[at])
+            titles += [ledger.numbers[at]] if i not in table.gone else []
         elif _empty(row):
             ledger.skip(at, "blank_row")
         elif i == layout.header or (header and row[0].strip() == header[0] and _stripped(row) == header):
@@ -262,7 +260,7 @@ def _turns(table: Table, layout: Layout, i: int, ledger: Ledger) -> list[Turn]:
 
 def _conversations(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int]) -> list[Draft]:
     drafts = []
-    for rows in _groups(table, layout, ledger, body):
+    for rows in filter(None, map(table.kept, _groups(table, layout, ledger, body))):
         draft = Draft([], tuple(table.at[i] for i in rows))
         for i in _in_order(table, layout, ledger, rows):
             draft.turns += _turns(table, layout, i, ledger)
@@ -277,7 +275,7 @@ def _groups(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int]) -
         key_column = None
     groups: dict[str, list[int]] = {}
     key, last, name = "", None, layout.names[key_column] if key_column is not None else ""
-    for i in table.and_gone(body):
+    for i in body:
         row = table.rows[i]
         if key_column is not None:
             own = _cell(row, key_column).strip()
@@ -292,8 +290,7 @@ def _groups(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int]) -
             last = turn
         else:
             key = f"\0{i}"
-        if i not in table.gone:
-            groups.setdefault(key, []).append(i)
+        groups.setdefault(key, []).append(i)
     return groups.values()
 
 
@@ -338,7 +335,7 @@ def _chat_log(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int])
         said = ", ".join(f"{name} = {role}" for name, role in list(roles.items())[:6])
         ledger.issue("speakers_guessed", "warning", table.at[body[0]], None, speakers=said)
     drafts = []
-    for rows in _chats(table, layout, ledger, body, roles):
+    for rows in filter(None, map(table.kept, _chats(table, layout, ledger, body, roles))):
         draft = Draft([], tuple(table.at[i] for i in rows))
         for i in _in_order(table, layout, ledger, rows):
             name = _cell(table.rows[i], speaker).strip()
@@ -378,7 +375,7 @@ def _chats(
         prompt = name in system and not (
             chats and all(_cell(table.rows[j], speaker).strip() in system for j in chats[-1])
         )
-        if before is None or any(j not in table.gone for j in range(before + 1, i)) or other or prompt:
+        if before is None or i - before > 1 or other or prompt:
             chats.append([])
             guest = ""
         guest = name if name and name not in house else guest

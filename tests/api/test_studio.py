@@ -130,6 +130,9 @@ def test_corrections_go_to_the_command_as_a_file_beside_the_data(server: Served,
         for path in ("check", "plan", "xray"):
             assert http.post(f"/postil/{path}", json=body).status_code == 200
     assert seen == [{"edits": {"1:messages.2.content": "好"}, "without": [3]}] * 3
+    assert http.post("/postil/check", json={"file": body["file"], "fix": ["all", "html_left"]}).status_code == 200
+    assert server.asked[-1][-2:] == ["--fix=all", "--fix=html_left"]
+    refused(http.post("/postil/check", json={**body, "fix": ["nonsense"]}), 400, "invalid_value", "fix")
     refused(http.post("/postil/check", json={**body, "system": "x"}), 400, "conflicting_parameters", "system")
     refused(http.post("/postil/check", json={**body, "without": [0]}), 400, "invalid_value", "without[0]")
     refused(http.post("/postil/check", json={**body, "edits": {"B7": 1}}), 400, "invalid_value")

@@ -259,7 +259,8 @@ def test_whatever_is_put_right_each_row_has_one_fate(rows: list[tuple[str, ...]]
         try:
             found: Dataset = load(raw, edits=edits if raw.sheets else {}, without=without)
         except DataError as error:
-            assert error.code not in ("edit_not_there", "row_not_there")
+            assert error.code != "edit_not_there"
+            assert raw.sheets or error.code != "row_not_there"  # a table on its side has columns for rows
             continue
         accounted(found)
         used = {row for example in found.examples for row in example.rows}

@@ -15,6 +15,7 @@ from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
 from postil.api.refusals import Refused, documented, refused
 from postil.errors import PlanError, StoreError
+from postil.locales import knows
 from postil.plan import check_settings, fields, known, machine, needed_bytes, presets
 from postil.settings import EMBEDDED
 from postil.store import write_json
@@ -54,9 +55,11 @@ class Corrected(Reading):
 
 
 class CheckBody(Corrected):
-    """With `base`, the labels of every example are proven with its tokenizer."""
+    """With `base`, the labels of every example are proven with its tokenizer. `fix`: mend all problems of these codes
+    (or `all`) that a click can mend, and tell the corrections that do it."""
 
     base: str | None = Field(None, max_length=255)
+    fix: list[Annotated[str, Field(pattern="^[a-z_]{1,60}$")]] | None = Field(None, max_length=100)
 
 
 class PlanBody(Corrected):
@@ -84,7 +87,11 @@ class FieldsList(BaseModel):
 @router.post("/check", dependencies=[may("train")])
 def check(body: CheckBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """What `postil check FILE --json` says: format, columns, examples, and everything that is wrong, with its rows."""
-    options = {**_reading(body), "--mask": body.mask, "--base": _base(house, body.base) if body.base else None}
+    for code in body.fix or []:
+        if code != "all" and not knows(f"issue.{code}.fix"):
+            raise refused("invalid_value", param="fix", detail="all")
+    options = {**_reading(body), "--mask": body.mask, "--base": _base(house, body.base) if body.base else None,
+               "--fix": body.fix}  # fmt: skip
     return _asked(house, caller, "check", body, options, CHECK_SECONDS)
 
 
