@@ -18,7 +18,7 @@ import typer
 
 from postil import __version__
 from postil.errors import PostilError
-from postil.locales import LANGUAGES, say
+from postil.locales import LANGUAGES, knows, say
 from postil.settings import EMBEDDED, Settings, quiet
 from postil.usage import Command, Group, WrongUsage, coded, is_a_call_for_help, usage_of
 
@@ -48,6 +48,7 @@ Conversation = Annotated[str | None, typer.Option("--conversation", metavar="COL
 System = Annotated[str | None, typer.Option("--system", metavar="COL|TEXT", help=say("cli.system"))]
 Instruction = Annotated[str | None, typer.Option("--instruction", metavar="TEXT", help=say("cli.instruction"))]
 Mask = Annotated[bool, typer.Option("--mask", help=say("cli.mask"))]
+Edits = Annotated[Path | None, typer.Option("--edits", metavar="EDITS.json", help=say("cli.edits"))]
 Preset = Annotated[str | None, typer.Option("--preset", metavar="NAME", help=say("cli.preset"))]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=say("cli.set"))]
 SkipFaulty = Annotated[bool, typer.Option("--skip-faulty", help=say("cli.skip_faulty"))]
@@ -98,6 +99,9 @@ def run(arguments: Sequence[str]) -> int:
 def check(
     file: File, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
     conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
+    edits: Edits = None,
+    fix: Annotated[list[str] | None, typer.Option("--fix", metavar="all|CODE", help=say("cli.check.fix"))] = None,
+    save: Annotated[Path | None, typer.Option("--save-edits", metavar="EDITS.json", help=say("cli.check.save"))] = None,
     base: Annotated[str | None, typer.Option("--base", metavar="MODEL", help=say("cli.check.base"))] = None,
     fixed: Annotated[Path | None, typer.Option("--fixed", metavar="OUT.jsonl", help=say("cli.fixed"))] = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="OUT.xlsx", help=say("cli.report"))] = None,
@@ -105,11 +109,20 @@ def check(
 ) -> None:  # fmt: skip
     from postil import dataset as data
     from postil import flow
+    from postil.records import Corrections
+    from postil.store import write_json
 
     screen = _screen(as_json)
-    reading = _reading(sheet, question, answer, conversation, system, instruction, mask)
-    dataset = flow.check(file, reading, base)
+    reading = _reading(sheet, question, answer, conversation, system, instruction, mask, edits)
+    if fix:
+        reading, dataset = flow.fix(file, reading, None if "all" in fix else _codes(fix), base)
+    else:
+        dataset = flow.check(file, reading, base)
     screen.dataset(dataset)
+    right = Corrections(reading.edits, tuple(reading.without), reading.mask)
+    if save:
+        write_json(save, right.as_json())
+        screen.say("show.edits_saved", path=save, edits=len(right.edits), rows=len(right.without))
     if fixed:
         data.write_jsonl(dataset, fixed)
         screen.say("show.fixed", path=fixed, n=len(dataset.examples))
@@ -117,14 +130,22 @@ def check(
         for lost in data.write_report(dataset, report):
             screen.line(lost, "yellow")
         screen.say("show.report", path=report)
-    screen.result(dataset.as_json())
+    screen.result({**dataset.as_json(), "corrections": right.as_json()})
+
+
+def _codes(named: Sequence[str]) -> list[str]:
+    """The codes of problems that are to be mended. Raises typer.BadParameter for a word that is none."""
+    for code in named:
+        if not knows(f"issue.{code}.fix"):
+            raise typer.BadParameter(say("cli.check.unknown_code", code=code[:40]), param_hint="--fix")
+    return list(named)
 
 
 @verb(help=say("cli.xray.help"))
 def xray(
     file: File, base: BaseName = EMBEDDED, sheet: Sheet = None, question: Question = None,
     answer: AnswerColumn = None, conversation: Conversation = None, system: System = None,
-    instruction: Instruction = None,
+    instruction: Instruction = None, edits: Edits = None,
     max_length: Annotated[int | None, typer.Option("--max-length", min=16, help=say("cli.max_length"))] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help=say("cli.xray.rows"))] = 5,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
@@ -132,7 +153,7 @@ def xray(
     from postil import flow
 
     screen = _screen(as_json)
-    reading = _reading(sheet, question, answer, conversation, system, instruction, False)
+    reading = _reading(sheet, question, answer, conversation, system, instruction, False, edits)
     found = flow.xray(file, base, reading, max_length)
     screen.xray(found, rows)
     screen.result(found)
@@ -193,7 +214,7 @@ def plan(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help=say("cli.file"))] = None,
     base: BaseName = EMBEDDED, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
     conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
-    preset: Preset = None, settings: Set = None, skip_faulty: SkipFaulty = False,
+    edits: Edits = None, preset: Preset = None, settings: Set = None, skip_faulty: SkipFaulty = False,
     fields: Annotated[bool, typer.Option("--fields", help=say("cli.plan.fields"))] = False,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
@@ -207,7 +228,7 @@ def plan(
     if file is None:
         raise typer.BadParameter(say("cli.plan.no_file"), param_hint="FILE")
     wishes = room.checked_settings(settings or [])
-    reading = _reading(sheet, question, answer, conversation, system, instruction, mask)
+    reading = _reading(sheet, question, answer, conversation, system, instruction, mask, edits)
     dataset = flow.check(file, reading)
     found = flow.find_base(base)
     screen.measuring(found)
@@ -223,6 +244,7 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help=say("cli.output"))],
     base: OwnBase = None, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
     conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
+    edits: Edits = None,
     validation: Annotated[Path | None, typer.Option("--validation", metavar="FILE", help=say("cli.validation"))] = None,
     test: Annotated[Path | None, typer.Option("--test", metavar="FILE", help=say("cli.test"))] = None,
     given: GivenPlan = None, preset: Preset = None, settings: Set = None, skip_faulty: SkipFaulty = False,
@@ -244,7 +266,7 @@ def train(
             base, system, instruction = (
                 base or earlier.base, system or earlier.system, instruction or earlier.instruction
             )  # fmt: skip
-        reading = _reading(sheet, question, answer, conversation, system, instruction, mask)
+        reading = _reading(sheet, question, answer, conversation, system, instruction, mask, edits)
         choice = {"preset": preset, "settings": wishes, "given": earlier, "skip_faulty": skip_faulty}
         others = {"validation": validation, "test": test}
         result = _train(screen, file, output, base or EMBEDDED, reading, others, choice, force)
@@ -271,7 +293,7 @@ def _train(
     refuse_to_overwrite(output, force=force)
     dataset = flow.check(file, reading)
     screen.dataset(dataset)
-    own = {name: flow.check(path, reading) if path else None for name, path in others.items()}
+    own = {name: flow.check(path, reading.of_another_file()) if path else None for name, path in others.items()}
     stage("check")
     wanted = flow.find_base(base)
     found = flow.fetched(wanted, _heard(screen))
@@ -550,12 +572,16 @@ def _screen(as_json: bool) -> "Screen":
 
 def _reading(
     sheet: str | None, question: str | None, answer: str | None, conversation: str | None, system: str | None,
-    instruction: str | None, mask: bool,
+    instruction: str | None, mask: bool, edits: Path | None = None,
 ) -> "flow.Reading":  # fmt: skip
     from postil import flow
+    from postil.dataset import read_corrections
+    from postil.records import Corrections
 
-    columns = {"question": question, "answer": answer, "conversation": conversation}
-    return flow.Reading(sheet, {role: column for role, column in columns.items() if column}, system, instruction, mask)
+    found = {"question": question, "answer": answer, "conversation": conversation}
+    columns = {role: column for role, column in found.items() if column}
+    right = read_corrections(edits) if edits else Corrections()
+    return flow.Reading(sheet, columns, system, instruction, mask or right.mask, right.edits, right.without)
 
 
 def _heard(screen: "Screen") -> Callable[[str, float | None], None]:

@@ -6,7 +6,7 @@ Rooms are imported where they are needed, so that looking at a file loads no mod
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,17 +25,18 @@ from postil.bases import (
     thinks,
 )  # fmt: skip
 from postil.errors import DataError
-from postil.records import Base, Counts, Dataset, Evaluation, Event, Issue, Probe, Proposal, Split
+from postil.records import Base, Corrections, Counts, Dataset, Evaluation, Event, Issue, Probe, Proposal, Split
 from postil.settings import EMBEDDED, Settings, quiet
 
 if TYPE_CHECKING:
+    from postil.dataset import Raw
     from postil.model.template import Template
     from postil.plan import Given
 
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
-    "evaluate", "fetched", "find_base", "fingerprint", "finish", "lay_out", "open_adapter", "plan", "price_per_second",
-    "report", "resume", "train", "xray",
+    "evaluate", "fetched", "find_base", "fingerprint", "finish", "fix", "lay_out", "open_adapter", "plan",
+    "price_per_second", "report", "resume", "train", "xray",
 ]  # fmt: skip
 
 Emit = Callable[[Event], None]
@@ -44,13 +45,21 @@ Stop = Callable[[], bool]  # whether a person wants the run to stop after the pr
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is to be read: what the user knows better than the detection."""
+    """How a file is to be read: what the user knows better than the detection, and what he has put right in it."""
 
     sheet: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)  # role -> column letter, header or key
     system: str | None = None
     instruction: str | None = None
     mask: bool = False
+    edits: Mapping[str, str] = field(
+        default_factory=dict
+    )  # address of a text (B7, 12:answer) -> what shall stand there
+    without: Sequence[int] = ()  # numbers of rows to leave out
+
+    def of_another_file(self) -> Reading:
+        """The same without what was put right: that is of one file alone."""
+        return replace(self, edits={}, without=())
 
 
 @dataclass(frozen=True)
@@ -73,17 +82,46 @@ def check(path: Path, reading: Reading = Reading(), base: str | None = None) -> 
     """A file becomes a checked data set; with `base`, the labels of every example are proven with its tokenizer."""
     from postil import dataset as data
 
+    raw = data.read(path, reading.sheet)
+    return _against(base, data.load(raw, mask=reading.mask, edits=reading.edits, without=reading.without,
+                                    **_told(raw, reading)))  # fmt: skip
+
+
+def fix(
+    path: Path, reading: Reading = Reading(), codes: Sequence[str] | None = None, base: str | None = None
+) -> tuple[Reading, Dataset]:
+    """Mend all that a click can mend: the reading with these corrections, and the data set as it is with them.
+
+    codes: only problems of these codes. The file is not touched.
+    """
+    from postil import dataset as data
+
+    raw = data.read(path, reading.sheet)
+    start = Corrections(reading.edits, tuple(reading.without), reading.mask)
+    right, found = data.fix_all(raw, start, codes, **_told(raw, reading))
+    reading = replace(reading, edits=right.edits, without=right.without, mask=right.mask)
+    return reading, _against(base, found)
+
+
+def _told(raw: Raw, reading: Reading) -> dict[str, Any]:
+    """What `dataset.load` is told of a file besides its corrections: `system` may name a column of it."""
+    from postil import dataset as data
+
     columns, system = dict(reading.columns), reading.system
-    if system and data.has_column(path, system, reading.sheet):
+    if system and data.has_column(raw, system, reading.sheet):
         columns, system = {**columns, "system": system}, None
-    found = data.load(path, sheet=reading.sheet, columns=columns, system=system, instruction=reading.instruction,
-                      mask=reading.mask)  # fmt: skip
+    return {"sheet": reading.sheet, "columns": columns, "system": system, "instruction": reading.instruction}
+
+
+def _against(base: str | None, found: Dataset) -> Dataset:
+    """The data set, held against the labels that a base model's template gives it."""
     if base is None:
         return found
+    from postil.dataset import with_actions
     from postil.model.proof import with_issues
 
     model = fetched(find_base(base))
-    return with_issues(found, template_of(model, thinks(found.examples)), model.shape.context)
+    return with_actions(with_issues(found, template_of(model, thinks(found.examples)), model.shape.context))
 
 
 def xray(path: Path, base: str, reading: Reading = Reading(), max_length: int | None = None) -> dict[str, Any]:
@@ -257,7 +295,8 @@ def price_per_second() -> float:
 
 def _summary(dataset: Dataset) -> dict[str, Any]:
     told = dataset.as_json()
-    return {name: told[name] for name in ("format", "encoding", "sheet", "rows", "used", "not_data", "examples")}
+    names = ("format", "encoding", "sheet", "rows", "used", "not_data", "examples")
+    return {**{name: told[name] for name in names}, "edited": dataset.edited, "left_out": dataset.left_out}
 
 
 # ── evaluate ──────────────────────────────────────────────────────────────────────────────────────

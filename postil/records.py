@@ -63,15 +63,36 @@ class Example:
         return max(i for i, message in enumerate(self.messages) if message.role == "assistant")
 
 
+@dataclass(frozen=True)
+class Corrections:
+    """What a person has put right about a file, without touching it.
+
+    edits: address of a text (B7 in a table, 12:answer in a record, 12:text in a line) -> what shall stand there;
+    without: numbers of the rows to leave out; mask: replace personal data by what it is.
+    """
+
+    edits: Mapping[str, str] = field(default_factory=dict)
+    without: tuple[int, ...] = ()
+    mask: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        return {"edits": dict(self.edits), "without": list(self.without), "mask": self.mask}
+
+
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """A problem in the data. `issue.<code>.message` and `issue.<code>.fix` in `locales/` are its sentences."""
+    """A problem in the data. `issue.<code>.message` and `issue.<code>.fix` in `locales/` are its sentences.
+
+    action: how one click mends it: {"kind": "leave_out", "rows": [...]}, {"kind": "edit", "cell": "B7", "text": ...} or
+    {"kind": "mask"}; None where a person must decide.
+    """
 
     code: str
     severity: Severity
     row: int | None = None
     cell: str | None = None  # "B7" in a workbook
     values: Mapping[str, Any] = field(default_factory=dict)
+    action: Mapping[str, Any] | None = None
 
     def message(self, lang: str | None = None) -> str:
         return say(f"issue.{self.code}.message", lang, **self.values)
@@ -81,7 +102,8 @@ class Issue:
 
     def as_json(self) -> dict[str, Any]:
         return {"code": self.code, "severity": self.severity, "row": self.row, "cell": self.cell,
-                "message": self.message(), "fix": self.fix()}  # fmt: skip
+                "message": self.message(), "fix": self.fix(),
+                "action": None if self.action is None else dict(self.action)}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +171,28 @@ class Dataset:
 
     @property
     def untold(self) -> tuple[Left, ...]:
-        """The dropped records of which no issue tells already."""
+        """The dropped records of which no issue tells already, and that no person has left out."""
         told = {(issue.row, issue.code) for issue in self.issues}
-        return tuple(left for left in self.dropped if (left.row, left.code) not in told)
+        return tuple(
+            left for left in self.dropped if (left.row, left.code) not in told and left.code != "left_out_by_user"
+        )
+
+    @property
+    def edited(self) -> int:
+        """How many texts a person has put right."""
+        return sum(repair.code == "edited_by_user" for repair in self.repaired)
+
+    @property
+    def left_out(self) -> int:
+        """How many records a person has left out."""
+        return sum(left.code == "left_out_by_user" for left in self.dropped)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "format": self.format, "encoding": self.encoding, "sheet": self.sheet, "header_row": self.header_row,
             "columns": dict(self.columns), "shape": self.shape,
             "rows": self.rows, "used": self.used, "not_data": len(self.not_data), "examples": len(self.examples),
+            "edited": self.edited, "left_out": self.left_out,
             "dropped": [left.as_json() for left in self.dropped],
             "not_data_rows": [left.as_json() for left in self.not_data],
             "repaired": [repair.as_json() for repair in self.repaired],

@@ -93,6 +93,8 @@ class Screen:
             "show.rows", rows=dataset.rows, used=dataset.used, examples=len(dataset.examples),
             dropped=len(dataset.dropped), not_data=len(dataset.not_data),
         )  # fmt: skip
+        if dataset.edited or dataset.left_out:
+            self.say("show.corrected", edited=dataset.edited, left_out=dataset.left_out)
         self._findings(dataset)
         self._repairs(dataset)
         self._dropped(dataset)

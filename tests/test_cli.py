@@ -57,6 +57,38 @@ def test_check_writes_the_cleaned_set_and_the_marked_workbook(tmp_path: Path) ->
     assert openpyxl.load_workbook(report).worksheets[0].cell(2, 2).value == "连衣裙"
 
 
+def test_corrections_hold_for_check_plan_and_xray(tmp_path: Path, base: Build) -> None:
+    file = sheet(tmp_path / "a.csv", 30)
+    file.write_text(file.read_text("utf-8") + "没有答案,\n", "utf-8")
+    edits = tmp_path / "edits.json"
+    edits.write_text(json.dumps({"edits": {"B32": "裙子"}, "without": [2, 3]}), "utf-8")
+    found = told(["check", file, "--edits", edits])
+    assert (found["examples"], found["edited"], found["left_out"]) == (29, 1, 2)
+    assert [left["row"] for left in found["dropped"]] == [2, 3] and found["repaired"][-1]["cell"] == "B32"
+    assert "1" in said(["check", file, "--edits", edits])[1]
+    model = base("llama3")
+    assert told(["xray", file, "--base", model, "--edits", edits])["examples"] == 29
+    assert told(["plan", file, "--base", model, "--edits", edits])["plan"]["kind"]
+    edits.write_text(json.dumps({"edits": {"B99": "x"}}), "utf-8")
+    assert refused(["check", file, "--edits", edits]) == "edit_not_there"
+
+
+def test_check_mends_what_a_click_can_mend_and_saves_how(tmp_path: Path) -> None:
+    file, edits = sheet(tmp_path / "a.csv", 30), tmp_path / "edits.json"
+    file.write_text(file.read_text("utf-8") + "没有答案,\n新品 77,<b>裙子</b>\n联系谁,打13812345678\n", "utf-8")
+    before = file.read_bytes()
+    found = told(["check", file, "--fix", "all", "--save-edits", edits])
+    assert found["corrections"] == {"edits": {"B33": "裙子"}, "without": [32], "mask": True}
+    assert json.loads(edits.read_text("utf-8")) == found["corrections"] and file.read_bytes() == before
+    assert not [issue for issue in found["issues"] if issue["action"]]
+    again = told(["check", file, "--edits", edits])
+    assert {**again, "corrections": None} == {**found, "corrections": None}
+    one = told(["check", file, "--fix", "html_left"])
+    assert one["corrections"] == {"edits": {"B33": "裙子"}, "without": [], "mask": False}
+    assert str(edits) in said(["check", file, "--fix", "all", "--save-edits", edits])[1]
+    assert said(["check", file, "--fix", "nonsense"])[0] == 2
+
+
 def test_check_obeys_what_the_user_knows_better(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     rows = "".join(f"客户{i},提问内容 {i},回答内容 {i * 3},13812345678\n" for i in range(12))

@@ -204,6 +204,19 @@ def test_a_system_prompt_may_be_a_column(tmp_path: Path) -> None:
     assert dataset.system == "请有礼貌。"
 
 
+def test_the_plan_remembers_how_much_was_put_right(base: Build, tmp_path: Path) -> None:
+    reading = Reading(edits={"B2": "长裙"}, without=[3, 4])
+    dataset = flow.check(sheet(tmp_path / "a.csv", 30), reading)
+    prepared = flow.plan(dataset, flow.find_base(str(base("llama3"))), settings=WISHES, measure=False)
+    flow.lay_out(prepared, tmp_path / "out")
+    told = json.loads((tmp_path / "out" / "plan.json").read_text("utf-8"))["data"]["check"]
+    assert (told["edited"], told["left_out"], told["examples"]) == (1, 2, 28)
+    learned = "".join((tmp_path / "out" / "data" / f"{part}.jsonl").read_text("utf-8")
+                      for part in ("training", "validation", "test"))  # fmt: skip
+    assert "长裙" in learned and len(learned.splitlines()) == 28
+    assert reading.of_another_file() == Reading()
+
+
 def test_dialogues_learn_every_answer_and_go_the_whole_way(base: Build, tmp_path: Path) -> None:
     book = openpyxl.Workbook()
     book.worksheets[0].append(["会话编号", "角色", "内容"])

@@ -79,6 +79,7 @@ def read_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Draft], str]
     """Dialogues of a text file, and the shape's name. Raises DataError if nobody is marked as speaking in it.
 
     A blank line or a heading ends a dialogue; several pairs without one between them are one dialogue of many turns.
+    Lines of which the ledger knows already are left out: who speaks is told as if they were there.
     """
     marks, chat = _all_marks(lines, ledger)
     if not marks:
@@ -86,8 +87,9 @@ def read_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Draft], str]
     for at in range(marks[0].index):
         _skip(at, lines, ledger)
     ends = [mark.index for mark in marks[1:]] + [len(lines)]
-    said = [_message(mark, end, lines, ledger) for mark, end in zip(marks, ends, strict=True)]
-    apart = not chat and _never_separated(said)
+    every = [_message(mark, end, lines, ledger) for mark, end in zip(marks, ends, strict=True)]
+    said = [message for message in every if message.turn.at]
+    apart = not chat and _never_separated(every)
     if apart:
         ledger.issue("pairs_not_separated", "advice", marks[0].index)
     drafts: list[Draft] = []
@@ -102,8 +104,8 @@ def read_lines(lines: Sequence[Line], ledger: Ledger) -> tuple[list[Draft], str]
         drafts[-1].turns.append(message.turn)
         drafts[-1].at += message.turn.at
         before = message
-    if chat and len(drafts) == 1 and len(said) > LONG_CHAT:
-        ledger.issue("chats_not_separated", "warning", marks[0].index, count=len(said))
+    if chat and len(drafts) == 1 and len(every) > LONG_CHAT:
+        ledger.issue("chats_not_separated", "warning", marks[0].index, count=len(every))
     return drafts, "chat" if chat else "blocks"
 
 
@@ -157,10 +159,12 @@ def _begins(now: _Said, before: _Said, apart: bool) -> bool:
 
 def _message(mark: _Mark, end: int, lines: Sequence[Line], ledger: Ledger) -> _Said:
     """The message that begins at `mark`; lines up to `end` belong to it, unless they are blank or headings."""
-    parts, at = [mark.text], [mark.index]
+    parts, at = ([], []) if ledger.known(mark.index) else ([mark.text], [mark.index])
     blanks, ends = 0, False
     for i in range(mark.index + 1, end):
         text = lines[i].text
+        if ledger.known(i):
+            continue
         if not text.strip():
             blanks += 1
             ledger.skip(i, "blank_row")

@@ -23,11 +23,13 @@ ACROSS = 60  # rows; a higher table does not lie on its side
 class Choice:
     """The chosen sheet, its layout, and the sheets beside it that hold something.
 
-    `across`: the sheet lay on its side and was turned; its row numbers by column of the turned sheet.
+    `own`: the sheet as it stands in the file. `across`: it lay on its side and was turned; its row numbers by column of
+    the turned sheet.
     """
 
     sheet: Sheet
     layout: Layout
+    own: Sheet
     others: tuple[Sheet, ...] = ()
     across: tuple[int, ...] = ()
 
@@ -56,7 +58,7 @@ def choose_sheet(sheets: Sequence[Sheet], wanted: str | None, columns: Mapping[s
     others = [sheet for sheet, (turned, _) in zip(filled, laid, strict=True) if turned is not best]
     own = next(sheet for sheet, (turned, _) in zip(filled, laid, strict=True) if turned is best)
     across = tuple(row.number for row in own.rows) if own is not best else ()
-    return Choice(best, layout, tuple(others) if wanted is None else (), across)
+    return Choice(best, layout, own, tuple(others) if wanted is None else (), across)
 
 
 def _laid(sheet: Sheet, columns: Mapping[str, str]) -> tuple[Sheet, Layout | None]:

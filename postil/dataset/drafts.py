@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,12 @@ class Ledger:
             return
         self._dropped[at] = Left(self.numbers[at], code, values)
         self.issue(code, severity, at, cell, **values)
+
+    def leave_out(self, rows: Collection[int]) -> frozenset[int]:
+        """The records of the rows that a person leaves out are dropped without an issue. Returns the records."""
+        gone = frozenset(at for at, number in enumerate(self.numbers) if number in rows) if rows else frozenset()
+        self._dropped.update({at: Left(self.numbers[at], "left_out_by_user") for at in gone})
+        return gone
 
     def skip(self, at: int, code: str, **values: Any) -> None:
         """This record is no data: a blank row, a title, a heading."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from postil.dataset.actions import with_actions
 from postil.dataset.blocks import are_marked, read_lines
 from postil.dataset.check import check, masked, without_placeholders
 from postil.dataset.choice import Choice, choose_sheet
 from postil.dataset.clean import Settled, prompted, settle, without_duplicates
 from postil.dataset.columns import Layout
+from postil.dataset.corrections import check_rows, edited, left_out, of_sheet
 from postil.dataset.drafts import Draft, Ledger, blank
 from postil.dataset.names import meanings, misspelt
+from postil.dataset.places import Places
 from postil.dataset.raw import Line, Raw, Sheet, column_letter
 from postil.dataset.read import read
 from postil.dataset.repair import mend, unnumbered, wrapped
@@ -44,6 +47,8 @@ class _Understood:
     header_row: int | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    own: Sheet | None = None  # as it stands in the file
+    across: bool = False
 
 
 def load(
@@ -54,18 +59,27 @@ def load(
     system: str | None = None,
     instruction: str | None = None,
     mask: bool = False,
+    edits: Mapping[str, str] | None = None,
+    without: Sequence[int] = (),
 ) -> Dataset:
     """Read and check a file, or one that `read` has read. Bad rows never raise: they are listed.
 
     columns: role (question answer system conversation turn context label) -> column letter, header text or key.
     system, instruction: a prompt for all rows. mask: replace personal data by what it is.
-    Raises FileError if the file cannot be read, DataError if nothing in it can be understood.
+    edits, without: texts and rows that a person has put right (see `corrections`), before anything is understood.
+    Raises FileError if the file cannot be read, DataError if nothing in it can be understood, or a correction is of a
+    place that it does not have.
     """
     with _no_collection():
         raw = source if isinstance(source, Raw) else read(Path(source), sheet)
-        found = _understood(raw, sheet, _wanted(columns))
+        wanted = _wanted(columns)
+        corrected = edited(raw, _used_sheet(raw, sheet, wanted) if edits else None, edits or {})
+        raw = corrected.raw
+        found = _understood(raw, sheet, wanted, without)
         examples = _examples(found.drafts, found.ledger, system, instruction, mask)
-        return _dataset(raw, found, examples, system, instruction)
+        found.ledger.repaired += corrected.done
+        dataset = _dataset(_without(raw, found, without), found, examples, system, instruction)
+        return with_actions(dataset, Places(raw, found.own, found.across))
 
 
 @contextmanager
@@ -80,10 +94,30 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _understood(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> _Understood:
+def _understood(raw: Raw, sheet: str | None, wanted: Mapping[str, str], without: Sequence[int]) -> _Understood:
     if raw.sheets:
-        return _table(raw, sheet, wanted)
-    return _records(raw, wanted) if raw.records else _lines(raw)
+        return _table(raw, sheet, wanted, without)
+    return _records(raw, wanted, without) if raw.records else _lines(raw, without)
+
+
+def _used_sheet(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> Sheet | None:
+    """The sheet of `raw` that its data is taken from; None where there are no sheets."""
+    if not raw.sheets:
+        return None
+    if not wanted and (only := _one_column(raw.sheets, sheet)) is not None:
+        return only
+    return choose_sheet(raw.sheets, sheet, wanted).own
+
+
+def _without(raw: Raw, found: _Understood, without: Sequence[int]) -> Raw:
+    """Without what the reader said about rows that are left out. A record that it could not read is left out too."""
+    if not without:
+        return raw
+    gone = frozenset(without)
+    issues = (one for one in raw.issues if not (one.row in gone and of_sheet(one, found.sheet)))
+    repaired = (one for one in raw.repaired if not (one.row in gone and of_sheet(one, found.sheet)))
+    left = (left_out(one.row) if one.row in gone else one for one in raw.left)
+    return replace(raw, issues=tuple(issues), repaired=tuple(repaired), left=tuple(left))
 
 
 def _dataset(
@@ -157,20 +191,20 @@ def _examples(
 # ── tables ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> _Understood:
+def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str], without: Sequence[int]) -> _Understood:
     if not wanted and (only := _one_column(raw.sheets, sheet)) is not None:
         lines = [Line(row.number, next((cell for cell in row.cells if not blank(cell)), "")) for row in only.rows]
-        ledger = Ledger([line.number for line in lines])
-        drafts, shape = read_lines(lines, ledger)
-        return _Understood(ledger, drafts, shape, only.name)
+        gone = check_rows(without, [line.number for line in lines])
+        return replace(_spoken(lines, gone), sheet=only.name, own=only)
     chosen = choose_sheet(raw.sheets, sheet, wanted)
     rows = chosen.sheet.rows
     ledger = Ledger([row.number for row in rows])
+    gone = ledger.leave_out(check_rows(without, ledger.numbers))
     _note_form(chosen, ledger)
     wide = {top for top, left, bottom, right in chosen.sheet.merged if right > left}
     table = Table(
         [row.cells for row in rows], range(len(rows)), True,
-        frozenset(i for i, row in enumerate(rows) if row.number in wide), chosen.across,
+        frozenset(i for i, row in enumerate(rows) if row.number in wide), chosen.across, gone,
     )  # fmt: skip
     drafts = read_table(table, chosen.layout, ledger)
     layout = chosen.layout
@@ -182,6 +216,7 @@ def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> _Understoo
         rows[layout.header].number if layout.header is not None and not chosen.across else None,
         {role: ",".join(_letter(chosen, c) for c in found) for role, found in roles.items()},
         {role: ", ".join(layout.names[c] for c in found) for role, found in roles.items()},
+        own=chosen.own, across=bool(chosen.across),
     )  # fmt: skip
 
 
@@ -264,10 +299,11 @@ def _letter(chosen: Choice, column: int) -> str:
 # ── records and lines ─────────────────────────────────────────────────────────────────────────────
 
 
-def _records(raw: Raw, wanted: Mapping[str, str]) -> _Understood:
+def _records(raw: Raw, wanted: Mapping[str, str], without: Sequence[int]) -> _Understood:
     ledger = Ledger([record.row for record in raw.records])
+    ledger.leave_out(check_rows(without, [*ledger.numbers, *(left.row for left in raw.left)]))
     drafts, shape, columns = read_records(raw.records, wanted, ledger)
-    if not drafts and all(code == "missing_answer" for code in {issue.code for issue in ledger.issues}):
+    if not drafts and {issue.code for issue in ledger.issues} == {"missing_answer"}:
         keys = dict.fromkeys(
             key for record in raw.records[:50] if isinstance(record.value, dict) for key in record.value
         )
@@ -275,9 +311,15 @@ def _records(raw: Raw, wanted: Mapping[str, str]) -> _Understood:
     return _Understood(ledger, drafts, shape, columns=columns, names=columns)
 
 
-def _lines(raw: Raw) -> _Understood:
+def _lines(raw: Raw, without: Sequence[int]) -> _Understood:
     if not raw.lines:
         raise DataError("no_rows")
-    ledger = Ledger([line.number for line in raw.lines])
-    drafts, shape = read_lines(raw.lines, ledger)
+    return _spoken(raw.lines, check_rows(without, [line.number for line in raw.lines]))
+
+
+def _spoken(lines: Sequence[Line], gone: frozenset[int]) -> _Understood:
+    """The dialogues of marked lines."""
+    ledger = Ledger([line.number for line in lines])
+    ledger.leave_out(gone)
+    drafts, shape = read_lines(lines, ledger)
     return _Understood(ledger, drafts, shape)

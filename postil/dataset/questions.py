@@ -10,7 +10,7 @@ from typing import Any
 from postil.dataset.columns import Cells, find_column, list_columns, look, roles_by_name
 from postil.dataset.drafts import blank
 from postil.dataset.names import meanings, normal
-from postil.dataset.raw import Sheet, column_letter
+from postil.dataset.raw import Raw, Sheet, column_letter
 from postil.dataset.read import read
 from postil.errors import DataError
 
@@ -50,11 +50,11 @@ def questions(
     return max(found, key=lambda one: len(one.questions))
 
 
-def has_column(path: Path, text: str, sheet: str | None = None) -> bool:
+def has_column(source: Path | Raw, text: str, sheet: str | None = None) -> bool:
     """Whether `text` is the heading of a column (or a key) in this file, or a letter of one: A, B, ... ZZ."""
     if len(text) > LONGEST_HEADING or "\n" in text:
         return False
-    raw = read(Path(path), sheet)
+    raw = source if isinstance(source, Raw) else read(Path(source), sheet)
     letters = text.strip().upper()
     for one in raw.sheets:
         for row in one.rows[:HEADER_WITHIN]:

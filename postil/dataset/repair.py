@@ -65,6 +65,14 @@ def mend(turn: Turn, ledger: Ledger) -> None:
     turn.content = text
 
 
+def mended(text: str) -> str:
+    """A text as `mend` would leave it."""
+    if _ODD.search(text):
+        for _, step in _STEPS:
+            text = step(text)
+    return text
+
+
 def wrapped(turns: list[Turn], ledger: Ledger) -> None:
     """Take off the quotes around whole messages, where every message of a file wears them."""
     spoken = [turn for turn in turns if turn.content]

@@ -37,7 +37,8 @@ LONG_CHAT = 20  # messages without an id or a blank row between them: more are h
 class Table:
     """The rows of one table. `at`: each row's index in the ledger. `lettered`: cells have addresses such as B7.
 
-    `across`: the table lies on its side; the row number in the sheet of each of its columns.
+    `across`: the table lies on its side; the row number in the sheet of each of its columns. `gone`: indexes of rows
+    that a person leaves out (the ledger knows them): what is told from all rows is told as if they were there.
     """
 
     rows: Sequence[Cells]
@@ -45,20 +46,25 @@ class Table:
     lettered: bool = True
     wide: frozenset[int] = frozenset()  # indexes of rows with cells merged across columns
     across: tuple[int, ...] = ()
+    gone: frozenset[int] = frozenset()
+
+    def kept(self, rows: Sequence[int]) -> list[int]:
+        """Those rows that are not left out."""
+        return [i for i in rows if i not in self.gone] if self.gone else list(rows)
 
 
 def read_table(table: Table, layout: Layout, ledger: Ledger) -> list[Draft]:
     """All dialogues of a table. What is no data goes to the ledger."""
     body = _lay_aside(table, layout, ledger)
     if layout.of("dialogue") is not None:
-        return [draft for i in body if (draft := _whole_chat(table, layout, i, ledger)) is not None]
+        return [draft for i in table.kept(body) if (draft := _whole_chat(table, layout, i, ledger)) is not None]
     if layout.of("message") is not None:
         return _chat_log(table, layout, ledger, body)
     if layout.of("conversation") is not None or layout.of("turn") is not None:
         return _conversations(table, layout, ledger, body)
     if layout.beside:
-        return _side_by_side(table, layout, ledger, body)
-    return [draft for i in body for draft in _pairs(table, layout, i, ledger)]
+        return _side_by_side(table, layout, ledger, table.kept(body))
+    return [draft for i in table.kept(body) for draft in _pairs(table, layout, i, ledger)]
 
 
 def _side_by_side(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int]) -> list[Draft]:
@@ -101,7 +107,7 @@ def _lay_aside(table: Table, layout: Layout, ledger: Ledger) -> list[int]:
         at = table.at[i]
         if layout.header is not None and i < layout.header and not _empty(row):
             ledger.skip(at, "title_row")
-            titles.append(ledger.numbers[at])
+            titles += [ledger.numbers[at]] if i not in table.gone else []
         elif _empty(row):
             ledger.skip(at, "blank_row")
         elif i == layout.header or (header and row[0].strip() == header[0] and _stripped(row) == header):
@@ -254,7 +260,7 @@ def _turns(table: Table, layout: Layout, i: int, ledger: Ledger) -> list[Turn]:
 
 def _conversations(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int]) -> list[Draft]:
     drafts = []
-    for rows in _groups(table, layout, ledger, body):
+    for rows in filter(None, map(table.kept, _groups(table, layout, ledger, body))):
         draft = Draft([], tuple(table.at[i] for i in rows))
         for i in _in_order(table, layout, ledger, rows):
             draft.turns += _turns(table, layout, i, ledger)
@@ -273,7 +279,7 @@ def _groups(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int]) -
         row = table.rows[i]
         if key_column is not None:
             own = _cell(row, key_column).strip()
-            if not own and key:
+            if not own and key and i not in table.gone:
                 where = address(table, ledger, i, key_column)
                 ledger.repair("id_filled", table.at[i], "", key, where, column=name)
             key = own or key or f"\0{i}"
@@ -329,7 +335,7 @@ def _chat_log(table: Table, layout: Layout, ledger: Ledger, body: Sequence[int])
         said = ", ".join(f"{name} = {role}" for name, role in list(roles.items())[:6])
         ledger.issue("speakers_guessed", "warning", table.at[body[0]], None, speakers=said)
     drafts = []
-    for rows in _chats(table, layout, ledger, body, roles):
+    for rows in filter(None, map(table.kept, _chats(table, layout, ledger, body, roles))):
         draft = Draft([], tuple(table.at[i] for i in rows))
         for i in _in_order(table, layout, ledger, rows):
             name = _cell(table.rows[i], speaker).strip()

@@ -53,11 +53,17 @@ class _Reading:
 def read_records(
     records: Sequence[Record], wanted: Mapping[str, str], ledger: Ledger
 ) -> tuple[list[Draft], str, dict[str, str]]:
-    """Dialogues, the name of the shape ("mixed" if there are several), and role -> key as they were understood."""
+    """Dialogues, the name of the shape ("mixed" if there are several), and role -> key as they were understood.
+
+    Records of which the ledger knows already are left out: what is told from all of them is told as if they were there.
+    """
     reading = _Reading(ledger, wanted)
     drafts: list[Draft] = []
     for at, record in enumerate(records):
-        drafts += _one(at, record.value, reading)
+        if ledger.known(at):
+            _one(at, record.value, _Reading(Ledger(ledger.numbers), wanted, flat=reading.flat))
+        else:
+            drafts += _one(at, record.value, reading)
     for keys, rows in reading.flat.items():
         drafts += _flat(keys, rows, reading)
     drafts.sort(key=lambda draft: draft.at[0])
@@ -478,7 +484,8 @@ def _flat(names: tuple[str, ...], rows: list[tuple[int, dict[str, Any]]], readin
     used = {column for found in layout.roles.values() for column in found}
     for column in (*layout.unused, *(c for c in nested if c not in used)):
         reading.unused[names[column]] += 1
-    return read_table(Table(cells, [at for at, _ in rows], lettered=False), layout, ledger)
+    gone = frozenset(i for i, (at, _) in enumerate(rows) if ledger.known(at))
+    return read_table(Table(cells, [at for at, _ in rows], lettered=False, gone=gone), layout, ledger)
 
 
 def _cell(value: Any) -> str:

@@ -110,6 +110,15 @@ def oddities(text: str) -> list[tuple[str, str]]:
     return found
 
 
+def without_template(text: str) -> str:
+    """A text without its template leftovers; what is quoted as code stays."""
+    parts, last = [], 0
+    for code in _CODE.finditer(text):
+        parts += [_TEMPLATE.sub("", text[last : code.start()]), code[0]]
+        last = code.end()
+    return re.sub(r"[ \t]{2,}", " ", "".join([*parts, _TEMPLATE.sub("", text[last:])])).strip()
+
+
 def follow_up(text: str) -> bool:
     """Whether a question only makes sense after another one: 那颜色呢？, what about that?"""
     short = text.strip()

@@ -158,6 +158,8 @@ def _data(dataset: Dataset, split: tuple[int, int, int] | None, lang: str) -> It
     )  # fmt: skip
     if split is not None:
         yield Paragraph(say("report.data.split", lang, training=split[0], validation=split[1], test=split[2]))
+    if dataset.edited or dataset.left_out:
+        yield Paragraph(say("report.data.corrected", lang, edited=dataset.edited, left_out=dataset.left_out))
     yield from _findings(dataset, lang)
 
 

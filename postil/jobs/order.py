@@ -18,7 +18,8 @@ class Order:
                 downloaded
     model       a base model of the catalogue, or (evaluation, answers: always) a fine-tuned model or checkpoint
     settings    plan fields by name, as `postil train --set` takes them
-    reading     sheet, columns, system, instruction, mask: how the file is to be read, where detection is not enough
+    reading     sheet, columns, system, instruction, mask: how the file is to be read, where detection is not enough;
+                edits, without: what a person has put right in it
     request     what the doors show again: method, hyperparameters, integrations, x_postil
     """
 

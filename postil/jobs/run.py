@@ -110,7 +110,7 @@ def _lay_out(spec: Mapping[str, Any], desk: Desk, run: Path) -> None:
         raise ModelError("base_missing", name=base.name)
     reading = flow.Reading(**spec["reading"])
     dataset = flow.check(inputs["training"], reading)
-    validation = flow.check(inputs["validation"], reading) if "validation" in inputs else None
+    validation = flow.check(inputs["validation"], reading.of_another_file()) if "validation" in inputs else None
     start = Path(spec["adapter"]) if spec["adapter"] else None
     settings = {"seed": str(spec["seed"]), **_shape_of(start), **spec["settings"]}
     prepared = _plan(dataset, base, validation, settings, spec, desk.directory)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
 
+from postil.store.tables import Job
 from tests.api.served import BASE, Served, refused, rows, upload
 
 
@@ -112,3 +114,34 @@ def test_a_new_key_is_shown_once_and_is_of_this_project(server: Served, http: ht
     refused(http.post("/postil/keys", json={"name": "x", "scopes": ["odd"]}), 400, param="scopes[0]")
     with server.http() as other:
         refused(other.delete(f"/postil/keys/{made['id']}"), 404)
+
+
+def test_corrections_go_to_the_command_as_a_file_beside_the_data(server: Served, http: httpx.Client) -> None:
+    seen: list[dict[str, object]] = []
+
+    def ask(arguments: list[str], seconds: float) -> dict[str, object]:
+        place = next(one for one in arguments if one.startswith("--edits=")).removeprefix("--edits=")
+        seen.append(json.loads(Path(place).read_text("utf-8")))
+        return {}
+
+    body = {"file": upload(http), "edits": {"1:messages.2.content": "好"}, "without": [3], "columns": {"system": "S"}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server.house, "ask", ask)
+        for path in ("check", "plan", "xray"):
+            assert http.post(f"/postil/{path}", json=body).status_code == 200
+    assert seen == [{"edits": {"1:messages.2.content": "好"}, "without": [3]}] * 3
+    assert http.post("/postil/check", json={"file": body["file"], "fix": ["all", "html_left"]}).status_code == 200
+    assert server.asked[-1][-2:] == ["--fix=all", "--fix=html_left"]
+    refused(http.post("/postil/check", json={**body, "fix": ["nonsense"]}), 400, "invalid_value", "fix")
+    refused(http.post("/postil/check", json={**body, "system": "x"}), 400, "conflicting_parameters", "system")
+    refused(http.post("/postil/check", json={**body, "without": [0]}), 400, "invalid_value", "without[0]")
+    refused(http.post("/postil/check", json={**body, "edits": {"B7": 1}}), 400, "invalid_value")
+
+
+def test_a_training_takes_the_same_corrections(server: Served, http: httpx.Client) -> None:
+    vendor = {"edits": {"1:messages.2.content": "好"}, "without": [3]}
+    order = {"model": BASE, "training_file": upload(http), "x_postil": vendor}
+    job = http.post("/fine_tuning/jobs", json=order).json()
+    with server.store.database.read() as session:
+        row = session.query(Job).filter_by(id=job["id"]).one()
+    assert row.order["reading"] == vendor

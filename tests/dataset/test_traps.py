@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from postil.dataset import load
+from postil.dataset import fix_all, load, read
 from postil.records import Dataset, Issue
 from postil.settings import Settings
 
@@ -173,3 +173,18 @@ def test_form(name: str, expected: dict) -> None:  # type: ignore[type-arg]
             assert getattr(found, field) == expect[field]
     for role, letter in expect.get("columns", {}).items():
         assert found.columns[role] == letter
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_all_clicks_together_mend_what_clicks_can_mend(name: str, expected: dict) -> None:  # type: ignore[type-arg]
+    """No such problem is left and none is new, but that there are fewer rows; what is dropped now is by choice."""
+    before = loaded(name)
+    right, after = fix_all(read(TRAPS / name))
+    assert not [issue for issue in after.issues if issue.action]
+    new = {issue.code for issue in after.issues} - {issue.code for issue in before.issues}
+    assert new <= {"few_rows", "more_rows", "too_few_rows"}
+    assert after.rows == after.used + len(after.dropped) + len(after.not_data) == before.rows
+    used = {row for example in after.examples for row in example.rows}  # two records on one line: one may be used
+    assert all(left.code == "left_out_by_user" or left.row in used for left in after.dropped)
+    assert (after.columns, after.sheet, after.header_row) == (before.columns, before.sheet, before.header_row)
+    assert len(after.examples) <= len(before.examples) and after.left_out == len(right.without)

@@ -19,6 +19,8 @@ ELSEWHERE = {  # what x_postil does not repeat: OpenAI has a name for it, we hav
     "save_steps",
 }  # fmt: skip
 
+READING = ("sheet", "columns", "mask", "system", "instruction", "edits", "without")
+
 
 def _auto(value: Any) -> Any:
     """ "auto" counts as absent."""
@@ -100,6 +102,9 @@ class _Vendor(Body):
     sheet: str | None = Field(None, max_length=200)
     columns: dict[str, Annotated[str, Field(max_length=200)]] | None = Field(None, max_length=10)
     mask: bool | None = None
+    edits: dict[Annotated[str, Field(min_length=1, max_length=400)],
+                Annotated[str, Field(max_length=100_000)]] | None = Field(None, max_length=20_000)  # fmt: skip
+    without: list[Annotated[int, Field(ge=1)]] | None = Field(None, max_length=200_000)
     packing: Any = None
     quantization: Any = None
 
@@ -139,7 +144,7 @@ def order_of(body: CreateJob) -> Order:
     vendor: Any = body.x_postil or XPostil()
     settings = _settings(vendor, wanted)
     integrations = [one.model_dump(exclude_none=True) for one in body.integrations or []]
-    reading = {name: getattr(vendor, name) for name in ("sheet", "columns", "mask", "system", "instruction")}
+    reading = {name: getattr(vendor, name) for name in READING}
     return Order(
         kind="training", model=body.model, training_file=body.training_file, validation_file=body.validation_file,
         suffix=body.suffix, seed=body.seed, settings=settings, preset=vendor.preset, priority=vendor.priority or 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -14,14 +15,19 @@ from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
 from postil.api.refusals import Refused, documented, refused
 from postil.errors import PlanError, StoreError
+from postil.locales import knows
 from postil.plan import check_settings, fields, known, machine, needed_bytes, presets
 from postil.settings import EMBEDDED
+from postil.store import write_json
 
 if TYPE_CHECKING:
-    from postil.store.tables import Key
+    from postil.store.tables import File, Key
 
 CHECK_SECONDS, PLAN_SECONDS = 120.0, 300.0
-ROLES = ("question", "answer", "conversation")
+ROLES = ("question", "answer", "conversation", "system")
+MOST_EDITS, MOST_ROWS = 20_000, 200_000
+
+Place = Annotated[str, Field(min_length=1, max_length=400)]  # the address of a text in a file
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: data"], responses=documented())
 
@@ -31,28 +37,40 @@ class Reading(Body):
 
     file: str = Field(min_length=1, max_length=80)
     sheet: str | None = Field(None, min_length=1, max_length=200)
-    columns: dict[str, Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(None, max_length=3)
+    columns: dict[str, Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(None, max_length=len(ROLES))
     system: str | None = Field(None, min_length=1, max_length=20_000)
     instruction: str | None = Field(None, min_length=1, max_length=20_000)
 
 
-class CheckBody(Reading):
-    """With `base`, the labels of every example are proven with its tokenizer."""
+class Corrected(Reading):
+    """The same with what a person has put right in it, which the file itself never sees.
 
+    `edits`: address of a text (B7 in a table, 12:answer in JSON, 12:text in plain text) -> what shall stand there;
+    `without`: rows to leave out; `mask`: personal data is replaced by what it is.
+    """
+
+    edits: dict[Place, Annotated[str, Field(max_length=100_000)]] | None = Field(None, max_length=MOST_EDITS)
+    without: list[Annotated[int, Field(ge=1)]] | None = Field(None, max_length=MOST_ROWS)
     mask: bool | None = None
+
+
+class CheckBody(Corrected):
+    """With `base`, the labels of every example are proven with its tokenizer. `fix`: mend all problems of these codes
+    (or `all`) that a click can mend, and tell the corrections that do it."""
+
     base: str | None = Field(None, max_length=255)
+    fix: list[Annotated[str, Field(pattern="^[a-z_]{1,60}$")]] | None = Field(None, max_length=100)
 
 
-class PlanBody(Reading):
+class PlanBody(Corrected):
     """`settings`: plan fields by name."""
 
-    mask: bool | None = None
     base: str | None = Field(None, max_length=255)
     preset: str | None = Field(None, max_length=64)
     settings: dict[str, Any] | None = Field(None, max_length=100)
 
 
-class XrayBody(Reading):
+class XrayBody(Corrected):
     """`max_length`: where examples are cut."""
 
     base: str | None = Field(None, max_length=255)
@@ -69,8 +87,12 @@ class FieldsList(BaseModel):
 @router.post("/check", dependencies=[may("train")])
 def check(body: CheckBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """What `postil check FILE --json` says: format, columns, examples, and everything that is wrong, with its rows."""
-    options = {**_reading(body), "--mask": body.mask, "--base": _base(house, body.base) if body.base else None}
-    return _asked(house, caller, "check", body.file, options, CHECK_SECONDS)
+    for code in body.fix or []:
+        if code != "all" and not knows(f"issue.{code}.fix"):
+            raise refused("invalid_value", param="fix", detail="all")
+    options = {**_reading(body), "--mask": body.mask, "--base": _base(house, body.base) if body.base else None,
+               "--fix": body.fix}  # fmt: skip
+    return _asked(house, caller, "check", body, options, CHECK_SECONDS)
 
 
 @router.post("/plan", dependencies=[may("train")])
@@ -84,14 +106,14 @@ def plan(body: PlanBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
         raise Refused(error, param=f"settings.{error.values.get('name', '')}"[:80]) from error
     options = {**_reading(body), "--mask": body.mask, "--base": _base(house, body.base), "--preset": body.preset,
                "--set": [f"{name}={value}" for name, value in settings.items() if value is not None]}  # fmt: skip
-    return _asked(house, caller, "plan", body.file, options, PLAN_SECONDS)
+    return _asked(house, caller, "plan", body, options, PLAN_SECONDS)
 
 
 @router.post("/xray", dependencies=[may("train")])
 def xray(body: XrayBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """What `postil xray FILE --json` says: which tokens of each example are learned, ignored or cut."""
     options = {**_reading(body), "--base": _base(house, body.base), "--max-length": body.max_length}
-    return _asked(house, caller, "xray", body.file, options, CHECK_SECONDS)
+    return _asked(house, caller, "xray", body, options, CHECK_SECONDS)
 
 
 @router.get("/fields", dependencies=[may("read")])
@@ -123,8 +145,11 @@ def _reading(body: Reading) -> dict[str, Any]:
     for role in columns:
         if role not in ROLES:
             raise refused("unknown_parameter", param=f"columns.{role}"[:80])
+    if "system" in columns and body.system is not None:
+        raise refused("conflicting_parameters", param="system", other="columns.system")
     named = {f"--{role}": columns.get(role) for role in ROLES}
-    return {"--sheet": body.sheet, **named, "--system": body.system, "--instruction": body.instruction}
+    return {"--sheet": body.sheet, **named, "--system": columns.get("system", body.system),
+            "--instruction": body.instruction}  # fmt: skip
 
 
 def _base(house: House, name: str | None) -> str:
@@ -135,15 +160,27 @@ def _base(house: House, name: str | None) -> str:
     return wanted
 
 
-def _asked(house: House, caller: Key, command: str, file_id: str, options: Mapping[str, Any], seconds: float
+def _asked(house: House, caller: Key, command: str, body: Corrected, options: Mapping[str, Any], seconds: float
            ) -> dict[str, Any]:  # fmt: skip
-    try:
-        row = house.store.files.get(caller.project, checked_name(file_id, "file"))
-    except StoreError as error:
-        raise Refused(error, param="file", status=400) from error
-    with on_disk(house.store, row) as path:
-        told: dict[str, Any] = house.ask([command, str(path), *_arguments(options)], seconds)
+    with on_disk(house.store, _file(house, caller, body.file)) as path:
+        told: dict[str, Any] = house.ask([command, str(path), *_corrections(body, path), *_arguments(options)], seconds)
     return told
+
+
+def _file(house: House, caller: Key, file_id: str, param: str = "file") -> File:
+    try:
+        return house.store.files.get(caller.project, checked_name(file_id, "file"))
+    except StoreError as error:
+        raise Refused(error, param=param, status=400) from error
+
+
+def _corrections(body: Corrected, path: Path) -> list[str]:
+    """The option that names the corrections, which lie beside the file for as long as it is there."""
+    if not body.edits and not body.without:
+        return []
+    beside = path.with_name("edits.json")
+    write_json(beside, {"edits": body.edits or {}, "without": body.without or []})
+    return [f"--edits={beside}"]
 
 
 def _arguments(options: Mapping[str, Any]) -> list[str]:
