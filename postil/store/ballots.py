@@ -72,7 +72,7 @@ class Ballots:
     # ── raters ──
 
     def invite(self, project: str, ballot_id: str, name: str) -> tuple[Rater, str]:
-        """A rater and the secret of the link, which is told this once. Raises StoreError `ballot_closed`, `set_full`."""
+        """A rater and the secret of the link, told this once. Raises StoreError `ballot_closed`, `set_full`."""
         token = letters(40)
         with self._database.write() as session:
             ballot = _open(_find(session, project, ballot_id))
