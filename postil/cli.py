@@ -333,6 +333,7 @@ def _stoppable(screen: "Screen") -> "Iterator[flow.Stop]":
 
 
 def _finished(screen: "Screen", output: Path, result: dict[str, Any]) -> None:
+    from postil import flow
     from postil.evaluate import read_evaluation
     from postil.show import duration
     from postil.train import read_run
@@ -347,6 +348,9 @@ def _finished(screen: "Screen", output: Path, result: dict[str, Any]) -> None:
     screen.stages(result["stages"])
     if evaluation:
         screen.evaluation(evaluation)
+    if found := flow.diagnose(output):
+        screen.title("show.doctor")
+        screen.findings(found)
     screen.title("show.next")
     screen.say("show.next_steps", path=output)
 
@@ -435,14 +439,31 @@ def answer(
 
 
 @verb(help=say("cli.doctor.help"))
-def doctor(as_json: Json = False, lang: Lang = None, debug: Debug = False) -> None:
+def doctor(
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help=say("cli.doctor.run"), show_default=False)] = None,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
     from postil.doctor import examine
 
     screen = _screen(as_json)
+    if run is not None:
+        _doctor_of(screen, run)
+        return
     found = examine()
     screen.doctor(found)
     screen.result(found)
     if found["problems"]:
+        raise typer.Exit(1)
+
+
+def _doctor_of(screen: "Screen", directory: Path) -> None:
+    """Look at a run instead of at the machine."""
+    from postil import flow
+
+    found = flow.diagnose(directory)
+    screen.findings(found)
+    screen.result({"findings": [one.as_json() for one in found]})
+    if any(one.severity == "error" for one in found):
         raise typer.Exit(1)
 
 

@@ -25,7 +25,7 @@ from postil.bases import (
     thinks,
 )  # fmt: skip
 from postil.errors import DataError
-from postil.records import Base, Corrections, Counts, Dataset, Evaluation, Event, Issue, Probe, Proposal, Split
+from postil.records import Base, Corrections, Counts, Dataset, Evaluation, Event, Finding, Issue, Probe, Proposal, Split
 from postil.settings import EMBEDDED, Settings, quiet
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
-    "evaluate", "fetched", "find_base", "fingerprint", "finish", "fix", "lay_out", "open_adapter", "plan",
+    "diagnose", "evaluate", "fetched", "find_base", "fingerprint", "finish", "fix", "lay_out", "open_adapter", "plan",
     "price_per_second", "report", "resume", "train", "xray",
 ]  # fmt: skip
 
@@ -356,6 +356,14 @@ def answer(
     return asking.answer(directory, path, output, sheet=reading.sheet, column=column, emit=emit)
 
 
+def diagnose(directory: Path) -> list[Finding]:
+    """What is wrong with the run in `directory`, finished or not, and which settings would mend it; the worst first."""
+    from postil import evaluate as room
+    from postil.plan import machine
+
+    return room.diagnose(room.read_case(directory, machine().memory_bytes))
+
+
 # ── report ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -372,6 +380,7 @@ def report(output: Path, result: Mapping[str, Any], evaluation: Evaluation | Non
         peak_bytes=result["peak_rss_bytes"], best_step=result["best_update"],
         cost=cost(result["seconds"], Settings()),
     )  # fmt: skip
+    case = replace(room.read_case(output), result=result, evaluation=evaluation)
     facts = room.Facts(output, told.base, told.base_sha256, told.proposal, run, dataset, told.split, told.history,
-                       evaluation)  # fmt: skip
+                       evaluation, room.diagnose(case))  # fmt: skip
     room.write_report(output, facts)

@@ -448,6 +448,29 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a run. `finding.<code>.message` and `.fix` in `locales/` are its sentences.
+
+    `settings`: the fields of the plan that the fix changes, with their new values; empty when no setting mends it.
+    """
+
+    code: str
+    severity: Severity
+    values: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def message(self, lang: str | None = None) -> str:
+        return say(f"finding.{self.code}.message", lang, **self.values)
+
+    def fix(self, lang: str | None = None) -> str:
+        return say(f"finding.{self.code}.fix", lang, **self.values)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"code": self.code, "severity": self.severity, "message": self.message(), "fix": self.fix(),
+                "settings": dict(self.settings), "values": dict(self.values)}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Adapter:
     """A directory with a trained adapter and what is known of it."""
 

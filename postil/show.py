@@ -20,7 +20,7 @@ from rich.text import Text
 
 from postil.errors import PostilError
 from postil.locales import knows, language, say
-from postil.records import Base, Dataset, Evaluation, Event, Issue, Proposal
+from postil.records import Base, Dataset, Evaluation, Event, Finding, Issue, Proposal
 
 COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
 FATES = {"learned": "green", "ignored": "bright_black", "cut": "red"}
@@ -278,6 +278,17 @@ class Screen:
             self.line(problem, "bold red")
         if not found["problems"]:
             self.say("doctor.well", "bold green")
+
+    def findings(self, found: Sequence[Finding]) -> None:
+        """What is wrong with a run, and what would mend it."""
+        if self.as_json:
+            return
+        for one in found:
+            self.line(f"{say(f'severity.{one.severity}')}  {one.message()}", COLOURS[one.severity])
+            settings = " ".join(f"--set {name}={value}" for name, value in one.settings.items())
+            self.line(f"  → {one.fix()}" + (f" ({settings})" if settings else ""), "bright_black")
+        if not found:
+            self.say("show.no_findings", "bold green")
 
     # ── progress ──
 

@@ -146,6 +146,7 @@ def test_models_are_listed_added_and_then_known_by_name(base: Build, tmp_path: P
 
 def test_doctor(monkeypatch: Any) -> None:
     assert {"facts", "settings", "differences", "problems"} <= set(told(["doctor"]))
+    assert refused(["doctor", "no-such-run"]) == "nothing_to_resume"
     monkeypatch.setattr("postil.doctor.LEAST_DISK", 10**18)
     code, out, _ = said(["doctor", "--lang", "en"])
     assert code == 1 and "GB of disk" in out

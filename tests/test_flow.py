@@ -236,3 +236,16 @@ def test_training_rows_and_presets_bound_what_is_learned(base: Build, tmp_path: 
     quick = flow.plan(dataset, model, preset="quick_try").split
     assert (len(quick.training), len(quick.validation), len(quick.test)) == (200, 30, 50)
     assert len(flow.plan(dataset, model, settings={"training_rows": "37"}).split.training) == 37
+
+
+def test_the_doctor_finds_an_adapter_without_effect(trained: Trained, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    out = tmp_path / "zero"
+    shutil.copytree(trained.directory, out)
+    weights = out / "adapter_model.safetensors"
+    save_file({name: torch.zeros_like(one) for name, one in load_file(weights).items()}, weights)
+    flow.evaluate(out)
+    found = {finding.code: finding for finding in flow.diagnose(out)}
+    assert found["adapter_not_applied"].severity == "error" and "nothing_learned" not in found
+    assert "adapter_not_applied" not in {finding.code for finding in flow.diagnose(trained.directory)}

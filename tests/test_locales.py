@@ -27,6 +27,7 @@ ASKS = {
     "drop": (1, ("issue.{}.message", "issue.{}.fix")),
     "skip": (1, ("issue.{}.message",)),
     "leave": (1, ("issue.{}.message",)),
+    "Finding": (0, ("finding.{}.message", "finding.{}.fix")),
     "Left": (1, ("issue.{}.message",)),
     "Repair": (0, ("repair.{}",)),
     "repair": (0, ("repair.{}",)),

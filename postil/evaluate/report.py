@@ -17,7 +17,7 @@ from postil.evaluate.metrics import METRICS, visible
 from postil.evaluate.render import Block, Code, Heading, Paragraph, Picture, Piece, Table, to_html, to_markdown
 from postil.evaluate.verdict import forgetting_words
 from postil.locales import knows, language, say
-from postil.records import Base, Dataset, Evaluation, Issue, Left, Proposal, Repair
+from postil.records import Base, Dataset, Evaluation, Finding, Issue, Left, Proposal, Repair
 from postil.store import write_text
 
 _ROWS_SHOWN = 12  # of the test questions, the first ones: a choice would flatter
@@ -63,6 +63,7 @@ class Facts:
     split: tuple[int, int, int] | None = None
     history: Sequence[Mapping[str, Any]] = ()
     evaluation: Evaluation | None = None
+    findings: Sequence[Finding] = ()  # of the run doctor
 
 
 def write_report(directory: Path, facts: Facts, lang: str | None = None) -> None:
@@ -93,6 +94,7 @@ def _blocks(facts: Facts, curve: str, lang: str) -> Iterator[Block]:
     else:
         yield Paragraph(facts.evaluation.verdict.words(lang), lead=True)
         yield from _evaluation(facts.evaluation, lang)
+    yield from _doctor(facts, lang)
     if facts.dataset is not None:
         yield from _data(facts.dataset, facts.split, lang)
     yield from _run(facts, curve, lang)
@@ -147,6 +149,18 @@ def _answers(row: Mapping[str, Any], skipped: int, lang: str) -> list[str | tupl
         answer = _short(visible(str(row.get(name, ""))))
         cells.append(marked(_short(reference), answer) if answer else say("report.answers.empty", lang))
     return cells
+
+
+def _doctor(facts: Facts, lang: str) -> Iterator[Block]:
+    """What is wrong with the run, and the settings that would mend it, as `postil train` takes them."""
+    if not facts.findings:
+        return
+    yield Heading(say("report.doctor", lang))
+    head = [say(f"report.doctor.{part}", lang) for part in ("finding", "fix", "settings")]
+    yield Table(head, [
+        [one.message(lang), one.fix(lang), " ".join(f"--set {name}={value}" for name, value in one.settings.items())]
+        for one in facts.findings
+    ])  # fmt: skip
 
 
 def _data(dataset: Dataset, split: tuple[int, int, int] | None, lang: str) -> Iterator[Block]:

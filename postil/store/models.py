@@ -12,7 +12,7 @@ from postil.errors import StoreError
 from postil.store.database import Database
 from postil.store.ids import new_id, now
 from postil.store.pages import Page, bury, page
-from postil.store.tables import Checkpoint, Gone, Job, Model, ModelLog, Permission
+from postil.store.tables import Checkpoint, Gone, Job, Line, Model, ModelLog, ModelNote, Permission
 from postil.store.uploaded import TERMINAL
 
 HELD = ("worse",)  # outcomes of an evaluation with which a model does not go live by itself
@@ -37,7 +37,8 @@ class Models:
             return session.scalars(query).all()
 
     def delete(self, project: str, name: str, by: str) -> None:
-        """Raises StoreError `model_not_found`, and `model_in_use` while a job that is not finished needs it."""
+        """Raises StoreError `model_not_found`, `model_in_use` while a job that is not finished needs it, and
+        `model_on_line` while a business line is answered by it."""
         with self._database.write() as session:
             row = find(session, project, name)
             if row.project != project:
@@ -45,7 +46,11 @@ class Models:
             user = session.scalar(select(Job.id).where(Job.model == row.id, Job.status.not_in(TERMINAL)))
             if user:
                 raise StoreError("model_in_use", model=row.id, job=user)
+            line = session.scalar(select(Line.name).where(Line.model == row.id))
+            if line:
+                raise StoreError("model_on_line", model=row.id, line=line)
             log(session, row.id, "deleted", by, "")
+            session.query(ModelNote).filter_by(model_id=row.id).delete()
             session.add(Gone(id=row.id, kind="models", scope=project, place=row.seq))
             session.delete(row)
 
@@ -62,6 +67,22 @@ class Models:
         with self._database.read() as session:
             row = find(session, project, name)
             return session.scalars(select(ModelLog).where(ModelLog.model_id == row.id).order_by(ModelLog.seq)).all()
+
+    def note(self, project: str, name: str) -> ModelNote | None:
+        """What the project wrote beside it."""
+        with self._database.read() as session:
+            return session.get(ModelNote, (find(session, project, name).id, project))
+
+    def set_note(self, project: str, name: str, text: str, by: str) -> ModelNote:
+        """Write it anew, whole."""
+        with self._database.write() as session:
+            row = find(session, project, name)
+            made = session.get(ModelNote, (row.id, project))
+            if made is None:
+                made = ModelNote(model_id=row.id, project=project, text=text, by=by, updated_at=now())
+                session.add(made)
+            made.text, made.by, made.updated_at = text, by, now()
+        return made
 
     def _turn(self, project: str, name: str, live: bool, action: str, by: str, reason: str) -> Model:
         with self._database.write() as session:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from postil.settings import Settings
+from postil.store.ballots import Ballots
 from postil.store.blobs import Blobs
+from postil.store.corrections import Corrections
 from postil.store.database import Database, refuse_network
 from postil.store.keys import LOCAL, Keys, ensure_project
+from postil.store.lines import Lines
 from postil.store.migrate import upgrade
 from postil.store.models import Models
 from postil.store.replies import Replies
+from postil.store.sets import Sets
 from postil.store.uploaded import Files, Uploads
 
 
@@ -20,6 +24,8 @@ class Store:
     database   sessions on the tables        directory   where jobs and adapters lie
     files      files of projects             uploads     files that come in parts
     keys       who may do what               models      what can be called by name
+    sets       evaluation sets               corrections what people thought of answers
+    ballots    blind votes                   lines      which model answers for a business line
     replies    requests that were sent again
     """
 
@@ -35,6 +41,8 @@ class Store:
         self.blobs = Blobs(files or str(self.directory / "blobs"), self.directory / "staging")
         self.files = Files(self.database, self.blobs)
         self.uploads = Uploads(self.database, self.blobs, self.files)
+        self.sets, self.corrections = Sets(self.database, self.files), Corrections(self.database)
+        self.ballots, self.lines = Ballots(self.database), Lines(self.database)
         self.keys, self.models, self.replies = Keys(self.database), Models(self.database), Replies(self.database)
         with self.database.write() as session:
             ensure_project(session, LOCAL)

@@ -218,6 +218,46 @@ class ModelLog(Table):
     created_at: Mapped[int]
 
 
+class ModelNote(Table):
+    """What a project writes beside a model. `by`: key id."""
+
+    __tablename__ = "model_notes"
+    model_id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    text: Mapped[str]
+    by: Mapped[str]
+    updated_at: Mapped[int]
+
+
+class Line(Table):
+    """A business line: a name that can be called, "line:<name>", and the model that answers under it now."""
+
+    __tablename__ = "lines"
+    __table_args__ = (UniqueConstraint("project", "name"), {"sqlite_autoincrement": True})
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str] = mapped_column(String(64))
+    title: Mapped[str]  # as people call it
+    model: Mapped[str] = mapped_column(String(255))
+    created_at: Mapped[int]
+    updated_at: Mapped[int]
+
+
+class LineLog(Table):
+    """Which model a line was given, by whom and why, in order."""
+
+    __tablename__ = "line_log"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    line_id: Mapped[str] = mapped_column(String(64), index=True)
+    action: Mapped[str]  # set rolled_back
+    model: Mapped[str]
+    by: Mapped[str]  # key id
+    reason: Mapped[str]
+    created_at: Mapped[int]
+
+
 class Checkpoint(Table):
     """A checkpoint that can be called and continued from."""
 
@@ -242,6 +282,96 @@ class Permission(Table):
     id: Mapped[str] = mapped_column(String(64), unique=True)
     model_id: Mapped[str] = mapped_column(String(255), index=True)
     project: Mapped[str]
+    created_at: Mapped[int]
+
+
+class EvaluationSet(Table):
+    """Questions with right answers, kept to be asked again: a file of messages, and where it came from."""
+
+    __tablename__ = "evaluation_sets"
+    __table_args__ = (Index("sets_of_project", "project", "seq"), {"sqlite_autoincrement": True})
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    source: Mapped[str]  # file job corrections
+    origin: Mapped[str]  # the id of that file, job or correction set
+    file_id: Mapped[str] = mapped_column(String(64))
+    examples: Mapped[int]
+    created_at: Mapped[int]
+
+
+class CorrectionSet(Table):
+    """A heap of corrections, out of which the next training or evaluation file is made."""
+
+    __tablename__ = "correction_sets"
+    __table_args__ = (Index("correction_sets_of_project", "project", "seq"), {"sqlite_autoincrement": True})
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    created_at: Mapped[int]
+
+
+class Correction(Table):
+    """What a person thought of an answer. `right`: what should have been said; None while nobody has written it."""
+
+    __tablename__ = "corrections"
+    __table_args__ = (Index("corrections_of_set", "set_id", "seq"), {"sqlite_autoincrement": True})
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    set_id: Mapped[str] = mapped_column(ForeignKey("correction_sets.id"))
+    project: Mapped[str]
+    messages: Mapped[list[Any]]  # all that stood before the answer: {"role", "content"}
+    answer: Mapped[str]  # what was said
+    right: Mapped[str | None]
+    thumb: Mapped[str | None] = mapped_column(String(8))  # up down
+    model: Mapped[str]
+    note: Mapped[str]
+    by: Mapped[str]  # key id
+    created_at: Mapped[int]
+    updated_at: Mapped[int]
+
+
+class Ballot(Table):
+    """A blind comparison that people vote on. `rows`: {"question", "reference", "base", "tuned"}."""
+
+    __tablename__ = "ballots"
+    __table_args__ = (Index("ballots_of_project", "project", "seq"), {"sqlite_autoincrement": True})
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    question: Mapped[str]  # what raters are asked to look at
+    origin: Mapped[str]  # the job whose answers these are
+    model: Mapped[str] = mapped_column(String(255))
+    seed: Mapped[str] = mapped_column(String(64))  # of sides and order; never told
+    rows: Mapped[list[Any]]
+    created_at: Mapped[int]
+    closed_at: Mapped[int | None]
+
+
+class Rater(Table):
+    """A person who votes, by a link of their own: only the hash of its secret is kept."""
+
+    __tablename__ = "raters"
+    __table_args__ = (Index("raters_of_ballot", "ballot_id", "seq"), {"sqlite_autoincrement": True})
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    ballot_id: Mapped[str] = mapped_column(ForeignKey("ballots.id"))
+    name: Mapped[str]
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[int]
+
+
+class Vote(Table):
+    """What a rater said of a row, with the sides as they were shown: a, b, same, both_bad."""
+
+    __tablename__ = "votes"
+    rater_id: Mapped[str] = mapped_column(ForeignKey("raters.id"), primary_key=True)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    choice: Mapped[str] = mapped_column(String(8))
+    comment: Mapped[str]
     created_at: Mapped[int]
 
 
