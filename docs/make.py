@@ -107,7 +107,7 @@ def commands() -> Iterator[str]:
 
 
 def security() -> Iterator[str]:
-    """How many tests stand behind each attack, each fault, and each point of what OpenAI's clients rely on: counted by name."""
+    """How many tests stand behind each attack, each fault, and each point of what OpenAI's clients rely on, by name."""
     yield from ("# Security and compatibility · 安全与兼容", "", MADE, "")
     yield "Test functions are counted by their names; most try many inputs. 0 means: no test of that name yet."
     yield "按测试函数的名字计数，多数函数会试很多种输入。0 表示还没有这个名字的测试。"

@@ -7,6 +7,7 @@ from pathlib import Path
 from postil.settings import Settings
 from postil.store.blobs import Blobs
 from postil.store.database import Database, refuse_network
+from postil.store.files import make_directory
 from postil.store.keys import LOCAL, Keys, ensure_project
 from postil.store.migrate import upgrade
 from postil.store.models import Models
@@ -28,7 +29,7 @@ class Store:
 
         The tables are brought up to date. Raises StoreError.
         """
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         self.directory = directory.resolve()
         self.database = Database(database or f"sqlite:///{self.directory / 'postil.db'}")
         upgrade(self.database)

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -22,69 +21,14 @@ import pytest
 from postil.jobs import Pace, Watch, lease
 from postil.settings import for_child
 from postil.store import LOCAL
-from postil.store.tables import Job
 from tests.jobs import invariants
-from tests.jobs.shop import QUICK, Shop, ended, until
-from tests.jobs.zygote import Forked
+from tests.jobs.shop import Shop, ended, until
+from tests.jobs.stage import Forked, Stage, gone, step_told
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that can fork")]
 KILLS = int(os.environ.get("POSTIL_FAULT_KILLS", "10"))
 UPDATES = 48
 HERE = Path(__file__).parents[2]
-
-
-class Stage:
-    """A shop, an executor that is quick, and the adapter's hash of an undisturbed run."""
-
-    def __init__(self, directory: Path, executor: Forked) -> None:
-        self.shop, self.executor = Shop(directory), executor
-        executor._directory = directory / "jobs"
-        executor.faults = lambda run_id: None
-
-    def run(self, *jobs: Job, pace: Pace = QUICK) -> None:
-        watch = self.shop.watch(self.executor, pace)
-        watch.start()
-        try:
-            until(ended(self.shop, *jobs), 600, str([self.shop.messages(job)[-4:] for job in jobs]))
-            until(lambda: not watch._runs)
-        finally:
-            watch.stop(1.0)
-
-    def pid(self, job: Job) -> int:
-        import json
-
-        record = json.loads((self.shop.attempt(job, self.shop.get(job).attempt) / "process.json").read_text())
-        return int(record["pid"])
-
-
-@pytest.fixture(scope="module")
-def forked(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forked]:
-    executor = Forked(tmp_path_factory.mktemp("nowhere"))
-    yield executor
-    executor.close()
-
-
-@pytest.fixture(scope="module")
-def reference(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The SHA-256 of the adapter when nothing happens."""
-    stage = Stage(tmp_path_factory.mktemp("reference"), forked)
-    job = stage.shop.order()
-    stage.run(job)
-    invariants.check(stage.shop)
-    return str(stage.shop.get(job).adapter_sha256)
-
-
-@pytest.fixture
-def stage(forked: Forked, tmp_path: Path) -> Iterator[Stage]:
-    made = Stage(tmp_path / "store", forked)
-    yield made
-    for run_id in forked.reattach():
-        forked.stop(run_id, 0.0)
-    made.shop.store.close()
-
-
-def step_told(stage: Stage, job: Job, step: int) -> Callable[[], bool]:
-    return lambda: stage.shop.get(job).progress.get("step", 0) >= step or stage.shop.get(job).finished_at is not None
 
 
 def test_fault_01_a_worker_killed_at_random_moments(
@@ -200,10 +144,6 @@ def test_fault_05_06_07_the_server_is_killed_alone_with_its_workers_and_asked_to
     assert done[0].resumed_from[0] == row.last_checkpoint  # not an update was lost
     print("went on from", done[0].resumed_from)
     invariants.check(shop, reference=str(undisturbed.shop.get(whole).adapter_sha256))
-
-
-def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_fault_09_a_frozen_worker_is_replaced_and_then_thaws(stage: Stage, reference: str) -> None:
