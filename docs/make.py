@@ -34,6 +34,16 @@ ATTACKS = (
     "patterns that backtrack", "requests for too much", "schemas and grammars", "poisoned data", "supply chain",
     "random bytes and JSON at every route",
 )  # fmt: skip
+FAULTS = (
+    "a worker killed at random moments", "a worker killed at every sync of a checkpoint",
+    "power loss at every recorded write, sync and rename", "what is renamed is synced before and named for good after",
+    "the server killed while a job runs", "server and worker killed together", "a server asked to end",
+    "many servers and watchers at one queue", "a frozen worker that wakes up later", "clocks that jump",
+    "a full disk", "a disk that fails, too many open files", "out of memory", "damaged checkpoints",
+    "training file, base model or adapter changed on the disk", "a database killed, damaged, read-only or away",
+    "connections cut in streams and uploads", "jobs that crash each time, and processes that do not end",
+    "any order of actions and deaths", "killed during a migration; checkpoints of another version",
+)  # fmt: skip
 ACCEPTANCE = (
     "objects pass strict validation", "pages hold each job once", "three resets, one job", "a retry is recognised",
     "Idempotency-Key", "every refusal is an error object", "refusals are not sent again", "file names",
@@ -97,17 +107,19 @@ def commands() -> Iterator[str]:
 
 
 def security() -> Iterator[str]:
-    """How many tests stand behind each attack, and each point of what OpenAI's clients rely on: counted by name."""
+    """How many tests stand behind each attack, each fault, and each point of what OpenAI's clients rely on, by name."""
     yield from ("# Security and compatibility · 安全与兼容", "", MADE, "")
     yield "Test functions are counted by their names; most try many inputs. 0 means: no test of that name yet."
     yield "按测试函数的名字计数，多数函数会试很多种输入。0 表示还没有这个名字的测试。"
-    attacks = ("Attacks · 攻击", ATTACKS, "tests", r"test_attack_(\d\d)_")
-    clients = ("OpenAI's clients · OpenAI 客户端", ACCEPTANCE, "tests/api", r"test_(\d\d)_")
-    for title, table, place, pattern in (attacks, clients):
+    attacks = ("Attacks · 攻击", ATTACKS, "tests", r"test_attack_((?:\d\d_)+)")
+    faults = ("Faults · 故障", FAULTS, "tests", r"test_fault_((?:\d\d_)+)")
+    clients = ("OpenAI's clients · OpenAI 客户端", ACCEPTANCE, "tests/api", r"test_((?:\d\d_)+)")
+    for title, table, place, pattern in (attacks, faults, clients):
         found = Counter(
-            int(match[1])
+            int(number)
             for path in sorted((HERE.parent / place).rglob("test_*.py"))
             for match in re.finditer(rf"^(?:async )?def {pattern}", path.read_text("utf-8"), re.MULTILINE)
+            for number in match[1].strip("_").split("_")  # a test may stand for several: test_fault_05_06_...
         )
         yield from ("", f"## {title}", "", "| | what | tests |", "|---|---|---|")
         for number, what in enumerate(table, 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -29,38 +30,60 @@ def binaries() -> Path | None:
     return None
 
 
+class Running:
+    """A server of our own in a temporary directory, which can be killed and started again. `address`: its URL, with a
+    place for a database's name at its end."""
+
+    def __init__(self, where: Path, root: Path, user: str | None, *, fsync: bool) -> None:
+        self._where, self._root, self._port, self._fsync = where, root, _free_port(), fsync
+        self._run: dict[str, str] = {"user": user} if user else {}
+        self.address = f"postgresql://postil@127.0.0.1:{self._port}/"
+        if user:
+            shutil.chown(root, user)
+        command = [where / "initdb", "-D", root / "data", "-U", "postil", "--auth=trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=root,
+                       env={"PATH": os.defpath, "LC_ALL": "C"}, **self._run)  # type: ignore[call-overload]  # fmt: skip
+        self.start()
+
+    def start(self) -> None:
+        """And wait until it answers."""
+        self.process = subprocess.Popen(
+            [self._where / "postgres", "-D", self._root / "data", "-h", "127.0.0.1", "-p", str(self._port), "-k",
+             str(self._root), "-c", f"fsync={'on' if self._fsync else 'off'}", "-c", "max_connections=200"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self._root,
+            env={"PATH": os.defpath, "LC_ALL": "C"}, **self._run,
+        )  # type: ignore[call-overload]  # fmt: skip
+        _wait(self.address, self.process)
+
+    def kill(self) -> None:
+        """At once, without closing anything (SIGQUIT: with all of its processes)."""
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(30)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
 @contextmanager
-def server() -> Iterator[str]:
-    """The address of a running server, with a place for a database's name at its end."""
+def running(*, fsync: bool = False) -> Iterator[Running]:
+    """A running server."""
     where = binaries()
     assert where is not None
-    user = _other_user()
     root = Path(tempfile.mkdtemp(prefix="postil-pg-"))
-    data, port = root / "data", _free_port()
-    if user:
-        shutil.chown(root, user)
-    run = {"user": user} if user else {}
-    quiet = {
-        "stdout": subprocess.DEVNULL,
-        "stderr": subprocess.PIPE,
-        "cwd": root,
-        "env": {"PATH": os.defpath, "LC_ALL": "C"},
-    }
-    command = [where / "initdb", "-D", data, "-U", "postil", "--auth=trust", "-E", "UTF8", "--no-sync"]
-    subprocess.run(command, check=True, **run, **quiet)  # fmt: skip
-    process = subprocess.Popen(
-        [where / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", str(root), "-c", "fsync=off",
-         "-c", "max_connections=200"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root,
-        env={"PATH": os.defpath, "LC_ALL": "C"}, **run,
-    )  # fmt: skip
-    address = f"postgresql://postil@127.0.0.1:{port}/"
+    made = Running(where, root, _other_user(), fsync=fsync)
     try:
-        _wait(address, process)
-        yield address
+        yield made
     finally:
-        process.terminate()
-        process.wait(30)
+        made.stop()
         shutil.rmtree(root, ignore_errors=True)
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """The address of a running server."""
+    with running() as made:
+        yield made.address
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def test_quiet_keeps_what_a_person_has_set(monkeypatch: pytest.MonkeyPatch) -> N
     assert told["PYTHONUTF8"] == "1"
 
 
-def test_only_a_download_may_go_online(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attack_24_only_a_download_may_go_online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
     quiet()
     told = online()

@@ -50,7 +50,7 @@ def read_outcome(directory: Path) -> dict[str, Any] | None:
 
 
 def read_events(directory: Path, start: int) -> tuple[list[dict[str, Any]], int]:
-    """The whole lines from byte `start` on, and where the next one begins."""
+    """The whole lines from byte `start` on, and where the next one begins. What a power cut has torn is left out."""
     try:
         with (directory / EVENTS).open("rb") as file:
             file.seek(start)
@@ -58,7 +58,15 @@ def read_events(directory: Path, start: int) -> tuple[list[dict[str, Any]], int]
     except FileNotFoundError:
         return [], start
     end = data.rfind(b"\n") + 1
-    return [json.loads(line) for line in data[:end].splitlines() if line], start + end
+    return [line for line in map(_event, data[:end].split(b"\n")) if line is not None], start + end
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return None
+    return told if isinstance(told, dict) and "type" in told else None
 
 
 def read_beat(directory: Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from postil.jobs.attempt import RUN
 from postil.records import Event
-from postil.store import publish, temporary_directory
+from postil.store import publish, read_json, sha256, temporary_directory, write_bytes
 from postil.train import whole
 
 LAID_OUT = ("training.jsonl", "validation.jsonl", "test.jsonl")
@@ -29,9 +29,8 @@ def carry(directory: Path, earlier: Sequence[Path]) -> tuple[int, list[Event]]:
     plan = next((one / RUN for one in earlier if _is_laid_out(one / RUN)), None)
     if plan is None:
         return -1, []
-    (run / "data").mkdir(parents=True, exist_ok=True)
-    for file in (plan / "data").iterdir():
-        shutil.copy2(file, run / "data" / file.name)
+    for name in LAID_OUT:
+        write_bytes(run / "data" / name, (plan / "data" / name).read_bytes())
     damaged: list[Event] = []
     step = 0
     for found in _checkpoints(earlier):
@@ -40,12 +39,17 @@ def carry(directory: Path, earlier: Sequence[Path]) -> tuple[int, list[Event]]:
             _copy_metrics(found.parents[1], run)
             break
         damaged.append(Event("message", {"code": "checkpoint_broken", "name": found.name}, "warn"))
-    shutil.copy2(plan / "plan.json", run / "plan.json")  # last: a run is laid out when its plan is there
+    write_bytes(run / "plan.json", (plan / "plan.json").read_bytes())  # last: then the run is laid out
     return step, damaged
 
 
 def _is_laid_out(run: Path) -> bool:
-    return (run / "plan.json").exists() and all((run / "data" / name).exists() for name in LAID_OUT)
+    """Whether plan and data are there, and as they were written: a power cut or a hand may have changed them."""
+    try:
+        told = read_json(run / "plan.json")["data"]
+        return all(sha256(run / "data" / name) == told[name.removesuffix(".jsonl")] for name in LAID_OUT)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _checkpoints(earlier: Sequence[Path]) -> Iterator[Path]:
@@ -71,4 +75,4 @@ def _copied(source: Path, final: Path) -> bool:
 
 def _copy_metrics(old: Path, run: Path) -> None:
     if (old / "metrics.jsonl").exists():
-        shutil.copy2(old / "metrics.jsonl", run / "metrics.jsonl")
+        write_bytes(run / "metrics.jsonl", (old / "metrics.jsonl").read_bytes())

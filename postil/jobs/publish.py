@@ -111,7 +111,8 @@ class Publisher:
         """A checkpoint can be called and continued from, if its files are still there; the oldest one makes room."""
         run = attempt / RUN
         source = run / "checkpoints" / f"step-{step:08d}" / "adapter.safetensors"
-        files = {path.name: path for path in run.iterdir() if path.is_file() and path.name not in NOT_OF_A_CHECKPOINT}
+        files = {path.name: path for path in run.iterdir() if path.is_file() and path.name not in NOT_OF_A_CHECKPOINT
+                 and not path.name.startswith(".")}  # fmt: skip  # the worker may be writing one this moment
         if "adapter_config.json" not in files:
             return
         try:

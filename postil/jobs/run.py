@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postil import flow
-from postil.errors import ModelError, PostilError, StoreError, TrainError
+from postil.errors import ModelError, PostilError, TrainError
 from postil.jobs.attempt import RUN, STORAGE_FULL, Desk
 from postil.records import Event, Plan
 from postil.settings import quiet
-from postil.store import in_our_words, read_json, sha256
+from postil.store import FULL, in_our_words, read_json, sha256
 
 if TYPE_CHECKING:
     from postil.records import Base, Dataset
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RETRIED = ("storage_full", "storage_broken")  # the disk's fault, not the job's
 NAMES = {  # of ours in the words of the API
     "too_few_examples": "invalid_n_examples", "labels_wrong": "no_trainable_tokens", "diverged": "diverged",
-    "out_of_memory": "out_of_memory", **dict.fromkeys(RETRIED, "storage_full"),
+    "out_of_memory": "out_of_memory", "memory_short": "out_of_memory", **dict.fromkeys(RETRIED, "storage_full"),
 }  # fmt: skip
 
 
@@ -48,7 +48,17 @@ def work(spec: Mapping[str, Any], desk: Desk) -> int:
             desk.end("succeeded" if "outcome" not in outcome else outcome.pop("outcome"), **outcome)
     except PostilError as error:
         return _failed(error, desk)
+    except MemoryError:
+        return _failed(TrainError("memory_short", batch_size=_batch_size(desk.directory / RUN)), desk)
     return 0
+
+
+def _batch_size(run: Path) -> int:
+    """Half of the plan's, which is what to try next; 1 when there is no plan yet."""
+    try:
+        return max(1, int(read_json(run / "plan.json")["plan"]["batch_size"]) // 2)
+    except (OSError, ValueError):
+        return 1
 
 
 def _failed(error: PostilError, desk: Desk) -> int:
@@ -59,8 +69,8 @@ def _failed(error: PostilError, desk: Desk) -> int:
         desk.end("failed", code=_name(error), postil=error.code, kind=type(error).__name__, message=error.cause("en"),
                  remedy=error.remedy("en"), values=error.values, rows=list(error.rows),
                  retryable=error.code in RETRIED)  # fmt: skip
-    except OSError:
-        return STORAGE_FULL
+    except OSError as fault:
+        return STORAGE_FULL if fault.errno in FULL else 1
     return 0
 
 
@@ -139,7 +149,7 @@ def _input(told: Mapping[str, str]) -> Path:
     """A file of the order, which must be the one that was ordered."""
     path = Path(told["path"])
     if not path.exists() or sha256(path) != told["sha256"]:
-        raise StoreError("bytes_changed", sha256=told["sha256"])
+        raise TrainError("data_changed", path=str(path))
     return path
 
 

@@ -24,7 +24,7 @@ from postil.jobs.lease import VALIDATING, Lease
 from postil.jobs.local import LocalExecutor, identity, is_alive
 from postil.jobs.publish import Publisher
 from postil.settings import for_worker
-from postil.store import TERMINAL, Store, free_bytes, letters, write_json
+from postil.store import FULL, TERMINAL, Store, free_bytes, letters, make_directory, sync_directory, write_json
 from postil.store.tables import File, Job
 
 log = logging.getLogger(__name__)
@@ -163,18 +163,21 @@ class Watch:
         except StoreError as error:
             if error.code == "storage_full":
                 self.lease.back(job, hold="storage_full")
-            elif error.code in ("bytes_missing", "bytes_changed", "file_not_found", "model_not_found"):
+            elif error.code in ("input_damaged", "file_not_found", "model_not_found"):
                 self.lease.failed(job, {"code": "invalid_training_file", "postil": error.code,
                                         "message": error.cause("en"), "remedy": error.remedy("en"),
                                         "values": error.values})  # fmt: skip
             else:
                 self.lease.back(job)
                 raise
-        except OSError:
-            self.lease.back(job, hold="storage_full")
+        except OSError as error:
+            if error.errno in FULL:
+                self.lease.back(job, hold="storage_full")
+            else:
+                self.lease.lost(job, error.strerror or type(error).__name__)
 
     def _launch(self, job: Job, directory: Path, needs: dict[str, Any]) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         earlier = self._earlier(job)
         for one in earlier:
             desk.fence(one, job.attempt)
@@ -213,13 +216,23 @@ class Watch:
                 continue
             row = self._store.files.get(job.project, file_id)
             path = self._store.directory / "jobs" / job.id / "inputs" / (name + _suffix(row))
-            path.parent.mkdir(exist_ok=True)
+            make_directory(path.parent)
             if not path.exists():
                 beside = path.with_name(f".{path.name}.tmp")
-                self._store.blobs.copy_to(row.sha256, beside)
+                self._copy(row, beside)
                 beside.replace(path)
+                sync_directory(path.parent)
             inputs[name] = {"path": str(path), "sha256": row.sha256}
         return inputs
+
+    def _copy(self, row: File, path: Path) -> None:
+        try:
+            self._store.blobs.copy_to(row.sha256, path)
+        except StoreError as error:
+            path.unlink(missing_ok=True)
+            if error.code not in ("bytes_missing", "bytes_changed"):
+                raise
+            raise StoreError("input_damaged", name=row.filename, file=row.id) from error
 
     # ── look after them ──
 
@@ -320,10 +333,14 @@ class Watch:
         if row is not None and row.status not in TERMINAL:
             return False
         last = root / f"attempt-{row.attempt}" if row is not None else None
-        rests = [path / desk.RUN if path == last else path for path in root.iterdir()] if root.exists() else []
-        rests = [path for path in rests if path.exists()]
+        rests = [path for path in root.iterdir() if path != last] if root.exists() else []
+        if last is not None and last.exists():
+            rests += [path for path in last.iterdir() if path.name == desk.RUN or path.name.startswith(".")]
         for path in rests:
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         if row is None:
             shutil.rmtree(root, ignore_errors=True)
         return bool(rests)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from postil.store.files import (
     link_or_copy,
+    make_directory,
     publish,
     read_json,
     sha256,
@@ -20,7 +21,7 @@ from postil.store.files import (
 if TYPE_CHECKING:
     from postil.store.blobs import Incoming
     from postil.store.database import Database
-    from postil.store.disk import free_bytes, in_our_words
+    from postil.store.disk import FULL, free_bytes, in_our_words
     from postil.store.ids import letters, new_id, now
     from postil.store.keys import LOCAL, SCOPES
     from postil.store.pages import Page
@@ -29,16 +30,17 @@ if TYPE_CHECKING:
     from postil.store.uploaded import PART_BYTES, TERMINAL, display_name
 
 __all__ = [
-    "LOCAL", "PART_BYTES", "SCOPES", "TERMINAL", "Asked", "Database", "Incoming", "Page", "Store", "display_name",
-    "free_bytes", "in_our_words", "letters", "link_or_copy", "new_id", "now", "open_store", "publish", "read_json",
-    "sha256", "sync_directory", "temporary_directory", "write_bytes", "write_json", "write_text",
+    "FULL", "LOCAL", "PART_BYTES", "SCOPES", "TERMINAL", "Asked", "Database", "Incoming", "Page", "Store",
+    "display_name", "free_bytes", "in_our_words", "letters", "link_or_copy", "make_directory", "new_id", "now",
+    "open_store", "publish", "read_json", "sha256", "sync_directory", "temporary_directory", "write_bytes",
+    "write_json", "write_text",
 ]  # fmt: skip
 
 _LATER = {  # what needs the database's library is loaded by whoever needs it: most commands do not
-    "Asked": "replies", "Database": "database", "Incoming": "blobs", "LOCAL": "keys", "PART_BYTES": "uploaded",
-    "Page": "pages", "SCOPES": "keys", "Store": "place", "TERMINAL": "uploaded", "display_name": "uploaded",
-    "free_bytes": "disk", "in_our_words": "disk", "letters": "ids", "new_id": "ids", "now": "ids",
-    "open_store": "place",
+    "Asked": "replies", "Database": "database", "FULL": "disk", "Incoming": "blobs", "LOCAL": "keys",
+    "PART_BYTES": "uploaded", "Page": "pages", "SCOPES": "keys", "Store": "place", "TERMINAL": "uploaded",
+    "display_name": "uploaded", "free_bytes": "disk", "in_our_words": "disk", "letters": "ids", "new_id": "ids",
+    "now": "ids", "open_store": "place",
 }  # fmt: skip
 
 

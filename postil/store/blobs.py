@@ -18,7 +18,7 @@ import fsspec
 
 from postil.errors import StoreError
 from postil.store.disk import in_our_words
-from postil.store.files import link_or_copy, sync_directory
+from postil.store.files import link_or_copy, make_directory, sync_directory
 
 PIECE = 1 << 20
 REST_SECONDS = 2 * 3600
@@ -67,9 +67,11 @@ class Blobs:
 
     def __init__(self, url: str, staging: Path, **options: Any) -> None:
         self._staging = staging
-        staging.mkdir(parents=True, exist_ok=True)
+        make_directory(staging)
         self._files, self._root = fsspec.core.url_to_fs(url, **options)
         self._local = Path(self._root) if self._files.protocol == ("file", "local") else None
+        if self._local is not None:
+            make_directory(self._local)
 
     @contextmanager
     def incoming(self, most: int | None = None) -> Iterator[Incoming]:
@@ -92,8 +94,7 @@ class Blobs:
                 self._files.put_file(str(made.path), key)
                 return
             final = Path(key)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            sync_directory(self._local)
+            make_directory(final.parent)
             if final.exists():
                 return
             beside = final.with_name(f".{made.path.name}")

@@ -8,6 +8,7 @@ failing in the middle.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import psutil
 from sqlalchemy import Engine, QueuePool, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -28,6 +29,8 @@ NETWORK = frozenset(
 )
 WAIT_SECONDS = 30  # for a connection of ours that another thread holds
 FULL = ("disk is full", "no space left", "could not extend file")
+READ_ONLY = ("readonly database", "read-only transaction")
+CLOSING_SECONDS = 1.0  # at most, from the removal of the log to that of its index, when another process closes last
 
 
 class Database:
@@ -38,6 +41,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             refuse_network(Path(str(self.url.database)))
+            refuse_without_log(Path(str(self.url.database)))
         elif self.url.get_backend_name() == "postgresql":
             self.url = self.url.set(drivername="postgresql+psycopg")
         self.writer = _engine(self.url, "IMMEDIATE", 1 if self.is_sqlite else 8)
@@ -114,8 +118,12 @@ def told() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise StoreError("database_busy") from error
-    except (OperationalError, sqlite3.OperationalError) as error:
+    except (OperationalError, InterfaceError, InternalError, sqlite3.OperationalError) as error:
         said = str(error.orig if isinstance(error, DBAPIError) else error).lower()
+        if any(words in said for words in READ_ONLY):
+            raise StoreError("database_read_only") from error
+        if isinstance(error, InternalError):
+            raise
         if any(words in said for words in FULL):
             raise StoreError("storage_full") from error
         if "locked" in said or "busy" in said:
@@ -129,6 +137,19 @@ def refuse_network(path: Path) -> None:
     kind = file_system(place)
     if kind in NETWORK:
         raise StoreError("network_file_system", path=str(place), kind=kind)
+
+
+def refuse_without_log(path: Path) -> None:
+    """After a kill, acknowledged transactions stand in the log (-wal) alone. Its index (-shm) tells that there was one.
+
+    SQLite itself would open the database without a word, as it was some time ago. Raises StoreError `database_log_gone`.
+    """
+    log, index = (path.with_name(f"{path.name}-{part}") for part in ("wal", "shm"))
+    until = time.monotonic() + CLOSING_SECONDS
+    while path.exists() and index.exists() and not log.exists():
+        if time.monotonic() > until:
+            raise StoreError("database_log_gone", log=str(log), index=str(index))
+        time.sleep(0.05)
 
 
 def file_system(path: Path) -> str:

@@ -15,10 +15,13 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT} if hasattr(errno, "EDQUOT") else {
 
 @contextmanager
 def in_our_words() -> Iterator[None]:
-    """Raises StoreError `storage_full` for a full disk and `storage_broken` for one that fails."""
+    """Raises StoreError `storage_full` for a full disk and `storage_broken` for one that fails, MemoryError when the
+    system had no memory for it."""
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError from error
         if error.errno in FULL:
             raise StoreError("storage_full") from error
         raise StoreError("storage_broken", detail=error.strerror or type(error).__name__) from error

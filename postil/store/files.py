@@ -16,7 +16,7 @@ from typing import Any
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Put `data` at `path`: written beside it, synced, then renamed over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -45,7 +45,7 @@ def read_json(path: Path) -> Any:
 @contextmanager
 def temporary_directory(final: Path) -> Iterator[Path]:
     """A new directory beside `final`, to be filled and then published; removed if it was not."""
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(final.parent)
     made = Path(tempfile.mkdtemp(prefix=".tmp-", dir=final.parent))
     try:
         yield made
@@ -54,12 +54,22 @@ def temporary_directory(final: Path) -> Iterator[Path]:
             rmtree(made, ignore_errors=True)
 
 
+def make_directory(path: Path) -> None:
+    """Make `path` and what it lies in, each named for good in its own directory: what is synced in it can be found."""
+    new = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for one in reversed(new):
+        sync_directory(one.parent)
+
+
 def publish(made: Path, final: Path) -> None:
-    """Sync every file in `made`, then rename the directory to `final`, which must not exist."""
+    """Sync all that is in `made`, then rename the directory to `final`, which must not exist."""
     for file in made.rglob("*"):
         if file.is_file():
             with file.open("rb+" if os.name == "nt" else "rb") as opened:  # a linked file may be read-only
                 os.fsync(opened.fileno())
+        elif file.is_dir():
+            sync_directory(file)
     sync_directory(made)
     made.rename(final)
     sync_directory(final.parent)

@@ -9,6 +9,7 @@ from postil.store.ballots import Ballots
 from postil.store.blobs import Blobs
 from postil.store.corrections import Corrections
 from postil.store.database import Database, refuse_network
+from postil.store.files import make_directory
 from postil.store.keys import LOCAL, Keys, ensure_project
 from postil.store.lines import Lines
 from postil.store.migrate import upgrade
@@ -34,7 +35,7 @@ class Store:
 
         The tables are brought up to date. Raises StoreError.
         """
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         self.directory = directory.resolve()
         self.database = Database(database or f"sqlite:///{self.directory / 'postil.db'}")
         upgrade(self.database)

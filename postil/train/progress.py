@@ -52,7 +52,7 @@ class Progress:
         if not self._writes:
             return
         lines = self._file.read_text("utf-8").splitlines() if self._file.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        kept = [line for line in lines if 0 < _step_of(line) <= step]
         write_text(self._file, "".join(f"{line}\n" for line in kept))
 
     def stage(self, name: str, share: float = 0.0, **data: Any) -> None:
@@ -85,3 +85,11 @@ class Progress:
 
     def checkpoint(self, step: int) -> None:
         self._emit(Event("checkpoint", {"step": step}))
+
+
+def _step_of(line: str) -> int:
+    """0 for a line that a kill or a power cut has torn."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, LookupError, TypeError):
+        return 0

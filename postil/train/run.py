@@ -187,6 +187,7 @@ def run(
         loop = Loop(model, plan, rows["training"], rows["validation"], directory, progress, stop, ranks,
                     samples.show if ranks.rank == 0 else lambda step: None)  # fmt: skip
         position, best = loop.run()
+        _check_base(told)  # its weights were mapped into memory: what was written into them meanwhile was trained on
         result = _result(directory, position, plan, len(rows["training"]), progress.seconds, progress.stages)
         if ranks.rank == 0:
             _publish(directory, best, result)
@@ -257,8 +258,7 @@ def _clear(directory: Path) -> None:
 def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded, Any, dict[str, list[list[Tokens]]]]:
     """The base, a fresh adapter on it, and the sequences of the training and the validation part."""
     plan = told.plan
-    if fingerprint(told.base_path) != told.base_sha256:
-        raise ModelError("base_changed", name=told.base, path=str(told.base_path))
+    _check_base(told)
     loaded = load_base(told.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
     wanted = STORED_AS[plan.dtype]
     other = [name for name in sorted(stored_dtypes(told.base_path) - {wanted}) if name in STORED_AS.values()]
@@ -271,6 +271,11 @@ def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded,
     model = attach(loaded.model, plan, str(told.base_path))
     _start_from(directory, model)
     return loaded, model, rows
+
+
+def _check_base(told: Adapter) -> None:
+    if not told.base_path.is_dir() or fingerprint(told.base_path) != told.base_sha256:
+        raise ModelError("base_changed", name=told.base, path=str(told.base_path))
 
 
 def _start_from(directory: Path, model: Any) -> None:

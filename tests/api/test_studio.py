@@ -32,7 +32,7 @@ def test_plan_checks_its_settings_before_anything_runs(server: Served, http: htt
 
 
 @pytest.mark.parametrize("place", ["/etc", "../x", ".", "https://evil.test/x", "none"])
-def test_a_base_is_named_and_never_a_place(server: Served, http: httpx.Client, place: str) -> None:
+def test_attack_02_a_base_is_named_and_never_a_place(server: Served, http: httpx.Client, place: str) -> None:
     before = len(server.asked)
     for path in ("check", "plan", "xray"):
         refused(

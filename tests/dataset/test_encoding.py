@@ -61,13 +61,13 @@ def test_a_mark_of_utf8_before_gb18030_is_not_believed():
     assert name == "GB18030"
 
 
-def test_a_wrong_utf16_mark_is_an_error():
+def test_attack_10_a_wrong_utf16_mark_is_an_error():
     with pytest.raises(FileError) as caught:
         decode(b"\xff\xfea", Findings())
     assert caught.value.code == "encoding_broken"
 
 
-def test_two_encodings_in_one_file_are_read_line_by_line_and_listed():
+def test_attack_10_two_encodings_in_one_file_are_read_line_by_line_and_listed():
     first, second = "问题,回答\r\n怎么退货,可以的\r\n", "多久到账,三天之内到账\r\n"
     found = Findings()
     text, name = decode(first.encode() + second.encode("gb18030") + first.encode(), found)

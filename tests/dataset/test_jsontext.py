@@ -144,7 +144,7 @@ def test_one_dialogue_is_one_record(key):
     assert [value for _, value in parsed(json.dumps(dialogue[key]))[0]] == [dialogue[key]]
 
 
-def test_a_key_that_stands_twice_is_reported():
+def test_attack_10_a_key_that_stands_twice_is_reported():
     records, found, _ = parsed(GOOD + '\n{"a":"1","a":"2"}\n{"b":"1","b":"2",}')
     assert [value for _, value in records[1:]] == [{"a": "2"}, {"b": "2"}]
     assert [(issue.code, issue.row, issue.values["key"]) for issue in found.issues] == [
@@ -164,7 +164,7 @@ def test_a_key_that_stands_twice_is_reported():
     ],
     ids=["lists", "objects", "150", "open", "digits", "many digits"],
 )
-def test_hostile_records_are_left_and_the_others_read(text, code):
+def test_attack_10_hostile_records_are_left_and_the_others_read(text, code):
     records, found, _ = parsed(GOOD + "\n" + text + "\n" + GOOD)
     assert [row for row, _ in records] == [1, 3]
     assert [(left.row, left.code) for left in found.left] == [(2, code)]
@@ -185,7 +185,7 @@ def test_time_grows_with_the_file_and_no_faster(line):
     assert large < 8 * small * 3 + 0.2
 
 
-def test_one_long_line_of_quotation_marks_takes_no_time():
+def test_attack_10_one_long_line_of_quotation_marks_takes_no_time():
     start = time.process_time()
     parsed('{"a":"' + '"x' * 100_000 + '\n{"a":“' + "“，" * 100_000 + '\n{"a":"' + '", "b' * 50_000)
     assert time.process_time() - start < 5
@@ -246,7 +246,7 @@ def test_the_scanner_reads_correct_objects_without_a_repair(value):
 
 
 @given(st.text("{}[]“”\"：:,，ab1 \n\\'/#*", max_size=60))
-def test_no_text_brings_the_scanner_down(text):
+def test_attack_10_no_text_brings_the_scanner_down(text):
     records, _found, _ = parsed(text)
     assert all(row >= 1 for row, _ in records)
 

@@ -99,7 +99,7 @@ def test_cells_merged_downwards_in_open_document(tmp_path):
     assert found == [("问题", "答案"), ("多久？", "一天"), ("多久？", "两天")]
 
 
-def test_a_repeated_cell_that_fills_the_sheet_is_refused(tmp_path):
+def test_attack_09_a_repeated_cell_that_fills_the_sheet_is_refused(tmp_path):
     body = (
         '<table:table-row table:number-rows-repeated="1048576">'
         f"{shown('x', 'table:number-columns-repeated=' + chr(34) + '16384' + chr(34))}</table:table-row>"

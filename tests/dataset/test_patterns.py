@@ -53,7 +53,7 @@ def test_the_list_of_modules_is_whole() -> None:
 
 
 @pytest.mark.parametrize(("name", "pattern"), patterns(), ids=lambda value: value if isinstance(value, str) else "")
-def test_pattern(name: str, pattern: re.Pattern[str]) -> None:
+def test_attack_20_pattern(name: str, pattern: re.Pattern[str]) -> None:
     methods = [pattern.match, pattern.fullmatch]
     module, key = name.split(".")
     source = inspect.getsource(importlib.import_module(f"postil.dataset.{module}"))
@@ -66,7 +66,7 @@ def test_pattern(name: str, pattern: re.Pattern[str]) -> None:
 
 
 @pytest.mark.parametrize("work", [find_personal, mask, oddities, placeholder, follow_up, lambda text: _mended(text)])
-def test_whole_functions(work: Callable[[str], object]) -> None:
+def test_attack_20_whole_functions(work: Callable[[str], object]) -> None:
     for piece in NASTY:
         text = (piece * (SIZE // len(piece) + 1))[:SIZE]
         assert _seconds(work, text, 0.5) < 0.5, piece

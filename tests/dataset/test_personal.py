@@ -35,7 +35,7 @@ from postil.dataset.personal import find_personal, mask
         ("QQ：100000001", "account", None),
     ],
 )
-def test_found(text: str, kind: str, masked: str | None) -> None:
+def test_attack_23_found(text: str, kind: str, masked: str | None) -> None:
     assert kind in {found.kind for found in find_personal(text)}
     if masked is not None:
         assert mask(text) == masked

@@ -122,7 +122,7 @@ def test_a_locked_file(tmp_path, monkeypatch):
     assert caught.value.code == "file_locked"
 
 
-def test_a_file_of_a_gigabyte_is_refused_without_being_read(tmp_path):
+def test_attack_10_a_file_of_a_gigabyte_is_refused_without_being_read(tmp_path):
     path = tmp_path / "a.csv"
     with path.open("wb") as file:
         file.truncate(1024 * limits.MB)
@@ -133,19 +133,19 @@ def test_a_file_of_a_gigabyte_is_refused_without_being_read(tmp_path):
     assert time.monotonic() - start < 1
 
 
-def test_one_endless_line_is_an_error_with_its_number(tmp_path):
+def test_attack_10_one_endless_line_is_an_error_with_its_number(tmp_path):
     path = given(tmp_path, "a.txt", "好的\n" + "好" * (limits.MAX_CELL + 1))
     with pytest.raises(FileError) as caught:
         read(path)
     assert (caught.value.code, caught.value.rows) == ("cell_too_large", (2,))
 
 
-def test_zero_bytes_in_a_text_are_no_reason_to_stop(tmp_path):
+def test_attack_10_zero_bytes_in_a_text_are_no_reason_to_stop(tmp_path):
     raw = read(given(tmp_path, "a.csv", "问题,回答\n怎么\0退？,点退货。\n"))
     assert raw.sheets[0].rows[1].cells == ("怎么\0退？", "点退货。")
 
 
-def test_mixed_line_breaks(tmp_path):
+def test_attack_10_mixed_line_breaks(tmp_path):
     raw = read(given(tmp_path, "a.csv", b"q,a\r\nx,y\rz,w\nq,v\r\n"))
     assert [row.cells for row in raw.sheets[0].rows] == [("q", "a"), ("x", "y"), ("z", "w"), ("q", "v")]
 
@@ -164,7 +164,7 @@ def test_broken_json_is_left_with_its_line_and_a_sentence(tmp_path):
     | st.text("问答Qq,;\t|\"'{}[]“”：:，\r\n\0 ab1", max_size=60).map(str.encode)
     | st.text("问题怎么退货，答案三天\r\n,;", max_size=60).map(lambda text: text.encode("gb18030"))
 )
-def test_whatever_the_bytes_are_there_is_an_answer(tmp_path_factory, content):
+def test_attack_10_whatever_the_bytes_are_there_is_an_answer(tmp_path_factory, content):
     path = given(tmp_path_factory.getbasetemp(), "any.csv", content)
     try:
         raw = read(path)

@@ -92,7 +92,7 @@ def one_text_in_many_cells(part):
     part.write(b"</sheetData></worksheet>")
 
 
-def test_one_long_text_in_many_cells_is_stopped(tmp_path):
+def test_attack_09_one_long_text_in_many_cells_is_stopped(tmp_path):
     strings = "<sst><si><t>" + "x" * 1_000_000 + "</t></si></sst>"
     path = workbook(tmp_path / "a.xlsx", one_text_in_many_cells, strings=strings)
     with Meter() as meter:
@@ -120,7 +120,7 @@ def many_merges(part):
         (many_merges, "too_many_cells"),
     ],
 )
-def test_a_workbook_that_swells_is_stopped_early(tmp_path, body, code):
+def test_attack_09_a_workbook_that_swells_is_stopped_early(tmp_path, body, code):
     path = workbook(tmp_path / "a.xlsx", body)
     with Meter() as meter:
         assert refused(path) == code
@@ -128,7 +128,7 @@ def test_a_workbook_that_swells_is_stopped_early(tmp_path, body, code):
     assert meter.seconds < 8  # promised: 3, on a machine that does nothing else
 
 
-def test_a_tag_that_never_ends_is_refused_whatever_it_packs_to(tmp_path, monkeypatch):
+def test_attack_09_a_tag_that_never_ends_is_refused_whatever_it_packs_to(tmp_path, monkeypatch):
     monkeypatch.setattr(sheets.limits, "SMALL_UNPACKED", 1 << 40)
     path = workbook(tmp_path / "a.xlsx", long_tag)
     assert refused(path) == "workbook_unsafe"
@@ -147,7 +147,7 @@ LAUGHS = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
     ids=["billion laughs", "quadratic", "external"],
 )
 @pytest.mark.parametrize("where", ["sheet", "strings"])
-def test_entities_are_refused(tmp_path, declared, where):
+def test_attack_09_entities_are_refused(tmp_path, declared, where):
     if where == "sheet":
         path = workbook(tmp_path / "a.xlsx", declared + sheet("<row>" + text_cell("A1", "&e;" * 1000) + "</row>"))
     else:
@@ -158,7 +158,7 @@ def test_entities_are_refused(tmp_path, declared, where):
     assert meter.grown < 300 * MB
 
 
-def test_no_workbook_makes_us_call_out(tmp_path):
+def test_attack_09_no_workbook_makes_us_call_out(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.2)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/x"
@@ -171,13 +171,13 @@ def test_no_workbook_makes_us_call_out(tmp_path):
             server.accept()
 
 
-def test_a_relation_never_leads_out_of_the_workbook(tmp_path):
+def test_attack_09_a_relation_never_leads_out_of_the_workbook(tmp_path):
     outside = '<Relationship Id="rId9" Type="http://x/sharedStrings" Target="../../../../../etc/passwd"/>'
     path = workbook(tmp_path / "a.xlsx", sheet("<row>" + text_cell("A1", "q") + "</row>"), relations=outside)
     assert refused(path) == "file_broken"
 
 
-def test_a_far_away_cell_is_named(tmp_path):
+def test_attack_09_a_far_away_cell_is_named(tmp_path):
     rows = f'<row r="1">{text_cell("A1", "q")}</row><row r="1048576">{text_cell("XFD1048576", "x")}</row>'
     path = workbook(tmp_path / "a.xlsx", '<worksheet><dimension ref="A1:XFD1048576"/>' + sheet(rows)[11:])
     with Meter() as meter, pytest.raises(FileError) as caught:
@@ -194,7 +194,7 @@ def test_a_cell_far_below_is_read_without_a_million_blank_rows(tmp_path):
     assert [(issue.code, issue.row) for issue in raw.issues] == [("blank_gap", 1048576)]
 
 
-def test_a_far_away_cell_in_an_ods_does_not_abort_us(tmp_path):
+def test_attack_09_a_far_away_cell_in_an_ods_does_not_abort_us(tmp_path):
     cell = "<table:table-cell office:value-type='string'><text:p>x</text:p></table:table-cell>"
     content = (
         "<office:document-content xmlns:office='urn:oasis:names:tc:opendocument:xmlns:office:1.0'"
@@ -234,7 +234,7 @@ def test_an_honest_ods_is_read(tmp_path):
     assert (raw.format, raw.sheets[0].name, raw.sheets[0].rows[0].cells) == ("ods", "问答", ("问题", "12"))
 
 
-def test_a_password_a_cut_and_an_archive_are_told_apart(tmp_path):
+def test_attack_09_a_password_a_cut_and_an_archive_are_told_apart(tmp_path):
     locked = tmp_path / "locked.xlsx"
     locked.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000) + "EncryptedPackage".encode("utf-16-le"))
     assert refused(locked) == "file_encrypted"
@@ -249,7 +249,7 @@ def test_a_password_a_cut_and_an_archive_are_told_apart(tmp_path):
     assert refused(archive) == "file_is_archive"
 
 
-def test_macros_are_harmless(tmp_path):
+def test_attack_09_macros_are_harmless(tmp_path):
     kind = "application/vnd.ms-excel.sheet.macroEnabled.main+xml"
     parts = {"xl/vbaProject.bin": b"\xd0\xcf\x11\xe0 AutoOpen Shell"}
     path = workbook(tmp_path / "a.xlsm", sheet("<row>" + text_cell("A1", "q") + "</row>"), main_type=kind, parts=parts)
@@ -299,7 +299,7 @@ def test_a_row_number_of_less_than_one_is_no_place(tmp_path):
     assert refused(path) == "cell_far_away"
 
 
-def test_a_child_that_takes_too_long_is_stopped(tmp_path, monkeypatch):
+def test_attack_09_a_child_that_takes_too_long_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(sheets.limits, "CHILD_SECONDS", 0.01)
     path = workbook(tmp_path / "a.xlsx", sheet("<row>" + text_cell("A1", "q") + "</row>"))
     with pytest.raises(FileError) as caught:
@@ -307,7 +307,7 @@ def test_a_child_that_takes_too_long_is_stopped(tmp_path, monkeypatch):
     assert caught.value.code == "file_takes_too_long"
 
 
-def test_a_child_that_takes_too_much_memory_is_stopped(tmp_path, monkeypatch):
+def test_attack_09_a_child_that_takes_too_much_memory_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(sheets.limits, "CHILD_BYTES", 1)
     path = workbook(tmp_path / "a.xlsx", sheet("<row>" + text_cell("A1", "q") + "</row>"))
     assert refused(path) == "file_needs_memory"

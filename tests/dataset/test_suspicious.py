@@ -32,7 +32,7 @@ def test_true_answers(text: str) -> None:
         ("api_key = abcdef123456", "secret_text"), ("sk-" + "a" * 30, "secret_text"), ("рaypal登录", "homoglyphs"),
     ],
 )  # fmt: skip
-def test_oddities(text: str, code: str) -> None:
+def test_attack_23_oddities(text: str, code: str) -> None:
     assert [found for found, _ in oddities(text)] == [code]
 
 

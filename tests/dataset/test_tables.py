@@ -82,7 +82,7 @@ def test_a_quotation_mark_that_is_an_inch_stays_text():
 
 
 @pytest.mark.parametrize("tail", ["", '"quoted, too",n\n', 'x,"n"\n'])
-def test_an_unclosed_quote_does_not_swallow_the_file(tail):
+def test_attack_10_an_unclosed_quote_does_not_swallow_the_file(tail):
     body = "".join(f"q{i},a{i}\n" for i in range(50))
     rows, found = table('q,a\n"open,y\n' + body + tail)
     assert rows[1] == ('"open', "y")

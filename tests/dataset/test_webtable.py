@@ -49,6 +49,6 @@ def test_a_page_without_a_table_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "body", ["<table>" * 5000, "<table><tr>" + "<td>x" * 3000, "<" * 100_000, "<table><td colspan=99999>a"]
 )
-def test_a_hostile_page_is_refused(tmp_path, body):
+def test_attack_09_a_hostile_page_is_refused(tmp_path, body):
     with pytest.raises(FileError):
         read(page(tmp_path / "a.xls", body))

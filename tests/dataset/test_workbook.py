@@ -262,7 +262,7 @@ def test_too_large_a_file_gets_the_findings_only(own: Path, tmp_path: Path, monk
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_text_of_a_file_becomes_a_formula(text: str, tmp_path: Path, reading: Callable[..., None]) -> None:
+def test_attack_11_no_text_of_a_file_becomes_a_formula(text: str, tmp_path: Path, reading: Callable[..., None]) -> None:
     path, out = tmp_path / "a.csv", tmp_path / "out.xlsx"
     path.write_text("x")
     reading(sheets=(Sheet(None, (Row(1, ("问", "答")), Row(2, (text, text)))),))
@@ -278,7 +278,7 @@ def test_no_text_of_a_file_becomes_a_formula(text: str, tmp_path: Path, reading:
 
 
 @pytest.mark.parametrize("text", [t for t in HOSTILE if t.strip()[0] in "=+-@＝＋－＠"])
-def test_what_looks_like_a_formula_is_quoted(text: str) -> None:
+def test_attack_11_what_looks_like_a_formula_is_quoted(text: str) -> None:
     cell = Workbook().worksheets[0]["A1"]
     assert excel.put_text(cell, text).quotePrefix
     assert not excel.put_text(Workbook().worksheets[0]["A1"], "正常 a=b").quotePrefix

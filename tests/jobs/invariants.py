@@ -53,7 +53,6 @@ def _nothing_left(shop: Shop) -> None:
     for file in root.glob("jobs/*/attempt-*/process.json"):
         record = json.loads(file.read_text("utf-8"))
         assert not psutil.pid_exists(record["pid"]) or psutil.Process(record["pid"]).status() == "zombie"
-    assert not [
-        path for path in root.rglob("*") if path.name.startswith((".tmp-", "in-")) or path.name.endswith(".tmp")
-    ]
+    rests = [path for path in root.rglob("*") if path.name.startswith((".tmp-", "in-")) or path.name.endswith(".tmp")]
+    assert rests == []
     assert all(len(list(job.glob("attempt-*"))) <= 1 for job in root.glob("jobs/*"))

@@ -167,7 +167,7 @@ def test_a_stop_without_grace_ends_it_at_once_and_twice_is_once(stage: LocalStag
     assert stage.executor.poll("a:1").signal == 9
 
 
-def test_a_run_that_ignores_the_request_ends_after_its_grace(stage: LocalStage | TwinStage) -> None:
+def test_fault_18_a_run_that_ignores_the_request_ends_after_its_grace(stage: LocalStage | TwinStage) -> None:
     spec = stage.spec("a")
     stage.stubborn(spec)
     stage.executor.launch(spec)
@@ -197,7 +197,7 @@ def test_capacity_is_what_is_left(stage: LocalStage | TwinStage) -> None:
     assert after.memory_mb < before.memory_mb
 
 
-def test_after_a_restart_the_living_are_known_again(stage: LocalStage | TwinStage) -> None:
+def test_fault_05_after_a_restart_the_living_are_known_again(stage: LocalStage | TwinStage) -> None:
     alive, dead = stage.spec("alive"), stage.spec("dead")
     for spec in (alive, dead):
         stage.executor.launch(spec)
@@ -223,7 +223,7 @@ def local(tmp_path: Path) -> Iterator[LocalStage]:
 
 
 @pytest.mark.parametrize("end", ["kill", "exit", "stop"])
-def test_no_grandchild_is_left(local: LocalStage, end: str) -> None:
+def test_fault_18_no_grandchild_is_left(local: LocalStage, end: str) -> None:
     spec = local.spec("a")
     grandchild = Path(spec.run_uri) / "grandchild"
     grandchild.touch()
@@ -273,7 +273,7 @@ def test_a_run_outlives_its_server_and_has_a_session_of_its_own(local: LocalStag
     until(over(local.executor, "a:1"))
 
 
-def test_the_environment_holds_no_secret(local: LocalStage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attack_17_the_environment_holds_no_secret(local: LocalStage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("POSTIL_DATABASE", "postgresql://user:secret@host/db")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")

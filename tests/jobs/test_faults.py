@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -22,10 +21,9 @@ import pytest
 from postil.jobs import Pace, Watch, lease
 from postil.settings import for_child
 from postil.store import LOCAL
-from postil.store.tables import Job
 from tests.jobs import invariants
-from tests.jobs.shop import QUICK, Shop, ended, until
-from tests.jobs.zygote import Forked
+from tests.jobs.shop import Shop, ended, until
+from tests.jobs.stage import Forked, Stage, gone, step_told
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that can fork")]
 KILLS = int(os.environ.get("POSTIL_FAULT_KILLS", "10"))
@@ -33,61 +31,9 @@ UPDATES = 48
 HERE = Path(__file__).parents[2]
 
 
-class Stage:
-    """A shop, an executor that is quick, and the adapter's hash of an undisturbed run."""
-
-    def __init__(self, directory: Path, executor: Forked) -> None:
-        self.shop, self.executor = Shop(directory), executor
-        executor._directory = directory / "jobs"
-        executor.faults = lambda run_id: None
-
-    def run(self, *jobs: Job, pace: Pace = QUICK) -> None:
-        watch = self.shop.watch(self.executor, pace)
-        watch.start()
-        try:
-            until(ended(self.shop, *jobs), 600, str([self.shop.messages(job)[-4:] for job in jobs]))
-            until(lambda: not watch._runs)
-        finally:
-            watch.stop(1.0)
-
-    def pid(self, job: Job) -> int:
-        import json
-
-        record = json.loads((self.shop.attempt(job, self.shop.get(job).attempt) / "process.json").read_text())
-        return int(record["pid"])
-
-
-@pytest.fixture(scope="module")
-def forked(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forked]:
-    executor = Forked(tmp_path_factory.mktemp("nowhere"))
-    yield executor
-    executor.close()
-
-
-@pytest.fixture(scope="module")
-def reference(forked: Forked, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The SHA-256 of the adapter when nothing happens."""
-    stage = Stage(tmp_path_factory.mktemp("reference"), forked)
-    job = stage.shop.order()
-    stage.run(job)
-    invariants.check(stage.shop)
-    return str(stage.shop.get(job).adapter_sha256)
-
-
-@pytest.fixture
-def stage(forked: Forked, tmp_path: Path) -> Iterator[Stage]:
-    made = Stage(tmp_path / "store", forked)
-    yield made
-    for run_id in forked.reattach():
-        forked.stop(run_id, 0.0)
-    made.shop.store.close()
-
-
-def step_told(stage: Stage, job: Job, step: int) -> Callable[[], bool]:
-    return lambda: stage.shop.get(job).progress.get("step", 0) >= step or stage.shop.get(job).finished_at is not None
-
-
-def test_1_a_worker_killed_at_random_moments(stage: Stage, reference: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_01_a_worker_killed_at_random_moments(
+    stage: Stage, reference: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lease, "MOST_LOST", KILLS + 1)  # several may strike between two checkpoints
     chance = random.Random(11)
     moments = iter(sorted(chance.choices(range(1, UPDATES), k=KILLS)))
@@ -105,7 +51,7 @@ def test_1_a_worker_killed_at_random_moments(stage: Stage, reference: str, monke
     invariants.check(stage.shop, reference=reference)
 
 
-def test_2_a_worker_killed_at_every_sync_of_a_checkpoint(
+def test_fault_02_a_worker_killed_at_every_sync_of_a_checkpoint(
     stage: Stage, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each attempt dies one sync later than the one before, through a whole checkpoint and the start of the next."""
@@ -161,7 +107,7 @@ class Server:
 LONG = {"n_epochs": "100", "save_steps": "20", "evaluations_per_epoch": "1"}  # so that a server can come and go
 
 
-def test_5_6_7_the_server_is_killed_alone_with_its_workers_and_asked_to_end(
+def test_fault_05_06_07_the_server_is_killed_alone_with_its_workers_and_asked_to_end(
     stage: Stage, forked: Forked, tmp_path: Path
 ) -> None:
     undisturbed = Stage(tmp_path / "undisturbed", forked)
@@ -200,11 +146,7 @@ def test_5_6_7_the_server_is_killed_alone_with_its_workers_and_asked_to_end(
     invariants.check(shop, reference=str(undisturbed.shop.get(whole).adapter_sha256))
 
 
-def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-def test_9_a_frozen_worker_is_replaced_and_then_thaws(stage: Stage, reference: str) -> None:
+def test_fault_09_a_frozen_worker_is_replaced_and_then_thaws(stage: Stage, reference: str) -> None:
     """The old one cannot be reached, as if its node were cut off: only the fence holds it."""
     stage.executor.faults = lambda run_id: {"after": 9, "action": "freeze"} if run_id.endswith(":2") else None
     unreachable: set[str] = set()
@@ -241,7 +183,7 @@ def test_9_a_frozen_worker_is_replaced_and_then_thaws(stage: Stage, reference: s
 
 
 @pytest.mark.parametrize("where", ["step-", "adapter_model", "events.jsonl"])
-def test_11_a_full_disk(stage: Stage, reference: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_11_a_full_disk(stage: Stage, reference: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is full for the worker at a checkpoint, at the adapter, or at an event; later there is room again."""
     from postil.jobs import watch as room
 
@@ -282,7 +224,7 @@ DAMAGES = [(FILES[i % len(FILES)], how) for i, how in enumerate(("bit", "truncat
 
 
 @pytest.mark.parametrize(("file", "how"), [*DAMAGES, ("all", "gone")])
-def test_14_a_damaged_checkpoint_is_never_used(stage: Stage, reference: str, file: str, how: str) -> None:
+def test_fault_14_a_damaged_checkpoint_is_never_used(stage: Stage, reference: str, file: str, how: str) -> None:
     stage.executor.faults = lambda run_id: {"after": 23, "action": "kill"} if run_id.endswith(":2") else None
     job = stage.shop.order()
     watch: Watch = stage.shop.watch(stage.executor)
@@ -307,7 +249,7 @@ def test_14_a_damaged_checkpoint_is_never_used(stage: Stage, reference: str, fil
     invariants.check(stage.shop, reference=reference)
 
 
-def test_18_a_poison_job_ends_and_the_next_one_runs(stage: Stage, reference: str) -> None:
+def test_fault_18_a_poison_job_ends_and_the_next_one_runs(stage: Stage, reference: str) -> None:
     poison, healthy = stage.shop.order(), stage.shop.order()
     stage.executor.faults = lambda run_id: (
         {"after": 7, "action": "kill"} if run_id.startswith(poison.id) and not run_id.endswith(":1") else None
@@ -319,7 +261,7 @@ def test_18_a_poison_job_ends_and_the_next_one_runs(stage: Stage, reference: str
     invariants.check(stage.shop, reference=reference)
 
 
-def test_pause_and_resume_and_stop_and_keep(stage: Stage, reference: str) -> None:
+def test_fault_19_pause_and_resume_and_stop_and_keep(stage: Stage, reference: str) -> None:
     shop, paused, kept = stage.shop, stage.shop.order(), stage.shop.order()
     stage.executor.faults = lambda run_id: None
     watch = shop.watch(stage.executor)
@@ -344,7 +286,7 @@ def test_pause_and_resume_and_stop_and_keep(stage: Stage, reference: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_8_two_servers_and_four_watchers_race_for_200_jobs(
+def test_fault_08_two_servers_and_four_watchers_race_for_200_jobs(
     kind: str, tiny: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     from contextlib import ExitStack

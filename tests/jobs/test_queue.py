@@ -57,7 +57,7 @@ def test_what_is_not_there_is_refused_before_a_job_is_made(shop: Shop) -> None:
     assert shop.queue.list(LOCAL).rows == []
 
 
-def test_validation_that_is_the_training_data_is_told(shop: Shop) -> None:
+def test_attack_23_validation_that_is_the_training_data_is_told(shop: Shop) -> None:
     file = shop.file()
     same, other = shop.order(training_file=file, validation_file=shop.file()), shop.order(training_file=file)
     assert "same content" in shop.messages(same)[-1] and "same content" not in shop.messages(other)[-1]

@@ -165,7 +165,7 @@ def _reachable(status: str) -> set[str]:
 
 @pytest.mark.parametrize("steps", [pytest.param((6, 20), id="quick"),
                                    pytest.param((40, 40), id="thorough", marks=pytest.mark.slow)])  # fmt: skip
-def test_the_queue_agrees_with_its_model(tiny: Path, steps: tuple[int, int]) -> None:
+def test_fault_19_the_queue_agrees_with_its_model(tiny: Path, steps: tuple[int, int]) -> None:
     examples, length = steps
     run_state_machine_as_test(
         Jobs,

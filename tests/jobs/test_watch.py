@@ -127,7 +127,7 @@ def test_a_lost_worker_is_followed_by_another_from_the_checkpoint(scene: Scene) 
     assert any("signal 9" in message for message in scene.shop.messages(job))
 
 
-def test_a_job_that_is_lost_without_progress_fails_after_a_few_times(scene: Scene) -> None:
+def test_fault_18_a_job_that_is_lost_without_progress_fails_after_a_few_times(scene: Scene) -> None:
     poison, other = scene.shop.order(), scene.shop.order()
     scene.training(poison)
     for count in range(MOST_LOST):
@@ -166,7 +166,7 @@ def test_a_silent_worker_is_fenced_ended_and_replaced(sqlite_shop: Shop) -> None
     assert "no sign of life" in " ".join(sqlite_shop.messages(job))
 
 
-def test_a_zombie_changes_nothing(scene: Scene) -> None:
+def test_fault_09_a_zombie_changes_nothing(scene: Scene) -> None:
     """It was lost, its job was done by another, and then it goes on as if nothing had happened."""
     job = scene.shop.order()
     zombie = scene.training(job)
@@ -189,7 +189,7 @@ def test_a_zombie_changes_nothing(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("told", ["heard", "validated", "failed", "lost", "back"])
-def test_every_write_of_an_old_attempt_changes_no_row(scene: Scene, told: str) -> None:
+def test_fault_09_every_write_of_an_old_attempt_changes_no_row(scene: Scene, told: str) -> None:
     job = scene.shop.order()
     scene.training(job)
     old = scene.shop.get(job)
@@ -275,7 +275,9 @@ def test_what_is_wrong_with_the_job_fails_it_at_once(scene: Scene) -> None:
     assert scene.status(again) == "failed" and scene.shop.get(again).error["param"] is None
 
 
-def test_a_full_disk_makes_a_job_wait_and_room_lets_it_go_on(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_11_a_full_disk_makes_a_job_wait_and_room_lets_it_go_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = scene.shop.order()
     worker = scene.training(job)
     monkeypatch.setattr(room, "free_bytes", lambda path: 0)

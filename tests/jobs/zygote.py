@@ -3,8 +3,11 @@
 `python -m tests.jobs.zygote` reads JSON lines {"argv", "env", "cwd", "log", "fault"} and answers each with the pid. The
 workers are real processes with sessions of their own, which outlive this one; only their birth is quicker.
 
-fault: null | {"sync": n, "action": a} | {"after": step, "action": a}: at the n-th fsync (or once that step is told)
-the worker is killed ("kill"), stopped ("freeze") or gets an error ("full", "broken") from the disk.
+fault: null | {"sync": n, "action": a} | {"after": step, "action": a} | {"where": part of a name, "action": a}: at the
+n-th fsync (or once that step is told, or at each fsync of such a file) the worker is killed ("kill"), stopped
+("freeze"), gets an error ("full", "broken") from the disk, or may open no more files ("no handles") or take no more
+memory ("no memory"). {"record": root, "journal": place}: what it does is recorded (see powercut.py).
+{"read only": part of a name}: such files cannot be opened for writing. {"clock": true}: its clock jumps.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import signal
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,37 +33,8 @@ import transformers  # noqa: E402, F401
 
 import postil.model.pair  # noqa: E402
 import postil.train  # noqa: E402, F401
-from postil.jobs import LocalExecutor, RunSpec  # noqa: E402
 from postil.jobs import run as program  # noqa: E402
-
-
-class Forked(LocalExecutor):
-    """The executor of this machine, but its processes are forked from a prepared one. `faults`: by run id."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory, cpus=2.0)
-        self.faults: Callable[[str], Mapping[str, Any] | None] = lambda run_id: None
-        self._zygote: subprocess.Popen[str] | None = None
-
-    def _start(self, spec: RunSpec, env: Mapping[str, str], place: Path) -> tuple[None, int]:
-        if self._zygote is None:
-            self._zygote = subprocess.Popen(
-                [sys.executable, "-m", "tests.jobs.zygote"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                cwd=Path(__file__).parents[2],
-            )  # fmt: skip
-        assert self._zygote.stdin is not None and self._zygote.stdout is not None
-        order = {"argv": spec.argv, "env": dict(env), "cwd": str(place), "log": str(place / "log.txt"),
-                 "fault": self.faults(spec.run_id)}  # fmt: skip
-        self._zygote.stdin.write(json.dumps(order) + "\n")
-        self._zygote.stdin.flush()
-        return None, int(self._zygote.stdout.readline())
-
-    def close(self) -> None:
-        if self._zygote is not None:
-            self._zygote.kill()
-            self._zygote.wait()
-            self._zygote.stdin.close()  # type: ignore[union-attr]
-            self._zygote.stdout.close()  # type: ignore[union-attr]
+from tests.jobs.powercut import Recorder  # noqa: E402
 
 
 def main() -> None:
@@ -97,6 +72,17 @@ def work(order: dict[str, Any]) -> None:
 
 def arm(fault: Mapping[str, Any]) -> None:
     """Let the fault happen when its moment comes."""
+    if "record" in fault:
+        Recorder(Path(fault["record"]), Path(fault["journal"]))
+    elif "read only" in fault:
+        only_read(fault["read only"])
+    elif "clock" in fault:
+        jump()
+    else:
+        at_sync(fault)
+
+
+def at_sync(fault: Mapping[str, Any]) -> None:
     real, seen = os.fsync, [0]
 
     def sync(handle: int) -> None:
@@ -115,6 +101,28 @@ def arm(fault: Mapping[str, Any]) -> None:
     os.fsync = sync
 
 
+def only_read(part: str) -> None:
+    real = os.open
+
+    def opened(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR) and part in os.fspath(path):
+            raise OSError(errno.EROFS, "Read-only file system", path)
+        return real(path, flags, *more, **named)
+
+    os.open = opened
+
+
+def jump() -> None:
+    """Each look at the clock is a year later, a day earlier or five minutes later than it should be."""
+    real, looks = time.time, [0]
+
+    def jumping() -> float:
+        looks[0] += 1
+        return real() + (365 * 86_400, -86_400, 300 * looks[0])[looks[0] % 3]
+
+    time.time = jumping
+
+
 def happen(action: str) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -124,6 +132,12 @@ def happen(action: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     elif action == "broken":
         raise OSError(errno.EIO, "Input/output error")
+    elif action == "no handles":
+        used = max(int(one.name) for one in Path("/proc/self/fd").iterdir())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used, used))
+    elif action == "no memory":
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken, taken))
 
 
 if __name__ == "__main__":

@@ -85,14 +85,14 @@ def test_weights_of_another_size_are_refused(copied):
         ("config.json", {"model_type": "no_such_model"}, "unknown_architecture"),
     ],
 )
-def test_what_is_unsafe_is_refused_before_any_library_sees_it(copied, file, values, code):
+def test_attack_02_what_is_unsafe_is_refused_before_any_library_sees_it(copied, file, values, code):
     path = copied()
     change(path / file, **values)
     (path / "modeling.py").write_text("raise SystemExit('run!')")
     assert refused(path).code == code
 
 
-def test_pickled_weights_alone_are_refused(copied):
+def test_attack_01_pickled_weights_alone_are_refused(copied):
     path = copied()
     (path / "model.safetensors").rename(path / "pytorch_model.bin")
     assert refused(path).code == "unsafe_weights"
@@ -112,7 +112,7 @@ def test_a_broken_tokenizer_is_refused(copied, text):
     assert refused(path).code in ("model_load_failed", "config_unreadable")
 
 
-def test_a_hostile_chat_template_cannot_leave_its_sandbox(copied, tmp_path):
+def test_attack_03_a_hostile_chat_template_cannot_leave_its_sandbox(copied, tmp_path):
     path = copied("llama3")
     canary = tmp_path / "canary"
     (path / "chat_template.jinja").write_text(

@@ -85,31 +85,31 @@ def test_honest_directories_pass(base, adapter):
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pth", "last.ckpt", "x.mdl", "x.pkl"])
-def test_pickled_weights_alone_are_refused_by_name(base, canary, name):
+def test_attack_01_pickled_weights_alone_are_refused_by_name(base, canary, name):
     (base / "model.safetensors").unlink()
     (base / name).write_bytes(pickle.dumps(Canary(canary)))
     assert refused(base, "unsafe_weights", ModelError).values["file"] == name
 
 
-def test_a_pickled_adapter_is_refused_by_name(adapter, canary):
+def test_attack_01_a_pickled_adapter_is_refused_by_name(adapter, canary):
     (adapter / "adapter_model.safetensors").unlink()
     (adapter / "adapter_model.bin").write_bytes(pickle.dumps(Canary(canary)))
     assert refused(adapter, "unsafe_weights", AdapterError).values["file"] == "adapter_model.bin"
 
 
 @pytest.mark.parametrize("name", ["training_args.bin", "optimizer.pt", "rng_state.pth", "scheduler.mdl"])
-def test_pickles_beside_safetensors_are_left_alone(base, canary, name):
+def test_attack_01_pickles_beside_safetensors_are_left_alone(base, canary, name):
     (base / name).write_bytes(pickle.dumps(Canary(canary)))
     check_directory(base)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_a_pickle_under_another_name_is_refused(base, canary, protocol):
+def test_attack_01_a_pickle_under_another_name_is_refused(base, canary, protocol):
     (base / "model.safetensors").write_bytes(pickle.dumps(Canary(canary), protocol))
     assert refused(base, "bad_safetensors", ModelError).values["file"] == "model.safetensors"
 
 
-def test_every_part_of_the_weights_is_looked_at(base, canary):
+def test_attack_01_every_part_of_the_weights_is_looked_at(base, canary):
     (base / "model-00002-of-00002.safetensors").write_bytes(pickle.dumps(Canary(canary)))
     refused(base, "bad_safetensors")
 
@@ -119,7 +119,7 @@ def test_no_weights_at_all(base):
     refused(base, "no_weights", ModelError)
 
 
-def test_a_python_file_is_never_imported(base):
+def test_attack_01_a_python_file_is_never_imported(base):
     (base / "modeling_trap.py").write_text("raise SystemExit('imported')")
     (base / "sitecustomize.py").write_text("raise SystemExit('imported')")
     check_directory(base)
@@ -137,7 +137,7 @@ def test_a_python_file_is_never_imported(base):
     {"_attn_implementation": "someone/kernel:trap"}, {"text_config": {"_attn_implementation_internal": "a/b"}},
     {"attn_implementation": {"text": "a/b"}}, {"kernel_config": "someone/kernel"},
 ])  # fmt: skip
-def test_settings_that_would_run_code_are_refused(base, name, values):
+def test_attack_02_settings_that_would_run_code_are_refused(base, name, values):
     change(base, name, **values)
     assert refused(base, "unsafe_config", ModelError).values["file"] == name
 
@@ -154,13 +154,13 @@ def test_harmless_settings_pass(base, values):
 @pytest.mark.parametrize(
     "model_type", ["x\nimport os", "llama\n", "../llama", "", "a" * 500, "__import__('os')", 3, []]
 )
-def test_an_odd_model_type_is_refused(base, model_type):
+def test_attack_02_an_odd_model_type_is_refused(base, model_type):
     change(base, "config.json", model_type=model_type)
     assert refused(base, "unsafe_config").values["key"] == "model_type"
 
 
 @pytest.mark.parametrize("model_type", [None, "nobody_knows_this"])
-def test_an_unknown_model_type_is_refused(base, model_type):
+def test_attack_02_an_unknown_model_type_is_refused(base, model_type):
     change(base, "config.json", model_type=model_type)
     refused(base, "unknown_architecture", ModelError)
 
@@ -169,7 +169,7 @@ def test_an_unknown_model_type_is_refused(base, model_type):
     {"architectures": ["os.system('x')"]}, {"architectures": "Llama"}, {"torch_dtype": "load('x')"},
     {"tokenizer_class": "a b"}, {"transformers_weights": "../other.bin"}, {"transformers_weights": "x.bin"},
 ])  # fmt: skip
-def test_names_that_libraries_look_up_must_be_names(base, values):
+def test_attack_02_names_that_libraries_look_up_must_be_names(base, values):
     change(base, "config.json", **values)
     refused(base, "unsafe_config")
 
@@ -180,7 +180,7 @@ def test_quantised_weights_are_refused_with_advice(base):
 
 
 @pytest.mark.parametrize("text", ["", "null", "[1]", "{", "[" * 1_000_000, '{"a": 1' + "0" * 10_000 + "}", "\xff"])
-def test_a_config_that_is_no_object_is_refused(base, text):
+def test_attack_02_a_config_that_is_no_object_is_refused(base, text):
     (base / "config.json").write_bytes(text.encode("latin-1"))
     refused(base, "config_unreadable")
 
@@ -200,13 +200,13 @@ def test_a_folder_without_config_and_no_folder_at_all(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "model-2.safetensors", "notes.txt"])
-def test_a_link_that_leads_out_is_refused(base, tmp_path, name):
+def test_attack_08_a_link_that_leads_out_is_refused(base, tmp_path, name):
     (tmp_path / "secret").write_text("{}")
     (base / name).symlink_to(tmp_path / "secret")
     assert refused(base, "unsafe_link").values["file"] == name
 
 
-def test_a_linked_folder_of_templates_is_refused(base, tmp_path):
+def test_attack_08_a_linked_folder_of_templates_is_refused(base, tmp_path):
     (tmp_path / "out").mkdir()
     (base / "additional_chat_templates").symlink_to(tmp_path / "out")
     refused(base, "unsafe_link")
@@ -217,7 +217,7 @@ def test_a_link_within_the_folder_passes(base):
     check_directory(base)
 
 
-def test_a_snapshot_in_a_hub_cache_may_link_to_its_own_blobs(base, tmp_path):
+def test_attack_08_a_snapshot_in_a_hub_cache_may_link_to_its_own_blobs(base, tmp_path):
     blobs = tmp_path / "models--a--b" / "blobs"
     snapshot = tmp_path / "models--a--b" / "snapshots" / "abc"
     blobs.mkdir(parents=True)
@@ -231,14 +231,14 @@ def test_a_snapshot_in_a_hub_cache_may_link_to_its_own_blobs(base, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
-def test_a_pipe_is_refused_without_being_opened(base):
+def test_attack_08_a_pipe_is_refused_without_being_opened(base):
     import os
 
     os.mkfifo(base / "tokenizer.json")
     refused(base, "unsafe_file")
 
 
-def test_a_broken_link_is_refused(base):
+def test_attack_08_a_broken_link_is_refused(base):
     (base / "gone.json").symlink_to(base / "nothing.json")
     refused(base, "unsafe_file")
 
@@ -249,7 +249,7 @@ def test_a_folder_full_of_files_is_refused(base, monkeypatch):
 
 
 @pytest.mark.parametrize("part", ["../model.safetensors", "/etc/passwd", "missing.safetensors", "pytorch_model.bin"])
-def test_an_index_names_only_files_beside_it(base, part):
+def test_attack_08_an_index_names_only_files_beside_it(base, part):
     change(base, "model.safetensors.index.json", weight_map={"w": part})
     assert refused(base, "missing_weights").values["file"] == part
 
@@ -300,7 +300,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_a_header_that_lies_is_refused_soon(tmp_path, name):
+def test_attack_05_a_header_that_lies_is_refused_soon(tmp_path, name):
     file = tmp_path / "model.safetensors"
     file.write_bytes(LIES[name])
     start = time.monotonic()
@@ -311,7 +311,7 @@ def test_a_header_that_lies_is_refused_soon(tmp_path, name):
 
 
 @pytest.mark.parametrize("piece", [b"[]", b"{}", b'"ab"', b"12345678"])
-def test_the_largest_header_that_is_read_takes_little_memory(tmp_path, piece):
+def test_attack_05_the_largest_header_that_is_read_takes_little_memory(tmp_path, piece):
     file = tmp_path / "model.safetensors"
     count = ((4 << 20) - 100) // (len(piece) + 1)
     file.write_bytes(header(b'{"a":[' + b",".join([piece] * count) + b"]}"))
@@ -323,7 +323,7 @@ def test_the_largest_header_that_is_read_takes_little_memory(tmp_path, piece):
     assert peak < 150 << 20
 
 
-def test_a_million_tensors_are_refused_soon(tmp_path):
+def test_attack_05_a_million_tensors_are_refused_soon(tmp_path):
     file = tmp_path / "model.safetensors"
     entries = ",".join(f'"{i}":{{"dtype":"U8","shape":[1],"data_offsets":[{i},{i + 1}]}}' for i in range(1_000_000))
     file.write_bytes(header(f"{{{entries}}}".encode(), b"\0" * 1_000_000))
@@ -349,7 +349,7 @@ def test_honest_files_pass_whatever_they_hold(tmp_path):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64])
-def test_an_adapter_with_numbers_that_are_none_is_refused(adapter, value, dtype):
+def test_attack_05_an_adapter_with_numbers_that_are_none_is_refused(adapter, value, dtype):
     weights = np.ones((4, 8), dtype)
     weights[3, 7] = value
     write_adapter(adapter, {f"{LAYER}.lora_A.weight": weights})
@@ -362,7 +362,7 @@ def test_the_largest_numbers_are_numbers(adapter):
 
 
 @pytest.mark.parametrize("name", ["model.layers.0.self_attn.q_proj.weight", "lm_head.weight", "x", "a b.lora_A.weight"])
-def test_a_tensor_that_is_no_part_of_an_adapter_is_refused(adapter, name):
+def test_attack_05_a_tensor_that_is_no_part_of_an_adapter_is_refused(adapter, name):
     write_adapter(adapter, {name: np.ones((4, 8), np.float32)})
     refused(adapter, "adapter_tensor", AdapterError)
 
@@ -370,7 +370,7 @@ def test_a_tensor_that_is_no_part_of_an_adapter_is_refused(adapter, name):
 @pytest.mark.parametrize("values", [
     {"r": 10**9}, {"r": 0}, {"r": "8"}, {"r": None}, {"rank_pattern": {"q_proj": 10**9}}, {"rank_pattern": [1]},
 ])  # fmt: skip
-def test_an_adapter_of_an_absurd_rank_is_refused(adapter, values):
+def test_attack_05_an_adapter_of_an_absurd_rank_is_refused(adapter, values):
     change(adapter, "adapter_config.json", **values)
     refused(adapter, "adapter_rank", AdapterError)
 
@@ -378,7 +378,7 @@ def test_an_adapter_of_an_absurd_rank_is_refused(adapter, values):
 @pytest.mark.parametrize("values", [
     {"auto_mapping": {"parent_library": "os; import sys"}}, {"trust_remote_code": True}, {"auto_map": {"x": "y"}},
 ])  # fmt: skip
-def test_an_adapter_that_would_run_code_is_refused(adapter, values):
+def test_attack_02_an_adapter_that_would_run_code_is_refused(adapter, values):
     change(adapter, "adapter_config.json", **values)
     refused(adapter, "unsafe_config", AdapterError)
 
@@ -404,7 +404,7 @@ def test_a_fingerprint_is_of_names_and_contents(base, home, tmp_path):
     assert fingerprint(other) != first
 
 
-def test_a_changed_weight_changes_the_fingerprint_though_its_time_does_not(base, home):
+def test_attack_24_a_changed_weight_changes_the_fingerprint_though_its_time_does_not(base, home):
     import os
 
     first, file = fingerprint(base), base / "model.safetensors"

@@ -66,7 +66,9 @@ def test_a_database_of_a_newer_postil_is_refused(tmp_path: Path, database: str) 
     assert refused.value.code == "database_newer"
 
 
-def test_a_migration_that_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_20_a_migration_that_is_interrupted_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from alembic import op
 
     made = [0]
@@ -113,7 +115,7 @@ def test_an_undone_transaction_leaves_nothing(tmp_path: Path, database: str) -> 
     store.close()
 
 
-def test_many_writers_of_two_stores_take_turns(tmp_path: Path, database: str) -> None:
+def test_fault_08_many_writers_of_two_stores_take_turns(tmp_path: Path, database: str) -> None:
     stores = [Store(tmp_path, database) for _ in range(2)]
 
     def count(store: Store) -> None:
@@ -165,7 +167,7 @@ def test_a_damaged_database_says_so(tmp_path: Path) -> None:
     assert refused.value.code == "database_damaged"
 
 
-def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+def test_fault_11_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.database.writer.connect() as connection:
         connection.execute(text("PRAGMA max_page_count=1"))  # no page more than it has

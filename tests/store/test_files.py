@@ -18,7 +18,9 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert [p.name for p in file.parent.iterdir()] == ["a.json"]
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_12_a_write_that_fails_leaves_the_old_file_and_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "a.bin"
     write_bytes(file, b"old")
 
@@ -32,7 +34,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path, monk
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
 
-def test_files_are_synced_before_a_directory_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_04_files_are_synced_before_a_directory_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[str] = []
     sync, rename = os.fsync, Path.rename
     monkeypatch.setattr(os, "fsync", lambda handle: (seen.append("fsync"), sync(handle))[1])

@@ -16,7 +16,7 @@ def test_the_first_key_is_shown_once(store: Store) -> None:
     assert key is not None and key.project == LOCAL and set(key.scopes) == {"read", "train", "serve", "admin"}
 
 
-def test_the_secret_is_not_kept(store: Store) -> None:
+def test_attack_17_the_secret_is_not_kept(store: Store) -> None:
     secret = store.keys.create(LOCAL, "k", ["read"])[1]
     half = secret.rpartition("-")[2]
     for path in store.directory.rglob("postil.db*"):

@@ -118,7 +118,7 @@ def test_another_projects_file_does_not_exist(store: Store) -> None:
 @pytest.mark.parametrize(
     "name", ["../../etc/passwd", "file-", "..%2f..", "", "\0", "file-" + "x" * 5000, "' OR 1=1 --"]
 )
-def test_an_id_is_looked_up_and_nothing_else(store: Store, name: str) -> None:
+def test_attack_07_an_id_is_looked_up_and_nothing_else(store: Store, name: str) -> None:
     keep(store, b"mine")
     if "\0" in name and not store.database.is_sqlite:
         return  # PostgreSQL's protocol has no such text; the door refuses it
@@ -218,12 +218,14 @@ def test_a_name_is_for_display(given_name: str, shown: str) -> None:
 
 
 @given(st.text())
-def test_no_name_becomes_a_path(name: str) -> None:
+def test_attack_06_no_name_becomes_a_path(name: str) -> None:
     shown = display_name(name)
     assert 1 <= len(shown) <= 255 and not set(shown) & set("/\\\0\r\n")
 
 
-def test_a_full_disk_at_upload_leaves_the_store_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_11_a_full_disk_at_upload_leaves_the_store_as_it_was(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     row = keep(store, b"before")
 
     def full(handle: int) -> None:
@@ -237,7 +239,7 @@ def test_a_full_disk_at_upload_leaves_the_store_as_it_was(store: Store, monkeypa
     keep(store, b"after")
 
 
-def test_bytes_that_changed_on_the_disk_are_not_handed_out_as_whole(store: Store, tmp_path: Path) -> None:
+def test_fault_15_bytes_that_changed_on_the_disk_are_not_handed_out_as_whole(store: Store, tmp_path: Path) -> None:
     row = keep(store, b"content")
     blob = blobs(store)[0]
     blob.chmod(0o600)
