@@ -88,7 +88,8 @@ class Server(uvicorn.Server):
 def configured(app: Any, *, sockets: bool = False) -> uvicorn.Config:
     """uvicorn with our limits; it says nothing of requests, in which secrets may stand. `sockets`: for live pages."""
     return uvicorn.Config(
-        app, http=PatientH11, ws="websockets-sansio" if sockets else "none", ws_max_size=SOCKET_BYTES, log_level="warning", access_log=False, server_header=False,
+        app, http=PatientH11, ws="websockets-sansio" if sockets else "none", ws_max_size=SOCKET_BYTES,
+        log_level="warning", access_log=False, server_header=False,
         proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip

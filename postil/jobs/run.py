@@ -204,7 +204,8 @@ def base(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
     """A base model of the catalogue comes onto this machine; what an earlier attempt has downloaded is used."""
 
     def tell(words: str, share: float | None) -> None:
-        desk.emit(Event("stage", {"stage": "fetch", "what": words, **({} if share is None else {"percent": 100 * share})}))
+        done = {} if share is None else {"percent": round(100 * share, 1)}
+        desk.emit(Event("stage", {"stage": "fetch", "what": words, **done}))
 
     found = flow.fetched(flow.find_base(spec["base"]), tell)
     return {"result": {"base": found.name}, "files": {}}

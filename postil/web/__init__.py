@@ -34,7 +34,7 @@ def attach(app: FastAPI, house: House) -> str:
     app.include_router(door(sessions))
     app.include_router(carried(house))
     app.add_api_route("/", lambda: RedirectResponse(f"{ROOT}/"), include_in_schema=False)
-    ui.run_with(app, mount_path=ROOT, title="Postil 批注", favicon=ICON, dark=None, tailwind=False, show_welcome_message=False,
-                binding_refresh_interval=None, reconnect_timeout=10.0)  # fmt: skip
+    ui.run_with(app, mount_path=ROOT, title="Postil 批注", favicon=ICON, dark=None, tailwind=False,
+                show_welcome_message=False, binding_refresh_interval=None, reconnect_timeout=10.0)  # fmt: skip
     app.add_middleware(SignIn, sessions=sessions)
     return f"{ROOT}/login?token={sessions.token}"

@@ -1,9 +1,8 @@
-"""Before and after: the same question to any two or more of a base, checkpoints and adapters, from one base in memory."""
+"""Before and after: the same question to a base, checkpoints and adapters on it, from one base in memory."""
 
 from __future__ import annotations
 
 import asyncio
-
 from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -215,5 +214,3 @@ def _plan(directory: Path) -> dict[str, Any]:
 def _shortened(asked: str, instruction: Any) -> str:
     words = asked.removeprefix(str(instruction or "")).strip()
     return words if len(words) <= 40 else words[:39] + "…"
-
-

@@ -11,8 +11,8 @@ from fastapi import Request
 from nicegui import ui
 
 from postil.api import checked, window
-from postil.web.corrections import without_edit, with_action, with_edit
-from postil.web.desk import Desk, desk_of
+from postil.web.corrections import with_action, with_edit, without_edit
+from postil.web.desk import REFUSALS, Desk, desk_of
 from postil.web.frame import (
     Text,
     box,
@@ -106,7 +106,7 @@ class Looking:
         desk = self._desk
         try:
             self._found = await desk.do(checked, desk.house, desk.key, self._dataset.file_id, self._reading)
-        except Exception as error:
+        except REFUSALS as error:
             self._glance.clear()
             with self._glance:
                 told(desk, error)
@@ -132,15 +132,15 @@ class Looking:
         self._glance.clear()
         with self._glance, card(desk.say("web.data.glance")):
             with box("line"):
-                for name, value in (("rows", found["rows"]), ("examples", found["examples"]),
-                                    ("dropped", len(found["dropped"])), ("repaired", len(found["repaired"]))):  # fmt: skip
+                counts = {"rows": found["rows"], "examples": found["examples"], "dropped": len(found["dropped"]),
+                          "repaired": len(found["repaired"])}  # fmt: skip
+                for name, value in counts.items():
                     with box():
                         text(str(value), "big", "div")
                         text(desk.say(f"web.data.{name}"), "small soft", "div")
             self._gauge(int(found["examples"]))
             with box("line"):
-                marked = ui.button(desk.say("web.data.marked"), on_click=guarded(desk, self._download_marked), color=None)
-                marked.props("flat no-caps").classes("plain-act")
+                button(desk.say("web.data.marked"), guarded(desk, self._download_marked))
                 link(desk.say("web.data.own"), f"/files/{self._dataset.file_id}/content").props("download")
                 self._give_back()
 
@@ -224,7 +224,8 @@ class Looking:
             with box("line"):
                 text(desk.say("web.data.issues.lead", n=len(self._found["issues"]), kinds=len(kinds)), "soft grow")
                 if mendable:
-                    button(desk.say("web.data.fix_all", n=len(mendable)), guarded(desk, partial(self._fix, mendable)), main=True)
+                    act = guarded(desk, partial(self._fix, mendable))
+                    button(desk.say("web.data.fix_all", n=len(mendable)), act, main=True)
             for _, issues in sorted(kinds.items(), key=lambda kind: order.index(kind[1][0]["severity"])):
                 self._kind(issues)
 
@@ -285,12 +286,12 @@ class Looking:
         self._table.clear()
         with self._table, card(desk.say("web.data.table")):
             text(desk.say("web.data.table.lead"), "soft")
-            with labelled(box("table").props("tabindex=0 role=region id=rows"), desk.say("web.data.table")):
-                with box(tag="table"):
-                    self._heads(part)
-                    with box(tag="tbody"):
-                        for row in part["rows"]:
-                            self._row(row, marks)
+            outer = labelled(box("table").props("tabindex=0 role=region id=rows"), desk.say("web.data.table"))
+            with outer, box(tag="table"):
+                self._heads(part)
+                with box(tag="tbody"):
+                    for row in part["rows"]:
+                        self._row(row, marks)
             self._turning(part)
 
     def _heads(self, part: Mapping[str, Any]) -> None:
@@ -320,7 +321,8 @@ class Looking:
         desk, total = self._desk, int(part["total"])
         with box("line"):
             last = min(total, self._at + WINDOW)
-            text(desk.say("web.data.window", first=min(total, self._at + 1), last=last, total=total), "small soft", "span")
+            told = desk.say("web.data.window", first=min(total, self._at + 1), last=last, total=total)
+            text(told, "small soft", "span")
             if self._at:
                 button(desk.say("web.data.before"), guarded(desk, partial(self._turn, -WINDOW)))
             if last < total:

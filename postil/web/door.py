@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form
@@ -15,11 +14,14 @@ from postil.web.session import COOKIE, MONTH, ROOT, Sessions
 
 STYLE = """
 :root { color-scheme: light dark; }
-body { font: 16px/1.6 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif; margin: 0; display: grid;
-  min-height: 100vh; place-items: center; background: light-dark(#faf8f4, #171513); color: light-dark(#211d19, #f1ece4); }
-main { max-width: 26rem; padding: 2rem 1.2rem; } h1 { border-left: 4px solid #b3261e; padding-left: .6rem; font-size: 1.4rem; }
+body { font: 16px/1.6 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif; margin: 0;
+  display: grid; min-height: 100vh; place-items: center;
+  background: light-dark(#faf8f4, #171513); color: light-dark(#211d19, #f1ece4); }
+main { max-width: 26rem; padding: 2rem 1.2rem; }
+h1 { border-left: 4px solid #b3261e; padding-left: .6rem; font-size: 1.4rem; }
 input, button { font: inherit; padding: .55rem .8rem; border-radius: 8px; border: 1px solid #8a8178; width: 100%;
-  box-sizing: border-box; } button { background: #b3261e; color: #fff; border: 0; font-weight: 650; margin-top: .8rem; }
+  box-sizing: border-box; }
+button { background: #b3261e; color: #fff; border: 0; font-weight: 650; margin-top: .8rem; }
 .bad { color: light-dark(#b3261e, #ff8a80); }
 """
 
@@ -29,13 +31,13 @@ def routes(sessions: Sessions) -> APIRouter:
     router = APIRouter(prefix=ROOT, include_in_schema=False)
 
     @router.get("/login")
-    async def door(token: str = "", next: str = "") -> Response:  # noqa: A002  its name in the address
+    async def door(token: str = "", next: str = "") -> Response:
         if token:
             return await _let_in(token, next)
         return HTMLResponse(_form(next))
 
     @router.post("/login")
-    async def knock(given: str = Form("", max_length=400), next: str = Form("", max_length=2000)) -> Response:  # noqa: A002
+    async def knock(given: str = Form("", max_length=400), next: str = Form("", max_length=2000)) -> Response:
         return await _let_in(given.strip(), next)
 
     @router.post("/logout")
@@ -67,7 +69,7 @@ def _within(wanted: str) -> str:
 
 
 def _form(wanted: str, wrong: str = "") -> str:
-    words: dict[str, Any] = {name: html.escape(say(f"web.login.{name}")) for name in ("title", "lead", "label", "enter")}
+    words = {name: html.escape(say(f"web.login.{name}")) for name in ("title", "lead", "label", "enter")}
     problem = f'<p class="bad" role="alert">{html.escape(wrong)}</p>' if wrong else ""
     return (
         f'<!doctype html><html lang="{language()}"><meta charset="utf-8"><title>Postil 批注</title>'

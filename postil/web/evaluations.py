@@ -55,5 +55,3 @@ def _begin(desk: Desk, models: list[str]) -> None:
 def _said(desk: Desk, row: Any) -> str:
     verdict = (row.result or {}).get("verdict")
     return verdict_words(desk, verdict) if verdict else "–"
-
-

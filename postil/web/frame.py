@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
@@ -24,6 +24,9 @@ NAV = ("new", "jobs", "compare", "models", "evaluations", "data")
 DARK_COOKIE = "postil_dark"
 TONES = {"succeeded": "good", "failed": "bad", "cancelled": "", "running": "info", "queued": "warn", "paused": "warn",
          "validating_files": "info"}  # fmt: skip
+
+
+E = TypeVar("E", bound=ui.element)
 
 
 class Text(TextElement):
@@ -65,7 +68,9 @@ def status_chip(desk: Desk, status: str) -> Text:
     return chip(desk.say(f"web.status.{status}"), TONES.get(status, ""))
 
 
-def button(words: str, act: Callable[..., Any] | None = None, *, main: bool = False, icon: str | None = None) -> ui.button:
+def button(
+    words: str, act: Callable[..., Any] | None = None, *, main: bool = False, icon: str | None = None
+) -> ui.button:  # fmt: skip
     made = ui.button(words, on_click=act, icon=icon, color=None)
     return made.props("unelevated no-caps" if main else "flat no-caps").classes("main-act" if main else "plain-act")
 
@@ -106,16 +111,15 @@ def card(title: str | None = None) -> Iterator[ui.element]:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], label: str) -> ui.element:
     """A table of texts; a cell may also be a function that fills it."""
-    with labelled(box("table").props("tabindex=0 role=region"), label) as outer:
-        with box(tag="table"):
-            with box(tag="thead"), box(tag="tr"):
-                for header in headers:
-                    Text("th", header).props("scope=col")
-            with box(tag="tbody"):
-                for row in rows:
-                    with box(tag="tr"):
-                        for cell in row:
-                            _cell(cell)
+    with labelled(box("table").props("tabindex=0 role=region"), label) as outer, box(tag="table"):
+        with box(tag="thead"), box(tag="tr"):
+            for header in headers:
+                Text("th", header).props("scope=col")
+        with box(tag="tbody"):
+            for row in rows:
+                with box(tag="tr"):
+                    for cell in row:
+                        _cell(cell)
     return outer
 
 
@@ -178,7 +182,7 @@ async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncItera
             told(desk, error)
 
 
-def labelled(element: Any, label: str) -> Any:
+def labelled(element: E, label: str) -> E:
     """The element with a name for those who hear the page instead of seeing it."""
     element.props["aria-label"] = label
     return element

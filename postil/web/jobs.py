@@ -175,7 +175,8 @@ class Live:
             return
         self._samples_card.visible = True
         self._sampled = [*self._sampled, *samples][-SHOWN_SAMPLES:]
-        headers = [self._desk.say(f"web.{name}") for name in ("job.step", "result.question", "result.wanted", "result.after")]
+        names = ("job.step", "result.question", "result.wanted", "result.after")
+        headers = [self._desk.say(f"web.{name}") for name in names]
         self._samples.clear()
         with self._samples:
             rows = [(one["step"], one["question"], one["wanted"], one["answer"]) for one in reversed(self._sampled)]

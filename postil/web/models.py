@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from postil.store.tables import Model
 
 SNIPPETS = {
-    "python": '''from openai import OpenAI
+    "python": """from openai import OpenAI
 
 client = OpenAI(base_url="{url}/v1", api_key="{key}")
 answer = client.chat.completions.create(
     model="{model}",
     messages=[{{"role": "user", "content": "{question}"}}],
 )
-print(answer.choices[0].message.content)''',
-    "curl": '''curl {url}/v1/chat/completions \\
+print(answer.choices[0].message.content)""",
+    "curl": """curl {url}/v1/chat/completions \\
   -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
-  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "{question}"}}]}}\'''',
+  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "{question}"}}]}}\'""",
 }
 
 
@@ -128,8 +128,12 @@ def upload_box(desk: Desk, came: Any, label: str = "") -> ui.upload:
         ui.notify(str(event.args or desk.say("web.upload.failed")), type="negative", multi_line=True, timeout=10_000)
 
     made.on("uploaded", guarded(desk, uploaded), js_handler="({xhr}) => emit(JSON.parse(xhr.responseText))")
-    made.on("failed", failed, js_handler="""({xhr}) => {
-        try { emit(JSON.parse(xhr.responseText).error.message) } catch { emit('') } }""")
+    made.on(
+        "failed",
+        failed,
+        js_handler="""({xhr}) => {
+        try { emit(JSON.parse(xhr.responseText).error.message) } catch { emit('') } }""",
+    )
     made.on("rejected", lambda: ui.notify(desk.say("web.upload.rejected"), type="negative"), args=[])
     return made
 

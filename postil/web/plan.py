@@ -16,7 +16,7 @@ from postil.jobs import Order
 from postil.plan import Field, check_settings, fields, known, machine, needed_bytes, presets
 from postil.records import Base, Machine
 from postil.settings import EMBEDDED
-from postil.web.desk import Desk, desk_of
+from postil.web.desk import REFUSALS, Desk, desk_of
 from postil.web.frame import bar, box, button, card, chip, frame, go, guarded, note, table, text, told
 from postil.web.jobs import span
 from postil.web.steps import steps
@@ -136,7 +136,7 @@ class Planning:
         self._waits.text = desk.say("web.plan.thinking")
         try:
             found = await desk.do(plan_of, self._body(), desk.house, desk.key)
-        except Exception as error:
+        except REFUSALS as error:
             if turn == self._turn:
                 self._waits.text = ""
                 self._chosen.clear()
@@ -274,8 +274,8 @@ class Download:
                 if job is not None and job.error:
                     note(desk.say("web.job.failed"), "bad", str(job.error.get("message", "")))
                 size = self._base.shape.parameters * 2 / 1e9
-                button(desk.say("web.base.download", name=self._base.name, size=f"{size:.1f}"), guarded(desk, self._begin),
-                       icon="download")  # fmt: skip
+                words = desk.say("web.base.download", name=self._base.name, size=f"{size:.1f}")
+                button(words, guarded(desk, self._begin), icon="download")
                 return
             percent = float(job.progress.get("percent", 0.0))
             text(f"{job.progress.get('what', desk.say('web.status.queued'))}", "small soft", "span")
@@ -295,6 +295,7 @@ def _tile(chosen: bool, act: Callable[..., Any]) -> ui.element:
 
 def _input(desk: Desk, one: Field, value: Any, wish: Callable[[Any], Any]) -> None:
     """The field of a form for one parameter, by its type."""
+
     async def changed(event: Any) -> None:
         if event.value is not None and event.value != value:
             await wish(event.value)
@@ -325,5 +326,3 @@ def _wishes(written: str) -> dict[str, Any]:
 
 def _memory(here: Machine) -> int:
     return here.gpu_memory_bytes or here.memory_bytes
-
-

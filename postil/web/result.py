@@ -94,7 +94,8 @@ def show_rows(desk: Desk, rows: Sequence[Mapping[str, Any]]) -> None:
 def figure(name: str, value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{100 * value:.1f} %" if name not in ("loss", "length") else f"{value:.3f}" if name == "loss" else f"{value:.0f}"
+    digits = {"loss": f"{value:.3f}", "length": f"{value:.0f}"}
+    return digits.get(name, f"{100 * value:.1f} %")
 
 
 def compare_path(models: Sequence[str]) -> str:

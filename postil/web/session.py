@@ -67,7 +67,7 @@ class Sessions:
 
 
 class SignIn:
-    """Lets nobody past who has not signed in, but for the door itself, the raters' pages, and the pages' own scripts."""
+    """Lets nobody past who has not signed in, but for the door itself, the raters' pages and the pages' scripts."""
 
     def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
         self._app, self._sessions = app, sessions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import re
 import shutil
 import signal
@@ -16,7 +15,8 @@ from typing import Any
 
 from postil.settings import for_child
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), "")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), "")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 
@@ -89,7 +89,9 @@ def chromium() -> Iterator[Any]:
 class Visitor:
     """Somebody at a browser, signed in. Whatever goes wrong in the page is kept in `faults`."""
 
-    def __init__(self, browser: Any, studio: Studio, *, lang: str = "en", width: int = 1440, dark: bool = False) -> None:
+    def __init__(
+        self, browser: Any, studio: Studio, *, lang: str = "en", width: int = 1440, dark: bool = False
+    ) -> None:  # fmt: skip
         self.context = browser.new_context(
             viewport={"width": width, "height": 900}, locale="zh-CN" if lang == "zh" else "en-US",
             color_scheme="dark" if dark else "light", accept_downloads=True,
@@ -116,5 +118,3 @@ class Visitor:
 
     def close(self) -> None:
         self.context.close()
-
-

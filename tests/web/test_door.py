@@ -63,7 +63,9 @@ def test_a_forged_cookie_opens_nothing(stranger: httpx.Client, cookie: str) -> N
     assert answer.status_code in (303, 400)
 
 
-@pytest.mark.parametrize("there", ["https://evil.test/", "//evil.test", "/v1/files", "/studio/../v1", "javascript:1", "/studio\\x"])
+@pytest.mark.parametrize(
+    "there", ["https://evil.test/", "//evil.test", "/v1/files", "/studio/../v1", "javascript:1", "/studio\\x"]
+)
 def test_the_door_leads_only_into_the_pages(studio: Studio, there: str) -> None:
     answer = httpx.get(studio.link, params={"token": studio.link.partition("token=")[2], "next": there}, timeout=20)
     assert 'url=/studio/"' in answer.text
@@ -99,7 +101,7 @@ def test_the_api_goes_on_beside_the_pages(studio: Studio) -> None:
 
 def test_an_upload_is_kept_and_an_empty_one_refused(studio: Studio) -> None:
     client = signed_in(studio)
-    sent = client.post("/upload", files={"file": ("商品 标题.csv", "a,b\n1,2\n".encode())})
+    sent = client.post("/upload", files={"file": ("商品 标题.csv", b"a,b\n1,2\n")})
     assert sent.status_code == 200
     told = sent.json()
     assert told["filename"] == "商品 标题.csv"
