@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from postil.api.asking import on_disk
+from postil.api.asking import CHECK_SECONDS, on_disk
 from postil.api.bodies import Body, StrictRoute
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
@@ -20,20 +20,25 @@ from postil.settings import EMBEDDED
 if TYPE_CHECKING:
     from postil.store.tables import Key
 
-CHECK_SECONDS, PLAN_SECONDS = 120.0, 300.0
+PLAN_SECONDS = 300.0
 ROLES = ("question", "answer", "conversation")
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: data"], responses=documented())
 
 
-class Reading(Body):
-    """A file of the project and how it is to be read, where detection is not enough."""
+class HowToRead(Body):
+    """How a file is to be read, where detection is not enough."""
 
-    file: str = Field(min_length=1, max_length=80)
     sheet: str | None = Field(None, min_length=1, max_length=200)
     columns: dict[str, Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(None, max_length=3)
     system: str | None = Field(None, min_length=1, max_length=20_000)
     instruction: str | None = Field(None, min_length=1, max_length=20_000)
+
+
+class Reading(HowToRead):
+    """A file of the project and how it is to be read."""
+
+    file: str = Field(min_length=1, max_length=80)
 
 
 class CheckBody(Reading):
@@ -69,7 +74,7 @@ class FieldsList(BaseModel):
 @router.post("/check", dependencies=[may("train")])
 def check(body: CheckBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """What `postil check FILE --json` says: format, columns, examples, and everything that is wrong, with its rows."""
-    options = {**_reading(body), "--mask": body.mask, "--base": _base(house, body.base) if body.base else None}
+    options = {**options_of(body), "--mask": body.mask, "--base": _base(house, body.base) if body.base else None}
     return _asked(house, caller, "check", body.file, options, CHECK_SECONDS)
 
 
@@ -82,7 +87,7 @@ def plan(body: PlanBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
         settings = check_settings(body.settings or {})
     except PlanError as error:
         raise Refused(error, param=f"settings.{error.values.get('name', '')}"[:80]) from error
-    options = {**_reading(body), "--mask": body.mask, "--base": _base(house, body.base), "--preset": body.preset,
+    options = {**options_of(body), "--mask": body.mask, "--base": _base(house, body.base), "--preset": body.preset,
                "--set": [f"{name}={value}" for name, value in settings.items() if value is not None]}  # fmt: skip
     return _asked(house, caller, "plan", body.file, options, PLAN_SECONDS)
 
@@ -90,7 +95,7 @@ def plan(body: PlanBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
 @router.post("/xray", dependencies=[may("train")])
 def xray(body: XrayBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """What `postil xray FILE --json` says: which tokens of each example are learned, ignored or cut."""
-    options = {**_reading(body), "--base": _base(house, body.base), "--max-length": body.max_length}
+    options = {**options_of(body), "--base": _base(house, body.base), "--max-length": body.max_length}
     return _asked(house, caller, "xray", body.file, options, CHECK_SECONDS)
 
 
@@ -118,7 +123,8 @@ def bases(house: TheHouse) -> dict[str, list[dict[str, Any]]]:
     ]}  # fmt: skip
 
 
-def _reading(body: Reading) -> dict[str, Any]:
+def options_of(body: HowToRead) -> dict[str, Any]:
+    """How the file is to be read, as options of the commands."""
     columns = body.columns or {}
     for role in columns:
         if role not in ROLES:
@@ -142,11 +148,11 @@ def _asked(house: House, caller: Key, command: str, file_id: str, options: Mappi
     except StoreError as error:
         raise Refused(error, param="file", status=400) from error
     with on_disk(house.store, row) as path:
-        told: dict[str, Any] = house.ask([command, str(path), *_arguments(options)], seconds)
+        told: dict[str, Any] = house.ask([command, str(path), *arguments(options)], seconds)
     return told
 
 
-def _arguments(options: Mapping[str, Any]) -> list[str]:
+def arguments(options: Mapping[str, Any]) -> list[str]:
     """--name=value, so that no value is ever taken for an option."""
     found: list[str] = []
     for name, value in options.items():
