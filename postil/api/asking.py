@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from postil.store import Store
     from postil.store.tables import File
 
+Ask = Callable[[Sequence[str], float], Any]  # a command of ours, with its time in seconds
 JUDGE_SECONDS = 60.0
+CHECK_SECONDS = 120.0
 NEEDED_EXAMPLES = 1
 _ENDINGS = frozenset({".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".xls", ".xlsb", ".ods", ".md", ".parquet"})
 
@@ -68,6 +70,15 @@ def judge(path: Path) -> str | None:
         return None
     first = next((f"{say('api.row', row=left['row'])} {left['message']}" for left in told["dropped"]), "")
     return first or say("api.no_examples")
+
+
+@contextmanager
+def cleaned(ask: Ask, store: Store, row: File, options: Sequence[str]) -> Iterator[tuple[Path, int]]:
+    """A file of the store as JSONL of messages, a line for each example that `postil check` finds, and their number."""
+    with on_disk(store, row) as path:
+        fixed = path.with_name("fixed.jsonl")
+        told = ask(["check", str(path), f"--fixed={fixed}", *options], CHECK_SECONDS)
+        yield fixed, int(told["examples"])
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
 
+from postil.api.asking import Ask
 from postil.api.paces import Paces
 from postil.api.refusals import refused
 from postil.errors import StoreError
@@ -18,13 +19,12 @@ from postil.plan import known
 from postil.records import Base
 from postil.serve import Engine
 from postil.settings import Settings
-from postil.store import Store
+from postil.store import LINE, Store, read_json
 
 if TYPE_CHECKING:
-    from postil.store.tables import Key
+    from postil.store.tables import Key, Model
 
 Judge = Callable[[Path], str | None]  # what is wrong with a training file, if anything
-Ask = Callable[[Sequence[str], float], Any]  # a command of ours in a process of its own, with its time in seconds
 IMPLIED = {"admin": ("admin", "train", "read", "serve"), "train": ("train", "read")}
 
 
@@ -67,7 +67,12 @@ class House:
             return self._engines[base_name]
 
     def find(self, project: str, name: str) -> Callee:
-        """What can be asked under this name. Raises StoreError `model_not_found`, Refused `model_not_live`."""
+        """What can be asked under this name. A line's name stands for its model.
+
+        Raises StoreError `model_not_found`, `line_not_found`, Refused `model_not_live`.
+        """
+        if name.startswith(LINE):
+            name = self.store.lines.get(project, name).model
         if not name.startswith("ft:"):
             if name not in {base.name for base in self.bases()}:
                 raise StoreError("model_not_found", model=name[:100])
@@ -76,6 +81,12 @@ class House:
         if not model.live:
             raise refused("model_not_live", model=model.id)
         return Callee(model.id, model.base, self.store.directory / model.directory)
+
+    def plan_of(self, model: Model) -> dict[str, Any]:
+        """The plan that a fine-tuned model was trained by; empty when it came without one."""
+        file = self.store.directory / model.directory / "plan.json"
+        plan: dict[str, Any] = read_json(file).get("plan", {}) if file.exists() else {}
+        return plan
 
     def evict(self, base_name: str, adapter: Path) -> None:
         """Forget an adapter that nobody may call any more."""

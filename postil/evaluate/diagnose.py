@@ -35,6 +35,8 @@ def diagnose(case: Case) -> list[Finding]:
     if codes & CAUSES:
         found = [finding for finding in found if finding.code not in EFFECTS]
         found = [replace(finding, settings={}) if finding.code == "worse" else finding for finding in found]
+    if any(finding.severity != "advice" for finding in found):
+        found = [finding for finding in found if finding.code != "still_improving"]  # first things first
     found = [_without_echo(finding, case.plan) for finding in found]
     return sorted(found, key=lambda finding: ORDER.index(finding.severity))
 

@@ -29,7 +29,15 @@ WEIGHTS = "adapter_model.safetensors"
 KEPT_CHECKPOINTS = 3
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy",
            "train_mean_token_accuracy", "full_valid_loss", "full_valid_mean_token_accuracy")  # fmt: skip
-NOT_OF_A_CHECKPOINT = ("result.json", "evaluation.json", "report.md", "report.html", "metrics.jsonl", WEIGHTS)
+NOT_OF_A_CHECKPOINT = (
+    "result.json",
+    "evaluation.json",
+    "report.md",
+    "report.html",
+    "metrics.jsonl",
+    "test.jsonl",
+    WEIGHTS,
+)
 
 
 class Publisher:

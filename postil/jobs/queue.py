@@ -179,6 +179,18 @@ class Queue:
                 session, Checkpoint, select(Checkpoint).where(Checkpoint.job_id == job_id), job_id, after, limit
             )
 
+    def using(self, project: str, model: str, most: int = 50) -> Sequence[Job]:
+        """Jobs that this model was given to, newest first: evaluations, sheets, trainings that went on from it."""
+        query = select(Job).where(Job.project == project, Job.model == model).order_by(Job.seq.desc())
+        with self._database.read() as session:
+            return session.scalars(query.limit(most)).all()
+
+    def history(self, job: Job) -> Sequence[JobEvent]:
+        """All that it told, oldest first."""
+        with self._database.read() as session:
+            query = select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.number)
+            return session.scalars(query).all()
+
     # ── act ──
 
     def cancel(self, project: str, job_id: str) -> Job:

@@ -101,7 +101,15 @@ def training(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
         if error.code != "interrupted" or desk.wish != "keep":
             raise
         result = _kept(run, desk, error.values["step"])
+    _keep_test(run)
     return {"result": result, "files": _files(run)}
+
+
+def _keep_test(run: Path) -> None:
+    """The test part stays with the adapter: an evaluation set can be made of it later."""
+    test = run / "data" / "test.jsonl"
+    if test.exists() and test.stat().st_size:
+        (run / "test.jsonl").write_bytes(test.read_bytes())
 
 
 def _kept(run: Path, desk: Desk, step: int) -> dict[str, Any]:

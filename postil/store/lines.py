@@ -12,7 +12,7 @@ from postil.store.database import Database
 from postil.store.ids import new_id, now
 from postil.store.tables import Line, LineLog
 
-LEAD = "line:"
+LINE = "line:"  # before the name, where a model is asked for
 
 
 class Lines:
@@ -86,7 +86,7 @@ class Lines:
 
 
 def _named(project: str, name: str) -> Select[Line]:
-    return select(Line).where(Line.project == project, Line.name == name.removeprefix(LEAD))
+    return select(Line).where(Line.project == project, Line.name == name.removeprefix(LINE))
 
 
 def _log_of(row: Line) -> Select[LineLog]:

@@ -84,6 +84,13 @@ class Models:
             made.text, made.by, made.updated_at = text, by, now()
         return made
 
+    def step(self, row: Model) -> int | None:
+        """After which update a checkpoint was taken; None of a finished model."""
+        if row.checkpoint_id is None:
+            return None
+        with self._database.read() as session:
+            return session.scalar(select(Checkpoint.step).where(Checkpoint.id == row.checkpoint_id))
+
     def _turn(self, project: str, name: str, live: bool, action: str, by: str, reason: str) -> Model:
         with self._database.write() as session:
             row = find(session, project, name)

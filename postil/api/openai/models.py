@@ -12,10 +12,11 @@ from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
 from postil.api.refusals import documented, refused
 from postil.errors import StoreError
+from postil.store import LINE
 
 if TYPE_CHECKING:
     from postil.records import Base
-    from postil.store.tables import Model
+    from postil.store.tables import Line, Model
 
 router = APIRouter(route_class=StrictRoute, tags=["Models"], responses=documented())
 
@@ -51,15 +52,18 @@ def organisation(project: str) -> str:
 
 @router.get("/models", dependencies=[may("read", "serve")])
 def list_models(house: TheHouse, caller: Caller) -> ModelList:
-    """Fine-tuned models and checkpoints, newest first, then the bases."""
+    """Fine-tuned models and checkpoints, newest first, then business lines, then the bases."""
     tuned = [_tuned(row) for row in house.store.models.list(caller.project)]
-    return ModelList(data=[*tuned, *(_base(base) for base in house.bases())])
+    lines = [_line(row) for row in house.store.lines.list(caller.project)]
+    return ModelList(data=[*tuned, *lines, *(_base(base) for base in house.bases())])
 
 
 @router.get("/models/{model:path}", dependencies=[may("read", "serve")])
 def retrieve_model(model: str, house: TheHouse, caller: Caller) -> ModelObject:
     """One model. A slash in its name may come as it is or as %2F."""
     base = _find_base(house, checked_name(model, "model"))
+    if model.startswith(LINE):
+        return _line(house.store.lines.get(caller.project, model))
     return _base(base) if base else _tuned(house.store.models.get(caller.project, model))
 
 
@@ -82,6 +86,10 @@ def _base(base: Base) -> ModelObject:
     if base.path is None:
         raise StoreError("model_not_found", model=base.name)
     return ModelObject(id=base.name, created=int(base.path.stat().st_mtime), owned_by=base.family or "local")
+
+
+def _line(row: Line) -> ModelObject:
+    return ModelObject(id=LINE + row.name, created=row.updated_at, owned_by=organisation(row.project))
 
 
 def _tuned(row: Model) -> ModelObject:

@@ -1,15 +1,21 @@
-"""What OpenAI's API lacks: look at data, plan, X-ray, evaluate, compare, watch live, release, and keys."""
+"""What OpenAI's API lacks: look at data, plan, X-ray, evaluate, judge, vote, compare, correct, watch live, mend,
+release, business lines, and keys."""
 
 from fastapi import APIRouter
 
+from postil.api.studio.cards import router as cards
 from postil.api.studio.comparisons import router as comparisons
+from postil.api.studio.corrections import router as corrections
 from postil.api.studio.data import router as data
+from postil.api.studio.findings import router as findings
+from postil.api.studio.lines import router as lines
 from postil.api.studio.live import router as live
 from postil.api.studio.rights import router as rights
+from postil.api.studio.sets import router as sets
 from postil.api.studio.tasks import router as tasks
 
 router = APIRouter(prefix="/postil")
-for one in (data, tasks, live, comparisons, rights):
+for one in (data, tasks, live, findings, comparisons, sets, corrections, cards, lines, rights):
     router.include_router(one)
 
 __all__ = ["router"]

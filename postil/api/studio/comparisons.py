@@ -13,7 +13,6 @@ from postil.api.lists import checked_name
 from postil.api.refusals import documented, refused
 from postil.dataset import ask
 from postil.serve import Reply, Request
-from postil.store import read_json
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: comparison"], responses=documented())
 
@@ -56,7 +55,7 @@ def compare(body: CompareBody, house: TheHouse, caller: Caller) -> Comparison:
         raise refused("invalid_value", param="model", detail="ft:...")
     model = house.store.models.get(caller.project, checked_name(body.model, "model"))
     directory = house.store.directory / model.directory
-    plan = read_json(directory / "plan.json").get("plan", {}) if (directory / "plan.json").exists() else {}
+    plan = house.plan_of(model)
     messages = ask(body.question, body.system or plan.get("system"), plan.get("instruction"))
     engine = house.engine(model.base)
     both = [
