@@ -161,7 +161,7 @@ class Queue:
             return job, session.scalars(query.order_by(JobEvent.number).limit(limit)).all()
 
     def measured(self, project: str, job_id: str
-                 ) -> tuple[list[tuple[int, float | None, float | None]], int]:  # fmt: skip
+                 ) -> tuple[Sequence[tuple[int, float | None, float | None]], int]:  # fmt: skip
         """Every step with its training and validation loss, in one query, and the number of the last event."""
         job = self.get(project, job_id)
         query = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.type == "metrics",

@@ -23,16 +23,11 @@ from postil.store import write_json
 if TYPE_CHECKING:
     from postil.store.tables import File, Key
 
-<<<<<<< HEAD
-CHECK_SECONDS, PLAN_SECONDS = 120.0, 300.0
+PLAN_SECONDS = 300.0
 ROLES = ("question", "answer", "conversation", "system")
 MOST_EDITS, MOST_ROWS = 20_000, 200_000
 
 Place = Annotated[str, Field(min_length=1, max_length=400)]  # the address of a text in a file
-=======
-PLAN_SECONDS = 300.0
-ROLES = ("question", "answer", "conversation")
->>>>>>> judge
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: data"], responses=documented())
 
@@ -46,19 +41,14 @@ class HowToRead(Body):
     instruction: str | None = Field(None, min_length=1, max_length=20_000)
 
 
-<<<<<<< HEAD
-class Corrected(Reading):
-    """The same with what a person has put right in it, which the file itself never sees.
-=======
 class Reading(HowToRead):
     """A file of the project and how it is to be read."""
 
     file: str = Field(min_length=1, max_length=80)
 
 
-class CheckBody(Reading):
-    """With `base`, the labels of every example are proven with its tokenizer."""
->>>>>>> judge
+class Corrected(Reading):
+    """The same with what a person has put right in it, which the file itself never sees.
 
     `edits`: address of a text (B7 in a table, 12:answer in JSON, 12:text in plain text) -> what shall stand there;
     `without`: rows to leave out; `mask`: personal data is replaced by what it is.
@@ -102,17 +92,12 @@ class FieldsList(BaseModel):
 @router.post("/check", dependencies=[may("train")])
 def check(body: CheckBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """What `postil check FILE --json` says: format, columns, examples, and everything that is wrong, with its rows."""
-<<<<<<< HEAD
     for code in body.fix or []:
         if code != "all" and not knows(f"issue.{code}.fix"):
             raise refused("invalid_value", param="fix", detail="all")
-    options = {**_reading(body), "--mask": body.mask, "--base": _base(house, body.base) if body.base else None,
+    options = {**options_of(body), "--mask": body.mask, "--base": _base(house, body.base) if body.base else None,
                "--fix": body.fix}  # fmt: skip
     return _asked(house, caller, "check", body, options, CHECK_SECONDS)
-=======
-    options = {**options_of(body), "--mask": body.mask, "--base": _base(house, body.base) if body.base else None}
-    return _asked(house, caller, "check", body.file, options, CHECK_SECONDS)
->>>>>>> judge
 
 
 @router.post("/plan", dependencies=[may("train")])
@@ -132,13 +117,8 @@ def plan(body: PlanBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
 @router.post("/xray", dependencies=[may("train")])
 def xray(body: XrayBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """What `postil xray FILE --json` says: which tokens of each example are learned, ignored or cut."""
-<<<<<<< HEAD
-    options = {**_reading(body), "--base": _base(house, body.base), "--max-length": body.max_length}
-    return _asked(house, caller, "xray", body, options, CHECK_SECONDS)
-=======
     options = {**options_of(body), "--base": _base(house, body.base), "--max-length": body.max_length}
-    return _asked(house, caller, "xray", body.file, options, CHECK_SECONDS)
->>>>>>> judge
+    return _asked(house, caller, "xray", body, options, CHECK_SECONDS)
 
 
 @router.get("/fields", dependencies=[may("read")])
@@ -188,9 +168,8 @@ def _base(house: House, name: str | None) -> str:
 
 def _asked(house: House, caller: Key, command: str, body: Corrected, options: Mapping[str, Any], seconds: float
            ) -> dict[str, Any]:  # fmt: skip
-<<<<<<< HEAD
     with on_disk(house.store, _file(house, caller, body.file)) as path:
-        told: dict[str, Any] = house.ask([command, str(path), *_corrections(body, path), *_arguments(options)], seconds)
+        told: dict[str, Any] = house.ask([command, str(path), *_corrections(body, path), *arguments(options)], seconds)
     return told
 
 
@@ -210,19 +189,7 @@ def _corrections(body: Corrected, path: Path) -> list[str]:
     return [f"--edits={beside}"]
 
 
-def _arguments(options: Mapping[str, Any]) -> list[str]:
-=======
-    try:
-        row = house.store.files.get(caller.project, checked_name(file_id, "file"))
-    except StoreError as error:
-        raise Refused(error, param="file", status=400) from error
-    with on_disk(house.store, row) as path:
-        told: dict[str, Any] = house.ask([command, str(path), *arguments(options)], seconds)
-    return told
-
-
 def arguments(options: Mapping[str, Any]) -> list[str]:
->>>>>>> judge
     """--name=value, so that no value is ever taken for an option."""
     found: list[str] = []
     for name, value in options.items():
