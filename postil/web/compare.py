@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from difflib import SequenceMatcher
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,7 +20,7 @@ from postil.serve import Piece
 from postil.serve import Request as Question
 from postil.store import read_json
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import Text, box, button, card, chip, frame, go, guarded, labelled, note, text, told
+from postil.web.frame import Text, box, button, card, chip, frame, go, guarded, heading, labelled, note, text, told
 
 if TYPE_CHECKING:
     from postil.store.tables import Model
@@ -192,8 +193,44 @@ class Compare:
     def _offer(self, name: str, words: str) -> None:
         """Copy; say whether it was good; correct it."""
         desk, answer = self._desk, self._answers.get(name, "")
+        note_down = partial(self._note_down, name, words, answer)
         with self._places[f"acts:{name}"]:
             labelled(button("", lambda: ui.clipboard.write(answer), icon="content_copy"), desk.say("web.compare.copy"))
+            for thumb, icon in (("up", "thumb_up"), ("down", "thumb_down")):
+                act = guarded(desk, partial(note_down, thumb=thumb))
+                labelled(button("", act, icon=icon), desk.say(f"web.compare.{thumb}"))
+            button(desk.say("web.compare.correct"), guarded(desk, partial(self._correct, note_down, answer)))
+
+    async def _correct(self, note_down: Any, answer: str, *_: Any) -> None:
+        """The right answer is asked for, and kept for the next training."""
+        desk = self._desk
+        with ui.dialog() as dialog, box("card stack").style("width: min(40rem, 92vw)"):
+            heading(desk.say("web.compare.correct"))
+            written = ui.textarea(value=answer).props("outlined autogrow autofocus").classes("w-full")
+            labelled(written, desk.say("web.compare.right"))
+            with box("line"):
+                button(desk.say("web.data.keep"), lambda: dialog.submit(written.value), main=True)
+                button(desk.say("web.no"), dialog.close)
+        right = await dialog
+        dialog.delete()
+        if right is not None:
+            await note_down(thumb="down", right=str(right))
+
+    async def _note_down(
+        self, name: str, words: str, answer: str, *_: Any, thumb: str, right: str | None = None
+    ) -> None:  # fmt: skip
+        """Into the project's correction set: rows of it become the next training's data."""
+        desk, plan, kept = self._desk, self._plan, self._desk.house.store.corrections
+
+        def add() -> None:
+            sets = kept.list(desk.project, limit=1).rows
+            into = sets[0] if sets else kept.create(desk.project, desk.say("web.corrections.name"))
+            messages = ask(words, plan.get("system"), plan.get("instruction"))
+            kept.add(desk.project, into.id, messages=[{"role": one.role, "content": one.content} for one in messages],
+                     answer=answer, by=str(desk.key.id), right=right, thumb=thumb, model=name)  # fmt: skip
+
+        await desk.do(add)
+        ui.notify(desk.say("web.compare.kept"), type="positive")
 
 
 def differences(before: str, after: str) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from postil.locales import knows, say
 from postil.store import TERMINAL
 from postil.web.curve import Curve
 from postil.web.desk import Desk, desk_of
+from postil.web.findings import show_findings
 from postil.web.frame import (
     bar,
     box,
@@ -39,6 +40,7 @@ STAGES = {"prepare": (0, 15), "train": (15, 80), "select": (80, 82), "evaluate":
 KINDS = ("training", "evaluation", "answers", "base")
 SHOWN_EVENTS = 200
 SHOWN_SAMPLES = 12
+EXAMINED_SECONDS = 15.0  # between two looks of the run doctor
 
 
 @ui.page("/jobs")
@@ -107,6 +109,7 @@ class Live:
         self._seen = 0
         self._state: tuple[Any, ...] = ()
         self._sampled: list[dict[str, Any]] = []
+        self._examined_until, self._examined_over = 0.0, False
         self.timer: ui.timer | None = None
 
     # ── what stands on the page ──
@@ -121,6 +124,7 @@ class Live:
             self._stages = box("stages")
             self._numbers = box("line")
             self._acts = box("line")
+        self._findings = box("stack").props("aria-live=polite")
         self._result = box("stack")
         with card(desk.say("web.job.curve")) as self._curve_card:
             self._curve = Curve(desk)
@@ -155,8 +159,20 @@ class Live:
             self._show_state()
             if job.status == "succeeded":
                 await self._show_result()
+        await self._look_for_faults()
         if job.status in TERMINAL and not events and self.timer:
             self.timer.deactivate()
+
+    async def _look_for_faults(self) -> None:
+        """The doctor comes now and then, and once when it is over."""
+        job, now = self._job, time.monotonic()
+        over = job.status in TERMINAL
+        if job.kind != "training" or not job.resolved or (now < self._examined_until and over == self._examined_over):
+            return
+        self._examined_until, self._examined_over = now + (1e9 if over else EXAMINED_SECONDS), over
+        self._findings.clear()
+        with self._findings:
+            await show_findings(self._desk, job)
 
     def _tell(self, events: list[JobEvent]) -> None:
         self._curve.add([

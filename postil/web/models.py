@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -75,6 +76,8 @@ async def one_model(name: str, request: Request) -> None:
         if row.verdict:
             show_verdict(desk, row.verdict, None)
         await _origin(desk, row)
+        await _notes(desk, row)
+        await _lines(desk, row)
         await _fill(desk, row)
         _call(desk, row, url)
         await show_proof(desk, row.id)
@@ -92,6 +95,54 @@ async def _origin(desk: Desk, row: Model) -> None:
                       (desk.say("web.model.job"), lambda: link(job.id, f"/jobs/{job.id}", "mono"))]  # fmt: skip
         facts += [(desk.say("web.models.created"), moment(row.created_at)), ("SHA-256", row.adapter_sha256)]
         table([desk.say("web.plan.parameter"), desk.say("web.plan.value")], facts, desk.say("web.model.origin"))
+
+
+async def _notes(desk: Desk, row: Model) -> None:
+    """What people write beside a model."""
+    kept = await desk.do(desk.house.store.models.note, desk.project, row.id)
+    with card(desk.say("web.model.notes")):
+        written = ui.textarea(desk.say("web.model.notes.label"), value=kept.text if kept else "")
+        written.props("outlined autogrow").classes("w-full")
+
+        async def keep(*_: Any) -> None:
+            await desk.do(desk.house.store.models.set_note, desk.project, row.id, written.value or "", str(desk.key.id))
+            ui.notify(desk.say("web.kept"), type="positive")
+
+        with box("line"):
+            button(desk.say("web.keep"), guarded(desk, keep))
+
+
+async def _lines(desk: Desk, row: Model) -> None:
+    """Which business lines call this model by their own name."""
+    lines = await desk.do(desk.house.store.lines.list, desk.project)
+    with card(desk.say("web.lines.title")):
+        text(desk.say("web.lines.lead"), "soft")
+        if lines:
+            headers = [desk.say(f"web.lines.{name}") for name in ("name", "model", "act")]
+            table(headers, [(f"line:{line.name}", line.model, partial(_line_acts, desk, row, line)) for line in lines],
+                  desk.say("web.lines.title"))  # fmt: skip
+        name = ui.input(desk.say("web.lines.new")).props("outlined dense").style("max-width: 24rem")
+        with box("line"):
+            button(desk.say("web.lines.set"), guarded(desk, lambda *_: _set_line(desk, row, name.value or "")))
+
+
+def _line_acts(desk: Desk, row: Model, line: Any) -> None:
+    with box("line"):
+        if line.model != row.id:
+            button(desk.say("web.lines.use"), guarded(desk, lambda *_: _set_line(desk, row, line.name)))
+        button(desk.say("web.lines.back"), guarded(desk, lambda *_: _roll_back(desk, line.name)))
+
+
+async def _set_line(desk: Desk, row: Model, name: str) -> None:
+    reason = desk.say("web.model.by_page")
+    await desk.do(desk.house.store.lines.set, desk.project, name.strip(), row.id, str(desk.key.id), reason)
+    ui.navigate.reload()
+
+
+async def _roll_back(desk: Desk, name: str) -> None:
+    reason = desk.say("web.model.by_page")
+    await desk.do(desk.house.store.lines.roll_back, desk.project, name, str(desk.key.id), reason)
+    ui.navigate.reload()
 
 
 async def _fill(desk: Desk, row: Model) -> None:

@@ -5,8 +5,10 @@ from fastapi import APIRouter
 
 from postil.api.studio.cards import router as cards
 from postil.api.studio.comparisons import router as comparisons
+from postil.api.studio.corrections import file_of_corrections
 from postil.api.studio.corrections import router as corrections
 from postil.api.studio.data import router as data
+from postil.api.studio.findings import case_of, order_again
 from postil.api.studio.findings import router as findings
 from postil.api.studio.lines import router as lines
 from postil.api.studio.live import router as live
@@ -18,4 +20,4 @@ router = APIRouter(prefix="/postil")
 for one in (data, tasks, live, findings, comparisons, sets, corrections, cards, lines, rights):
     router.include_router(one)
 
-__all__ = ["router"]
+__all__ = ["case_of", "file_of_corrections", "order_again", "router"]

@@ -172,7 +172,7 @@ def make_file(set_id: str, request: Request, body: FileBody, house: TheHouse, ca
     checked_name(set_id, "set")
 
     def make(reply: str | None) -> MadeFile:
-        return _file_of(house, caller, set_id, body)
+        return file_of_corrections(house, caller, set_id, body)
 
     return once(request, house, caller, fingerprint(body.model_dump_json()), make)
 
@@ -251,7 +251,7 @@ def _plan(house: House, caller: Key, name: str | None) -> dict[str, Any]:
     return house.plan_of(house.store.models.get(caller.project, checked_name(name, "model")))
 
 
-def _file_of(house: House, caller: Key, set_id: str, body: FileBody) -> MadeFile:
+def file_of_corrections(house: House, caller: Key, set_id: str, body: FileBody) -> MadeFile:
     right = house.store.corrections.examples(caller.project, set_id)
     if not right:
         raise StoreError("set_empty", set=set_id)

@@ -95,7 +95,7 @@ def train_again(job_id: str, request: Request, body: AgainBody, house: TheHouse,
         settings = check_settings(body.settings)
     except PlanError as error:
         raise Refused(error, param=f"settings.{error.values.get('name', '')}"[:80]) from error
-    order = _order(job, house.queue.labels([job.id])[job.id], settings, body.suffix)
+    order = order_again(job, house.queue.labels([job.id])[job.id], settings, body.suffix)
 
     def make(reply: str | None) -> JobObject:
         return shown_job(house, placed(house, caller, order, reply))
@@ -166,7 +166,7 @@ def _proof(house: House, job: Job) -> Any:
     return read_evaluation(house.store.directory / model.directory)
 
 
-def _order(job: Job, labels: dict[str, str], settings: dict[str, Any], suffix: str | None) -> Order:
+def order_again(job: Job, labels: dict[str, str], settings: dict[str, Any], suffix: str | None) -> Order:
     """The job's order with these settings in place of its own."""
     worker = job.order
     asked = dict(job.request.get("hyperparameters", {}))
