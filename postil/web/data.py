@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Request
 from nicegui import ui
 
-from postil.api import checked, window
+from postil.api import CheckBody, PreviewBody, check, preview
 from postil.web.corrections import with_action, with_edit, without_edit
 from postil.web.desk import REFUSALS, Desk, desk_of
 from postil.web.frame import (
@@ -35,8 +36,9 @@ from postil.web.session import ROOT
 from postil.web.steps import steps
 
 if TYPE_CHECKING:
-    from postil.store.tables import Dataset
+    from postil.store.tables import DataSet
 
+B = TypeVar("B", CheckBody, PreviewBody)
 ROLES = ("question", "answer", "system", "conversation")
 SEVERITY = {"error": "bad", "warning": "warn", "advice": "info"}
 WINDOW = 50  # rows of the table at a time
@@ -81,17 +83,19 @@ async def one_data_set(dataset_id: str, request: Request) -> None:
 class Looking:
     """A data set on a page. Its corrections are in the store; here is only which part is looked at."""
 
-    def __init__(self, desk: Desk, dataset: Dataset) -> None:
+    def __init__(self, desk: Desk, dataset: DataSet) -> None:
         self._desk, self._dataset = desk, dataset
         self._reading: dict[str, Any] = dict(dataset.reading)
         self._found: dict[str, Any] = {}
+        self._part: dict[str, Any] = {}
         self._at = 0
-        self._only_marked = False
+        self._only: str | None = None  # "issues", or the code of one: only rows that have it
 
     def build(self) -> None:
         desk = self._desk
         with box("line"):
             text(self._dataset.name, "strong wrap grow", "span")
+            self._newer = box()
             self._next = button(desk.say("web.data.next"), lambda: go(f"/data/{self._dataset.id}/plan"), main=True)
         self._next.disable()
         self._glance = box("stack").props("aria-live=polite")
@@ -105,7 +109,8 @@ class Looking:
         """Have the file checked with its corrections, and show what was found."""
         desk = self._desk
         try:
-            self._found = await desk.do(checked, desk.house, desk.key, self._dataset.file_id, self._reading)
+            self._found = await desk.do(check, self._body(CheckBody), desk.house, desk.key)
+            self._part = await desk.do(preview, self._window(), desk.house, desk.key)
         except REFUSALS as error:
             self._glance.clear()
             with self._glance:
@@ -116,13 +121,22 @@ class Looking:
         self._show_glance()
         self._show_columns()
         self._show_issues()
-        await self._show_table()
+        self._show_table()
+
+    def _body(self, kind: type[B], **more: Any) -> B:
+        return kind(file=self._dataset.file_id, **self._reading, **more)
+
+    def _window(self) -> PreviewBody:
+        return self._body(PreviewBody, check=True, offset=self._at, limit=WINDOW, only=self._only)
 
     async def _change(self, reading: dict[str, Any]) -> None:
-        """Corrections are kept first, and then shown."""
-        desk = self._desk
-        self._dataset = await desk.do(desk.house.store.datasets.change, desk.project, self._dataset.id, reading)
+        """Corrections are kept first, as a new version of the data set, and then shown."""
+        desk, old = self._desk, self._dataset
+        self._dataset = await desk.do(desk.house.store.datasets.revise, desk.project, old.id, file_id=old.file_id,
+                                      reading={name: value for name, value in reading.items() if value})  # fmt: skip
         self._reading = dict(self._dataset.reading)
+        address = json.dumps(f"{ROOT}/data/{self._dataset.id}")
+        ui.run_javascript(f"history.replaceState(null, '', {address})")
         await self.look()
 
     # ── at a glance ──
@@ -169,18 +183,17 @@ class Looking:
     # ── columns ──
 
     def _show_columns(self) -> None:
-        desk, found = self._desk, self._found
+        desk, found, part = self._desk, self._found, self._part
         self._columns.clear()
         with self._columns, card(desk.say("web.data.columns")):
             text(desk.say("web.data.columns.lead"), "soft")
             with box("side"):
-                if len(found.get("sheets") or ()) > 1:
-                    names = [one["name"] for one in found["sheets"]]
+                if len(part["sheets"]) > 1:
+                    names = [one["name"] for one in part["sheets"] if one["rows"]]
                     self._select(desk.say("web.data.sheet"), names, found["sheet"], partial(self._set, "sheet"))
-                headers = found.get("headers") or {}
-                for role in ROLES if headers else ():
-                    choices = {"": "–", **{letter: f"{letter} · {name}" for letter, name in headers.items()}}
-                    given = found["columns"].get(role, "")
+                for role in ROLES:
+                    choices = {"": "–", **{one["at"]: _column(one) for one in part["columns"]}}
+                    given = str(found["columns"].get(role, "")).partition(",")[0]
                     self._select(desk.say(f"web.data.role.{role}"), choices, given if given in choices else "",
                                  partial(self._set_column, role))  # fmt: skip
             with box("side"):
@@ -266,56 +279,57 @@ class Looking:
         await self._change(reading)
 
     async def _jump(self, row: int, *_: Any) -> None:
-        numbers = await self._desk.do(self._window, 0, 0)
-        self._at = max(0, int(row) - int(numbers["first_row"]) - 3)
-        await self._show_table()
+        self._only, self._at = None, max(0, int(row) - 4)
+        await self._turn(0)
         ui.run_javascript("document.getElementById('rows').scrollIntoView({behavior: 'smooth'})")
 
     # ── the table ──
 
-    def _window(self, offset: int, limit: int) -> dict[str, Any]:
-        desk = self._desk
-        return window(desk.house, desk.key, self._dataset.file_id, self._reading, offset, limit)
-
-    async def _show_table(self) -> None:
-        desk = self._desk
-        part = await desk.do(self._window, self._at, WINDOW)
-        marks: dict[Any, dict[str, Any]] = {}
-        for issue in self._found["issues"]:
-            marks.setdefault(issue["cell"] or issue["row"], issue)
+    def _show_table(self) -> None:
+        desk, part = self._desk, self._part
         self._table.clear()
         with self._table, card(desk.say("web.data.table")):
-            text(desk.say("web.data.table.lead"), "soft")
+            with box("line"):
+                text(desk.say("web.data.table.lead"), "soft grow")
+                ui.switch(desk.say("web.data.only_marked"), value=self._only is not None,
+                          on_change=guarded(desk, self._only_marked))  # fmt: skip
             outer = labelled(box("table").props("tabindex=0 role=region id=rows"), desk.say("web.data.table"))
             with outer, box(tag="table"):
                 self._heads(part)
                 with box(tag="tbody"):
                     for row in part["rows"]:
-                        self._row(row, marks)
+                        self._row(row)
             self._turning(part)
 
     def _heads(self, part: Mapping[str, Any]) -> None:
         with box(tag="thead"), box(tag="tr"):
             Text("th", "#").props("scope=col")
             for column in part["columns"]:
-                roles = [role for role, letter in self._found["columns"].items() if letter == column["key"]]
+                role = column["role"]
                 with box(tag="th").props("scope=col"):
-                    text(column["name"] or column["key"], tag="div")
-                    for role in roles:
+                    text(column["name"] or column["at"], tag="div")
+                    if role:
                         chip(self._desk.say(f"web.data.role.{role}") if role in ROLES else role, "info")
 
-    def _row(self, row: Mapping[str, Any], marks: Mapping[Any, Mapping[str, Any]]) -> None:
-        with box(tag="tr"):
-            Text("td", str(row["row"]), "rowno" + (" marked" if row["row"] in marks else ""))
+    def _row(self, row: Mapping[str, Any]) -> None:
+        marks = {issue["cell"]: issue for issue in reversed(row["issues"])}
+        whole = marks.get(None)
+        with box(tag="tr") as line:
+            if row["state"] in ("dropped", "not_data"):
+                line.classes("unused")
+            number = Text("td", str(row["number"]), "rowno" + (" marked" if row["issues"] else ""))
+            if whole:
+                number.props["title"] = whole["message"]
             for cell in row["cells"]:
-                mark = marks.get(cell["cell"])
-                shown = Text("td", cell["text"], "wrap")
+                mark = marks.get(cell["at"])
+                shown = Text("td", cell["text"], "wrap" + (" changed" if "before" in cell else ""))
                 if mark:
                     shown.classes("marked" + (" bad" if mark["severity"] == "error" else ""))
                     shown.props["title"] = mark["message"]
                 shown.props("tabindex=0 role=button")
-                shown.on("click", guarded(self._desk, partial(self._edit, cell)))
-                shown.on("keydown.enter", guarded(self._desk, partial(self._edit, cell)))
+                act = guarded(self._desk, partial(self._edit, row["number"], cell))
+                shown.on("click", act, args=[])
+                shown.on("keydown.enter", act, args=[])
 
     def _turning(self, part: Mapping[str, Any]) -> None:
         desk, total = self._desk, int(part["total"])
@@ -330,19 +344,27 @@ class Looking:
 
     async def _turn(self, by: int, *_: Any) -> None:
         self._at = max(0, self._at + by)
-        await self._show_table()
+        self._part = await self._desk.do(preview, self._window(), self._desk.house, self._desk.key)
+        self._show_table()
 
-    async def _edit(self, cell: Mapping[str, Any], *_: Any) -> None:
+    async def _only_marked(self, event: Any) -> None:
+        self._only, self._at = "issues" if event.value else None, 0
+        await self._turn(0)
+
+    async def _edit(self, row: int, cell: Mapping[str, Any], *_: Any) -> None:
         """A cell is put right in a window above the page."""
         desk = self._desk
+        if cell.get("length"):
+            ui.notify(desk.say("web.data.too_long_here"), type="warning")
+            return
         with ui.dialog() as dialog, box("card stack").style("width: min(40rem, 92vw)"):
-            heading(desk.say("web.data.edit", cell=cell["cell"]))
+            heading(desk.say("web.data.edit", cell=cell["at"]))
             written = ui.textarea(value=cell["text"]).props("outlined autogrow autofocus").classes("w-full")
-            labelled(written, desk.say("web.data.edit", cell=cell["cell"]))
+            labelled(written, desk.say("web.data.edit", cell=cell["at"]))
             with box("line"):
                 button(desk.say("web.data.keep"), lambda: dialog.submit(("text", written.value or "")), main=True)
-                button(desk.say("web.data.leave_out"), lambda: dialog.submit(("row", cell["row"])))
-                if cell["cell"] in (self._reading.get("edits") or {}):
+                button(desk.say("web.data.leave_out"), lambda: dialog.submit(("row", row)))
+                if "before" in cell:
                     button(desk.say("web.data.undo"), lambda: dialog.submit(("undo", "")))
                 button(desk.say("web.no"), dialog.close)
         answer = await dialog
@@ -351,8 +373,12 @@ class Looking:
             return
         kind, value = answer
         if kind == "undo":
-            await self._change(without_edit(self._reading, cell["cell"]))
+            await self._change(without_edit(self._reading, cell["at"]))
         elif kind == "row":
             await self._change(with_action(self._reading, {"kind": "leave_out", "rows": [value]}))
         elif value != cell["text"]:
-            await self._change(with_edit(self._reading, cell["cell"], value))
+            await self._change(with_edit(self._reading, cell["at"], value))
+
+
+def _column(one: Mapping[str, Any]) -> str:
+    return f"{one['at']} · {one['name']}" if one["name"] and one["name"] != one["at"] else str(one["at"])

@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 from fastapi import Request
 from nicegui import ui
 
-from postil.api import PlanBody, plan_of
+from postil.api import PlanBody
+from postil.api import plan as plan_of
 from postil.jobs import Order
 from postil.plan import Field, check_settings, fields, known, machine, needed_bytes, presets
 from postil.records import Base, Machine
@@ -22,7 +23,7 @@ from postil.web.jobs import span
 from postil.web.steps import steps
 
 if TYPE_CHECKING:
-    from postil.store.tables import Dataset
+    from postil.store.tables import DataSet
 
 MAIN = ("kind", "metric", "learning_rate", "r", "lora_alpha", "target_modules", "n_epochs", "batch_size", "max_length")
 HIDDEN = ("system", "instruction")  # they belong to the data, and are set there
@@ -43,7 +44,7 @@ async def plan(dataset_id: str, request: Request) -> None:
 class Planning:
     """The choices of one person for one data set. They stand in the page's address, so that a refresh keeps them."""
 
-    def __init__(self, desk: Desk, dataset: Dataset, asked: Mapping[str, str]) -> None:
+    def __init__(self, desk: Desk, dataset: DataSet, asked: Mapping[str, str]) -> None:
         self._desk, self._dataset = desk, dataset
         self._machine = machine()
         self._bases = {base.name: base for base in known(desk.house.settings.home)}
