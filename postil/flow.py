@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postil import asking
+from postil import asking, exporting
 from postil.asking import Comparison
 from postil.bases import (
     add_base,
@@ -25,7 +25,7 @@ from postil.bases import (
     thinks,
 )  # fmt: skip
 from postil.errors import DataError
-from postil.records import Base, Counts, Dataset, Evaluation, Event, Issue, Probe, Proposal, Split
+from postil.records import Base, Counts, Dataset, Evaluation, Event, Issue, Probe, Proposal, Split, Target
 from postil.settings import EMBEDDED, Settings, quiet
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
-    "evaluate", "fetched", "find_base", "fingerprint", "finish", "lay_out", "open_adapter", "plan", "price_per_second",
-    "report", "resume", "train", "xray",
+    "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "lay_out", "open_adapter", "parity", "plan",
+    "price_per_second", "report", "resume", "train", "xray",
 ]  # fmt: skip
 
 Emit = Callable[[Event], None]
@@ -315,6 +315,35 @@ def answer(
     """The user's own sheet back, with the tuned model's answers as a new column. Called again, it goes on."""
     column = reading.columns.get("question")
     return asking.answer(directory, path, output, sheet=reading.sheet, column=column, emit=emit)
+
+
+# ── export ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def export(
+    directory: Path,
+    to: Target,
+    output: Path,
+    *,
+    type: str | None = None,
+    name: str | None = None,
+    data: Path | None = None,
+    check: bool = True,
+    force: bool = False,
+    emit: Emit = lambda event: None,
+) -> dict[str, Any]:
+    """An adapter becomes files for others in `output`, with a certificate that they say the same.
+
+    type: number type of the weights; name: what others call the model; data: a file whose questions the certificate
+    asks, where those of the run's own test part are not wanted; check: whether there is to be a certificate.
+    """
+    told: dict[str, Any] = {"type": type, "name": name, "data": data, "check": check}
+    return exporting.export(directory, to, output, emit, force=force, **told)
+
+
+def parity(directory: Path, data: Path | None = None) -> dict[str, Any]:
+    """Whether our own serving engine says what the trainer says, as a certificate."""
+    return exporting.parity(directory, data)
 
 
 # ── report ────────────────────────────────────────────────────────────────────────────────────────
