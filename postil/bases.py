@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from postil.settings import EMBEDDED, Settings, quiet
 if TYPE_CHECKING:
     from postil.model.template import Template
 
-_NO_SHAPE = Shape(0, 0, 0, 0, 0, 0, 0, 0)  # where only a name and a place are needed
+NO_SHAPE = Shape(0, 0, 0, 0, 0, 0, 0, 0)  # where only a name and a place are needed
 
 
 def find_base(name: str) -> Base:
@@ -84,10 +85,24 @@ def on_its_base(adapter: Adapter) -> Adapter:
         if base.path is None:
             raise ModelError("base_missing", name=adapter.base)
         adapter = replace(adapter, base_path=base.path)
-    found = fingerprint(Base(adapter.base, _NO_SHAPE, path=adapter.base_path))
+    found = fingerprint(Base(adapter.base, NO_SHAPE, path=adapter.base_path))
     if found != adapter.base_sha256:
         raise ModelError("base_changed", name=adapter.base, path=str(adapter.base_path))
     return adapter
+
+
+def public_place(adapter: Adapter) -> str:
+    """Where others find the base of an adapter: its repository on a hub if it has one, else where it lies here."""
+    from postil.plan import bases
+
+    known = next((base.sources for base in bases() if base.name == adapter.base), {})
+    found = known.get("huggingface") or known.get("modelscope")
+    return found or str(adapter.base_path)
+
+
+def plain_name(text: str) -> str:
+    """A name that file systems, shells and Ollama take: letters, digits, dots, dashes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.").lower()[:64] or "model"
 
 
 def advice_on_base(dataset: Dataset, base: Base) -> str | None:

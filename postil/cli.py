@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -24,6 +24,7 @@ from postil.usage import Command, Group, WrongUsage, coded, is_a_call_for_help, 
 
 if TYPE_CHECKING:
     from postil import flow
+    from postil.records import Target
     from postil.show import Screen
 
 
@@ -31,6 +32,14 @@ def _known(lang: str | None) -> str | None:
     if lang is not None and lang not in LANGUAGES:
         raise typer.BadParameter(say("cli.lang"))
     return lang
+
+
+def _target(to: str) -> str:
+    from postil.records import Target
+
+    if to not in get_args(Target):
+        raise typer.BadParameter(say("cli.export.wrong", known=", ".join(get_args(Target))))
+    return to
 
 
 # Read when this module is loaded, which `__main__` does after it has chosen the language.
@@ -433,6 +442,51 @@ def answer(
     if result["without_words"]:
         screen.say("show.without_words", "yellow", n=result["without_words"])
     screen.result(result)
+
+
+# ── export ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@verb(help=say("cli.export.help"))
+def export(
+    adapter: AdapterDir,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help=say("cli.output"))],
+    to: Annotated[
+        str, typer.Option("--to", metavar="TARGET", callback=_target, help=say("cli.export.to"))
+    ] = "merged",
+    number_type: Annotated[str | None, typer.Option("--type", metavar="TYPE", help=say("cli.export.type"))] = None,
+    name: Annotated[str | None, typer.Option("--name", help=say("cli.export.name"))] = None,
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help=say("cli.export.data"))] = None,
+    no_check: Annotated[bool, typer.Option("--no-check", help=say("cli.export.no_check"))] = False,
+    force: Annotated[bool, typer.Option("--force", help=say("cli.export.force"))] = False,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import flow
+
+    screen = _screen(as_json)
+    how: dict[str, Any] = {"type": number_type, "name": name, "data": data, "check": not no_check, "force": force}
+    made = flow.export(adapter, cast("Target", to), output, emit=screen.emit, **how)
+    screen.close()
+    screen.exported(made)
+    screen.result(made)
+    if made["parity"]["outcome"] == "fail":
+        raise typer.Exit(1)
+
+
+@verb(help=say("cli.parity.help"))
+def parity(
+    adapter: AdapterDir,
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help=say("cli.export.data"))] = None,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import flow
+
+    screen = _screen(as_json)
+    found = flow.parity(adapter, data)
+    screen.parity(found)
+    screen.result(found)
+    if found["outcome"] == "fail":
+        raise typer.Exit(1)
 
 
 # ── the machine ───────────────────────────────────────────────────────────────────────────────────

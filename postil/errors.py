@@ -7,6 +7,7 @@ PostilError
 ├── ModelError     a base model cannot be found, fetched, trusted or loaded
 ├── TrainError     a run cannot start, go on or be resumed
 ├── AdapterError   a directory is no adapter of ours, or does not fit its base model
+├── ExportError    an adapter cannot be made into what others read, or cannot be held against it
 ├── EngineError    a model cannot answer now: too many wait, too long a question, its process ended
 ├── StoreError     something cannot be remembered or found: no such object, no room, a database that does not do
 ├── JobError       a job cannot be made, or cannot do what is asked of it in its present state
@@ -75,6 +76,10 @@ class TrainError(PostilError):
 
 class AdapterError(PostilError):
     """A directory is no adapter of ours, or does not fit its base model."""
+
+
+class ExportError(PostilError):
+    """An adapter cannot be made into what others read, or what they say cannot be held against it."""
 
 
 class EngineError(PostilError):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postil import asking
+from postil import asking, exporting
 from postil.asking import Comparison
 from postil.bases import (
     add_base,
@@ -25,7 +25,20 @@ from postil.bases import (
     thinks,
 )  # fmt: skip
 from postil.errors import DataError
-from postil.records import Base, Corrections, Counts, Dataset, Evaluation, Event, Finding, Issue, Probe, Proposal, Split
+from postil.records import (
+    Base,
+    Corrections,
+    Counts,
+    Dataset,
+    Evaluation,
+    Event,
+    Finding,
+    Issue,
+    Probe,
+    Proposal,
+    Split,
+    Target,
+)  # fmt: skip
 from postil.settings import EMBEDDED, Settings, quiet
 
 if TYPE_CHECKING:
@@ -35,7 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
-    "diagnose", "evaluate", "fetched", "find_base", "fingerprint", "finish", "fix", "lay_out", "open_adapter", "plan",
+    "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "fix", "lay_out", "open_adapter",
+    "parity", "plan",
     "price_per_second", "report", "resume", "train", "xray",
 ]  # fmt: skip
 
@@ -362,6 +376,35 @@ def diagnose(directory: Path) -> list[Finding]:
     from postil.plan import machine
 
     return room.diagnose(room.read_case(directory, machine().memory_bytes))
+
+
+# ── export ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def export(
+    directory: Path,
+    to: Target,
+    output: Path,
+    *,
+    type: str | None = None,
+    name: str | None = None,
+    data: Path | None = None,
+    check: bool = True,
+    force: bool = False,
+    emit: Emit = lambda event: None,
+) -> dict[str, Any]:
+    """An adapter becomes files for others in `output`, with a certificate that they say the same.
+
+    type: number type of the weights; name: what others call the model; data: a file whose questions the certificate
+    asks, where those of the run's own test part are not wanted; check: whether there is to be a certificate.
+    """
+    told: dict[str, Any] = {"type": type, "name": name, "data": data, "check": check}
+    return exporting.export(directory, to, output, emit, force=force, **told)
+
+
+def parity(directory: Path, data: Path | None = None) -> dict[str, Any]:
+    """Whether our own serving engine says what the trainer says, as a certificate."""
+    return exporting.parity(directory, data)
 
 
 # ── report ────────────────────────────────────────────────────────────────────────────────────────

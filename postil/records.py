@@ -481,6 +481,10 @@ class Adapter:
     plan: Plan
 
 
+# What an adapter can be made into for others.
+Target = Literal["merged", "peft", "gguf", "gguf-lora", "ollama", "script", "vllm"]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One generated answer. `stopped`: the model ended by itself, not by the limit of new tokens."""

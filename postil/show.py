@@ -263,6 +263,22 @@ class Screen:
         except EOFError:
             return ""
 
+    # ── export ──
+
+    def exported(self, made: Mapping[str, Any]) -> None:
+        size = made["bytes"] / 1e6
+        self.say("show.exported", "bold", path=made["output"], size=f"{size:,.1f} MB", files=", ".join(made["files"]))
+        for note in made["notes"]:
+            self.line(f"  {note}", "cyan")
+        self.parity(made["parity"])
+
+    def parity(self, found: Mapping[str, Any]) -> None:
+        """A certificate in words."""
+        self.title("show.parity")
+        colour = {"pass": "bold green", "fail": "bold red"}.get(found["outcome"], "yellow")
+        for line in found["words"][language()]:
+            self.line(line, colour)
+
     def doctor(self, found: Mapping[str, Any]) -> None:
         if self.as_json:
             return

@@ -45,6 +45,12 @@ def generate(
     return [_answer(loaded, prompt, row) for prompt, row in zip(prompts, rows, strict=True)]
 
 
+def written(loaded: Loaded, prompts: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[list[int]]:
+    """The tokens of greedy answers, each with the one that ends it if it came."""
+    with torch.inference_mode():
+        return _written(loaded, prompts, max_new_tokens, Sampling())
+
+
 def stream(
     loaded: Loaded,
     prompt: Sequence[int],

@@ -46,6 +46,8 @@ class Tokenizer(Protocol):
     eos_token: str | None
     eos_token_id: int | None
     bos_token_id: int | None
+    pad_token_id: int | None
+    backend_tokenizer: Any  # the library's own, of which it can be written down
     all_special_tokens: list[str]
     added_tokens_decoder: Mapping[int, Any]
 
@@ -92,12 +94,20 @@ class Template:
         self.own = tokenizer.chat_template is None
         if self.own:
             tokenizer.chat_template = _plain_template(tokenizer)
-        self._folds_system = self._refuses_system()
+        self.folds_system = self._refuses_system()
         self.end_text = self._end_text()
         end_id = self._end_id()
         known = [i for i in (end_id, tokenizer.eos_token_id, *stop_ids) if i is not None]
         self.end_id = end_id
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys(known))
+
+    @property
+    def text(self) -> str:
+        """The Jinja text of the template."""
+        text = self.tokenizer.chat_template
+        if isinstance(text, dict):  # several, each with a name
+            text = text.get("default") or next(iter(text.values()))
+        return text or ""
 
     # ── serving ──
 
@@ -161,7 +171,7 @@ class Template:
     # ── the template itself ──
 
     def _render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, ask: bool) -> str:
-        if self._folds_system:
+        if self.folds_system:
             messages = _fold_system(messages)
         try:
             text = self.tokenizer.apply_chat_template(
@@ -183,7 +193,7 @@ class Template:
 
     def _refuses_system(self) -> bool:
         """Whether the template cannot take a system message (it is then put before the first question)."""
-        self._folds_system = False
+        self.folds_system = False
         try:
             text = self._render([Message("system", "SYSTEMTEXT"), Message("user", "q")], (), ask=True)
         except ModelError:
@@ -214,6 +224,11 @@ class Template:
             return None
         ids = self._encode(self.end_text)
         return ids[0] if len(ids) == 1 else None
+
+
+def fixed_day(form: str) -> str:
+    """The day that every prompt says, where a template wants one."""
+    return _DAY.strftime(form)
 
 
 def _plain_template(tokenizer: Any) -> str:

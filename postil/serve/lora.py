@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from safetensors import SafetensorError
 
 from postil.errors import AdapterError
 from postil.model.adapt import CONFIG, WEIGHTS, read_tensors
+from postil.model.scaling import scale_of
 from postil.model.trust import check_directory
 from postil.store import read_json
 
 _TENSOR = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<side>[AB])\.weight")
-_PLAIN_KEY = re.compile(r"\^?[\w.]+\$?")
 # what an adapter may have besides the two matrices; each changes what the base itself computes
 _BEYOND = ("use_dora", "modules_to_save", "trainable_token_indices", "layer_replication", "alora_invocation_tokens",
            "lora_bias", "target_parameters", "fan_in_fan_out", "use_bdlora", "arrow_config")  # fmt: skip
@@ -96,18 +95,6 @@ def _fitted(
     r = down.shape[0]
     if down.shape != (r, linear.in_features) or up.shape != (linear.out_features, r):
         raise AdapterError("adapter_misfit", path=str(path), reason=f"{name} {tuple(down.shape)} {tuple(up.shape)}")
-    alpha = float(_of(path, config, "alpha_pattern", name, config.get("lora_alpha", r)))
-    scale = alpha / (math.sqrt(r) if config.get("use_rslora") else r)
+    scale = scale_of(path, config, name, r)
     weight = linear.weight
     return down.to(weight.dtype).t().contiguous(), (up.float() * scale).to(weight.dtype).t().contiguous()
-
-
-def _of(path: Path, config: Mapping[str, Any], pattern: str, name: str, otherwise: Any) -> Any:
-    """The entry of a pattern that means the layer `name`. No expression out of a file is run: plain names only."""
-    for key, value in (config.get(pattern) or {}).items():
-        if not _PLAIN_KEY.fullmatch(key):
-            raise AdapterError("adapter_kind", path=str(path), reason=f"{pattern} {key[:100]}")
-        plain = key.removeprefix("^").removesuffix("$")
-        if name == plain or (name.endswith(f".{plain}") and not key.startswith("^")):
-            return value
-    return otherwise

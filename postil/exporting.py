@@ -1,0 +1,86 @@
+"""A finished run leaves the house: which questions its certificate asks, and what others need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from postil.bases import NO_SHAPE, open_adapter, plain_name, public_place, template_of
+from postil.locales import LANGUAGES, say
+from postil.records import Adapter, Base, Event, Example, Message, Target
+from postil.settings import quiet
+
+if TYPE_CHECKING:
+    from postil.export import Told
+
+MOST_QUESTIONS = 8
+
+
+def export(
+    directory: Path,
+    to: Target,
+    output: Path,
+    emit: Callable[[Event], None],
+    *,
+    type: str | None,
+    name: str | None,
+    data: Path | None,
+    check: bool,
+    force: bool,
+) -> dict[str, Any]:
+    """See `flow.export`."""
+    quiet()
+    from postil import export as room
+    from postil import train as training
+    from postil.store import read_json
+
+    adapter = open_adapter(directory)
+    wanted = room.Wanted(
+        to, type, plain_name(name or directory.resolve().name), public_place(adapter),
+        _questions(adapter, data) if check and to != "script" else (),
+        {part: training.examples_of(directory, part) for part in ("training", "validation")} if to == "script" else {},
+        read_json(directory / "result.json") if to == "script" and (directory / "result.json").exists() else {},
+        check,
+    )  # fmt: skip
+    return room.export(adapter, wanted, output, emit, force=force)
+
+
+def parity(directory: Path, data: Path | None) -> dict[str, Any]:
+    """See `flow.parity`."""
+    quiet()
+    from postil import export as room
+    from postil.serve import Request, open_engine
+
+    adapter = open_adapter(directory)
+    plan = adapter.plan
+    template = template_of(Base(adapter.base, NO_SHAPE, path=adapter.base_path), plan.thinking)
+    engine = open_engine(adapter.base_path, dtype=plan.dtype, device=plan.device, threads=plan.threads)
+
+    def ask(messages: Sequence[Message], ids: Sequence[int], new: int) -> tuple[list[Told], int, bool]:
+        request = Request(tuple(messages), directory, new, temperature=0.0, logprobs=20, thinking=plan.thinking,
+                          prompt_ids=tuple(ids))  # fmt: skip
+        reply = engine.generate(request)
+        return [(one.text, one.logprob, one.top) for one in reply.tokens], reply.prompt_tokens, reply.finish == "stop"
+
+    try:
+        door = room.OfEngine(ask, template, plan.dtype)
+        return room.as_json([room.hold(adapter, lambda leave: door, _questions(adapter, data), plan.dtype)])
+    finally:
+        engine.close()
+
+
+def _questions(adapter: Adapter, data: Path | None) -> list[tuple[Message, ...]]:
+    """What a certificate asks: questions of a file, of the run's own rows, or one of everyday life in each language."""
+    from postil import dataset
+    from postil import train as training
+
+    plan = adapter.plan
+    if data:
+        texts = list(dataset.questions(data).questions.values())[:MOST_QUESTIONS]
+        return [dataset.ask(text, plan.system, plan.instruction) for text in texts]
+    examples: Sequence[Example] = ()
+    for part in ("test", "validation", "training"):
+        examples = examples or training.examples_of(adapter.path, part)
+    asked = [example.question for example in examples[:MOST_QUESTIONS]]
+    return asked or [dataset.ask(say("parity.question", lang), plan.system, plan.instruction) for lang in LANGUAGES]
