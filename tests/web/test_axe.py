@@ -1,0 +1,27 @@
+"""axe-core on every page, light and dark: no serious finding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.web.studio import Studio, Visitor
+from tests.web.test_pages import EMPTY
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+SERIOUS = ("serious", "critical")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_no_serious_finding(studio: Studio, browser: Any, lang: str, dark: bool) -> None:
+    visitor, found = Visitor(browser, studio, lang=lang, dark=dark), {}
+    for path in EMPTY:
+        page = visitor.go(path)
+        page.wait_for_timeout(300)
+        faults = [one for one in axe.Axe().run(page).response["violations"] if one["impact"] in SERIOUS]
+        found[path] = [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in faults]
+    visitor.close()
+    assert not any(found.values()), {path: faults for path, faults in found.items() if faults}
