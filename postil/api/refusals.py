@@ -16,6 +16,7 @@ STATUS = {
     "model_not_live": 403,
     "unknown_url": 404, "file_not_found": 404, "upload_not_found": 404, "model_not_found": 404, "job_not_found": 404,
     "part_not_found": 404, "permission_not_found": 404, "key_not_found": 404, "bytes_missing": 404,
+    "dataset_not_found": 404,
     "method_not_allowed": 405, "request_too_slow": 408, "still_running": 409,
     "upload_too_large": 413, "request_too_large": 413,
     "rate_limit_exceeded": 429, "insufficient_quota": 429, "quota_exceeded": 429,
@@ -27,7 +28,7 @@ CODES = {  # where OpenAI has a name of its own
     "context_too_long": "context_length_exceeded", "engine_full": "engine_overloaded", "engine_lost": "worker_lost",
     "engine_closed": "starting_up", "quota_exceeded": "insufficient_quota", "upload_too_large": "file_too_large",
     "upload_not_found": "not_found", "job_not_found": "not_found", "part_not_found": "not_found",
-    "permission_not_found": "not_found", "key_not_found": "not_found",
+    "permission_not_found": "not_found", "key_not_found": "not_found", "dataset_not_found": "not_found",
 }  # fmt: skip
 PARAMS = {"invalid_cursor": "after", "context_too_long": "messages", "template_refuses": "messages"}
 RETRY_SECONDS = {"engine_full": "2", "engine_lost": "1", "engine_closed": "5", "database_busy": "1",

@@ -7,6 +7,7 @@ from pathlib import Path
 from postil.settings import Settings
 from postil.store.blobs import Blobs
 from postil.store.database import Database, refuse_network
+from postil.store.datasets import DataSets
 from postil.store.keys import LOCAL, Keys, ensure_project
 from postil.store.migrate import upgrade
 from postil.store.models import Models
@@ -20,7 +21,7 @@ class Store:
     database   sessions on the tables        directory   where jobs and adapters lie
     files      files of projects             uploads     files that come in parts
     keys       who may do what               models      what can be called by name
-    replies    requests that were sent again
+    replies    requests that were sent again        datasets    files and how they are read, in versions
     """
 
     def __init__(self, directory: Path, database: str = "", files: str = "") -> None:
@@ -35,6 +36,7 @@ class Store:
         self.blobs = Blobs(files or str(self.directory / "blobs"), self.directory / "staging")
         self.files = Files(self.database, self.blobs)
         self.uploads = Uploads(self.database, self.blobs, self.files)
+        self.datasets = DataSets(self.database)
         self.keys, self.models, self.replies = Keys(self.database), Models(self.database), Replies(self.database)
         with self.database.write() as session:
             ensure_project(session, LOCAL)
