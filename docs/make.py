@@ -20,8 +20,8 @@ from postil.show import allowed
 
 HERE = Path(__file__).parent
 COMMANDS = (
-    (), ("quickstart",), ("check",), ("xray",), ("models",), ("models", "list"), ("models", "pull"), ("models", "add"),
-    ("plan",), ("train",), ("compare",), ("evaluate",), ("answer",), ("doctor",),
+    (), ("quickstart",), ("check",), ("look",), ("diff",), ("xray",), ("models",), ("models", "list"),
+    ("models", "pull"), ("models", "add"), ("plan",), ("train",), ("compare",), ("evaluate",), ("answer",), ("doctor",),
     ("serve",), ("keys",), ("keys", "list"), ("keys", "add"), ("keys", "revoke"),
 )  # fmt: skip
 ATTACKS = (

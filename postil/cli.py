@@ -58,6 +58,7 @@ System = Annotated[str | None, typer.Option("--system", metavar="COL|TEXT", help
 Instruction = Annotated[str | None, typer.Option("--instruction", metavar="TEXT", help=say("cli.instruction"))]
 Mask = Annotated[bool, typer.Option("--mask", help=say("cli.mask"))]
 Edits = Annotated[Path | None, typer.Option("--edits", metavar="EDITS.json", help=say("cli.edits"))]
+Keep = Annotated[Path | None, typer.Option("--keep", metavar="DIR", help=say("cli.keep"))]
 Preset = Annotated[str | None, typer.Option("--preset", metavar="NAME", help=say("cli.preset"))]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=say("cli.set"))]
 SkipFaulty = Annotated[bool, typer.Option("--skip-faulty", help=say("cli.skip_faulty"))]
@@ -112,19 +113,20 @@ def check(
     fix: Annotated[list[str] | None, typer.Option("--fix", metavar="all|CODE", help=say("cli.check.fix"))] = None,
     save: Annotated[Path | None, typer.Option("--save-edits", metavar="EDITS.json", help=say("cli.check.save"))] = None,
     base: Annotated[str | None, typer.Option("--base", metavar="MODEL", help=say("cli.check.base"))] = None,
+    keep: Keep = None,
     fixed: Annotated[Path | None, typer.Option("--fixed", metavar="OUT.jsonl", help=say("cli.fixed"))] = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="OUT.xlsx", help=say("cli.report"))] = None,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     from postil import dataset as data
-    from postil import flow
+    from postil import datasets, flow
     from postil.records import Corrections
     from postil.store import write_json
 
     screen = _screen(as_json)
     reading = _reading(sheet, question, answer, conversation, system, instruction, mask, edits)
     if fix:
-        reading, dataset = flow.fix(file, reading, None if "all" in fix else _codes(fix), base)
+        reading, dataset = datasets.fix(file, reading, None if "all" in fix else _codes(fix), base)
     else:
         dataset = flow.check(file, reading, base)
     screen.dataset(dataset)
@@ -139,7 +141,30 @@ def check(
         for lost in data.write_report(dataset, report):
             screen.line(lost, "yellow")
         screen.say("show.report", path=report)
-    screen.result({**dataset.as_json(), "corrections": right.as_json()})
+    if keep:
+        datasets.keep_findings(dataset, keep)
+    screen.result({**datasets.described(dataset), "corrections": right.as_json()})
+
+
+@verb(help=say("cli.look.help"))
+def look(
+    file: File, sheet: Sheet = None,
+    first: Annotated[int, typer.Option("--from", min=0, help=say("cli.look.from"))] = 0,
+    rows: Annotated[int, typer.Option("--rows", min=0, max=500, help=say("cli.look.rows"))] = 20,
+    checked: Annotated[bool, typer.Option("--check", help=say("cli.look.check"))] = False,
+    only: Annotated[str | None, typer.Option("--only", metavar="issues|CODE", help=say("cli.look.only"))] = None,
+    question: Question = None, answer: AnswerColumn = None, conversation: Conversation = None, system: System = None,
+    mask: Mask = False, edits: Edits = None, keep: Keep = None,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import datasets
+
+    screen = _screen(as_json)
+    wanted = _reading(sheet, question, answer, conversation, system, None, mask, edits)
+    found = datasets.look(file, wanted if checked or only else None, sheet=sheet, offset=first, limit=rows, only=only,
+                          keep=keep)  # fmt: skip
+    screen.window(found)
+    screen.result(found)
 
 
 def _codes(named: Sequence[str]) -> list[str]:
@@ -148,6 +173,28 @@ def _codes(named: Sequence[str]) -> list[str]:
         if not knows(f"issue.{code}.fix"):
             raise typer.BadParameter(say("cli.check.unknown_code", code=code[:40]), param_hint="--fix")
     return list(named)
+
+
+@verb(help=say("cli.diff.help"))
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE", help=say("cli.diff.first"), show_default=False)],
+    after: Annotated[Path, typer.Argument(metavar="AFTER", help=say("cli.diff.second"), show_default=False)],
+    first: Annotated[Path | None, typer.Option("--before", metavar="EDITS.json", help=say("cli.diff.before"))] = None,
+    second: Annotated[Path | None, typer.Option("--after", metavar="EDITS.json", help=say("cli.diff.after"))] = None,
+    rows: Annotated[int, typer.Option("--rows", min=0, help=say("cli.diff.rows"))] = 1000,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import flow
+    from postil.dataset import diff as compared
+
+    screen = _screen(as_json)
+    old, new = (
+        flow.check(file, _reading(None, None, None, None, None, None, False, edits))
+        for file, edits in ((before, first), (after, second))
+    )
+    found = compared(old, new)
+    screen.difference(found)
+    screen.result(found.as_json(rows))
 
 
 @verb(help=say("cli.xray.help"))
@@ -650,13 +697,13 @@ def _reading(
     instruction: str | None, mask: bool, edits: Path | None = None,
 ) -> "flow.Reading":  # fmt: skip
     from postil import flow
-    from postil.dataset import read_corrections
-    from postil.records import Corrections
+    from postil.dataset import read_reading
 
-    found = {"question": question, "answer": answer, "conversation": conversation}
-    columns = {role: column for role, column in found.items() if column}
-    right = read_corrections(edits) if edits else Corrections()
-    return flow.Reading(sheet, columns, system, instruction, mask or right.mask, right.edits, right.without)
+    named = {"question": question, "answer": answer, "conversation": conversation}
+    told = flow.Reading(**read_reading(edits)) if edits else flow.Reading()
+    columns = {**told.columns, **{role: column for role, column in named.items() if column}}
+    return flow.Reading(sheet or told.sheet, columns, system or told.system, instruction or told.instruction,
+                        mask or told.mask, told.edits, told.without)  # fmt: skip
 
 
 def _heard(screen: "Screen") -> Callable[[str, float | None], None]:

@@ -27,7 +27,6 @@ from postil.bases import (
 from postil.errors import DataError
 from postil.records import (
     Base,
-    Corrections,
     Counts,
     Dataset,
     Evaluation,
@@ -48,9 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
-    "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "fix", "lay_out", "open_adapter",
-    "parity", "plan",
-    "price_per_second", "report", "resume", "train", "xray",
+    "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "lay_out", "open_adapter",
+    "parity", "plan", "price_per_second", "report", "resume", "train", "xray",
 ]  # fmt: skip
 
 Emit = Callable[[Event], None]
@@ -97,27 +95,11 @@ def check(path: Path, reading: Reading = Reading(), base: str | None = None) -> 
     from postil import dataset as data
 
     raw = data.read(path, reading.sheet)
-    return _against(base, data.load(raw, mask=reading.mask, edits=reading.edits, without=reading.without,
-                                    **_told(raw, reading)))  # fmt: skip
+    return against(base, data.load(raw, mask=reading.mask, edits=reading.edits, without=reading.without,
+                                    **options(raw, reading)))  # fmt: skip
 
 
-def fix(
-    path: Path, reading: Reading = Reading(), codes: Sequence[str] | None = None, base: str | None = None
-) -> tuple[Reading, Dataset]:
-    """Mend all that a click can mend: the reading with these corrections, and the data set as it is with them.
-
-    codes: only problems of these codes. The file is not touched.
-    """
-    from postil import dataset as data
-
-    raw = data.read(path, reading.sheet)
-    start = Corrections(reading.edits, tuple(reading.without), reading.mask)
-    right, found = data.fix_all(raw, start, codes, **_told(raw, reading))
-    reading = replace(reading, edits=right.edits, without=right.without, mask=right.mask)
-    return reading, _against(base, found)
-
-
-def _told(raw: Raw, reading: Reading) -> dict[str, Any]:
+def options(raw: Raw, reading: Reading) -> dict[str, Any]:
     """What `dataset.load` is told of a file besides its corrections: `system` may name a column of it."""
     from postil import dataset as data
 
@@ -127,7 +109,7 @@ def _told(raw: Raw, reading: Reading) -> dict[str, Any]:
     return {"sheet": reading.sheet, "columns": columns, "system": system, "instruction": reading.instruction}
 
 
-def _against(base: str | None, found: Dataset) -> Dataset:
+def against(base: str | None, found: Dataset) -> Dataset:
     """The data set, held against the labels that a base model's template gives it."""
     if base is None:
         return found

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -20,7 +20,10 @@ from rich.text import Text
 
 from postil.errors import PostilError
 from postil.locales import knows, language, say
-from postil.records import Base, Dataset, Evaluation, Event, Finding, Issue, Proposal
+from postil.records import Base, Dataset, Evaluation, Event, Example, Finding, Issue, Proposal
+
+if TYPE_CHECKING:
+    from postil.dataset import Difference
 
 COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
 FATES = {"learned": "green", "ignored": "bright_black", "cut": "red"}
@@ -141,6 +144,31 @@ class Screen:
             self.line("  " + say("show.row", row=left.row) + f" {left.message()}")
         if len(dataset.untold) > FEW:
             self.say("show.more", "bright_black", n=len(dataset.untold) - FEW)
+
+    def window(self, found: Mapping[str, Any]) -> None:
+        """Some rows of a file as they stand in it, with what was found of each."""
+        if self.as_json:
+            return
+        self.say("show.window", sheet=found["sheet"] or "-", n=found["total"], first=found["offset"] + 1)
+        for row in found["rows"]:
+            style = {"dropped": "yellow", "not_data": "bright_black"}.get(row["state"] or "", "")
+            cells = " │ ".join(_short(cell["text"], 40) for cell in row["cells"])
+            self.console.print(Text(f"{row['number']:>6} ", style="bold").append(cells, style=style))
+            for issue in row["issues"]:
+                self.line(f"       {issue['message']}", COLOURS[issue["severity"]])
+
+    def difference(self, found: Difference) -> None:
+        """What was added, removed and changed, the first few of each."""
+        if self.as_json:
+            return
+        counts = {name: len(getattr(found, name)) for name in ("added", "removed", "changed")}
+        self.say("show.difference", "bold", same=found.same, **counts)
+        for sign, colour, examples in (("+", "green", found.added), ("-", "red", found.removed)):
+            for one in examples[:FEW]:
+                self.line(f"{sign} {_said(one)}", colour)
+        for old, new in found.changed[:FEW]:
+            self.line(f"- {_said(old)}", "red")
+            self.line(f"+ {_said(new)}", "green")
 
     def xray(self, found: Mapping[str, Any], most: int) -> None:
         if self.as_json:
@@ -475,6 +503,13 @@ def _currency() -> str:
 
 def _metric(name: str, value: float) -> str:
     return f"{value:.3f}" if name in ("loss",) else f"{value:.1f}" if name == "length" else f"{value:.1%}"
+
+
+def _said(example: Example) -> str:
+    """An example in a line: its rows, its last question and its answer."""
+    rows = ", ".join(map(str, example.rows))
+    asked = next((message.content for message in reversed(example.question) if message.role == "user"), "")
+    return f"[{rows}] {_short(asked)} → {_short(example.answer)}"
 
 
 def _places(issues: Sequence[Issue]) -> str:

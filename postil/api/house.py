@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
 
 from postil.api.asking import Ask
+from postil.api.looks import Looks
 from postil.api.paces import Paces
 from postil.api.refusals import refused
 from postil.errors import StoreError
@@ -51,6 +53,11 @@ class House:
     closing: threading.Event = field(default_factory=threading.Event)
     _engines: dict[str, Engine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def looks(self) -> Looks:
+        """Tables that were looked at, for the next window."""
+        return Looks(self.store.directory / "looks", self.store.blobs.exists)
 
     def bases(self) -> list[Base]:
         """The base models whose files are on this machine."""

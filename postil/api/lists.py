@@ -54,7 +54,7 @@ def limited(default: int, most: int = MOST) -> object:
 def checked_name(name: str, kind: str) -> str:
     """An id or a model's name as it came in. What cannot be one is not looked for.
 
-    kind: file, upload, model, permission, key. Raises StoreError `<kind>_not_found`.
+    kind: file, upload, model, permission, key, dataset. Raises StoreError `<kind>_not_found`.
     """
     if not NAME.match(name):
         shown: dict[str, Any] = {kind: name[:40].encode("ascii", "replace").decode()}

@@ -18,6 +18,7 @@ STATUS = {
     "part_not_found": 404, "permission_not_found": 404, "key_not_found": 404, "bytes_missing": 404,
     "set_not_found": 404, "correction_not_found": 404, "ballot_not_found": 404, "rater_not_found": 404,
     "row_not_found": 404, "line_not_found": 404, "report_missing": 404,
+    "dataset_not_found": 404,
     "method_not_allowed": 405, "request_too_slow": 408, "still_running": 409,
     "upload_too_large": 413, "request_too_large": 413,
     "rate_limit_exceeded": 429, "insufficient_quota": 429, "quota_exceeded": 429,
@@ -31,6 +32,7 @@ CODES = {  # where OpenAI has a name of its own
     "upload_not_found": "not_found", "job_not_found": "not_found", "part_not_found": "not_found",
     "permission_not_found": "not_found", "key_not_found": "not_found", "set_not_found": "not_found",
     "correction_not_found": "not_found", "ballot_not_found": "not_found", "line_not_found": "not_found",
+    "dataset_not_found": "not_found",
 }  # fmt: skip
 PARAMS = {"invalid_cursor": "after", "context_too_long": "messages", "template_refuses": "messages"}
 RETRY_SECONDS = {"engine_full": "2", "engine_lost": "1", "engine_closed": "5", "database_busy": "1",

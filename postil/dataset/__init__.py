@@ -2,8 +2,10 @@
 
 from postil.dataset.actions import with_actions
 from postil.dataset.clean import ask
-from postil.dataset.corrections import read_corrections
+from postil.dataset.compare import Difference, diff
+from postil.dataset.corrections import read_reading
 from postil.dataset.fixes import applied, fix_all
+from postil.dataset.kept import keep_findings, keep_table, window
 from postil.dataset.load import load
 from postil.dataset.questions import Questions, has_column, questions
 from postil.dataset.raw import Raw
@@ -13,6 +15,7 @@ from postil.dataset.workbook import read_answers, write_answers, write_report
 from postil.dataset.write import require_enough, write_jsonl
 
 __all__ = [
-    "Questions", "Raw", "applied", "ask", "fix_all", "has_column", "load", "questions", "read", "read_answers",
-    "read_corrections", "require_enough", "split", "with_actions", "write_answers", "write_jsonl", "write_report",
+    "Difference", "Questions", "Raw", "applied", "ask", "diff", "fix_all", "has_column", "keep_findings", "keep_table",
+    "load", "questions", "read", "read_answers", "read_reading", "require_enough", "split", "window", "with_actions",
+    "write_answers", "write_jsonl", "write_report",
 ]  # fmt: skip

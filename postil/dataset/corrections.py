@@ -18,7 +18,7 @@ from postil.dataset.limits import MAX_CELL
 from postil.dataset.names import meanings
 from postil.dataset.raw import Line, Raw, Record, Row, Sheet, column_letter
 from postil.errors import DataError, FileError
-from postil.records import Corrections, Issue, Left, Repair
+from postil.records import Issue, Left, Repair
 
 TEXT = "text"  # the path of a line of text
 ROLES = {  # words that stand for the key of such a role, where a record has no key of that name
@@ -36,8 +36,9 @@ class Corrected:
     done: tuple[Repair, ...] = ()
 
 
-def read_corrections(path: Path) -> Corrections:
-    """{"edits": {"B7": "..."}, "without": [3], "mask": true}, as `postil check --fix all --edits` writes it.
+def read_reading(path: Path) -> dict[str, Any]:
+    """How a file is to be read, and what was put right in it: {"edits": {"B7": "..."}, "without": [3], "mask": true} as
+    `postil check --save-edits` writes it, and sheet, columns, system and instruction where they are told.
 
     Raises FileError `file_missing`, `edits_broken`.
     """
@@ -49,13 +50,21 @@ def read_corrections(path: Path) -> Corrections:
         raise FileError("edits_broken", path=str(path), detail=str(error)[:100]) from None
     if not isinstance(told, dict) or not set(told) <= set(_FORMS) or not all(_FORMS[k](v) for k, v in told.items()):
         raise FileError("edits_broken", path=str(path), detail=", ".join(_FORMS))
-    return Corrections(told.get("edits", {}), tuple(told.get("without", ())), told.get("mask", False))
+    return told
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 _FORMS: Mapping[str, Callable[[Any], bool]] = {
-    "edits": lambda value: isinstance(value, dict) and all(isinstance(text, str) for text in value.values()),
+    "edits": _texts,
     "without": lambda value: isinstance(value, list) and all(type(row) is int for row in value),
     "mask": lambda value: isinstance(value, bool),
+    "sheet": lambda value: isinstance(value, str),
+    "columns": _texts,
+    "system": lambda value: isinstance(value, str),
+    "instruction": lambda value: isinstance(value, str),
 }
 
 

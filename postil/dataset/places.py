@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from postil.dataset.corrections import TEXT, as_written
@@ -33,7 +34,12 @@ class Places:
             return [(f"{column_letter(c)}{row}", text) for c, text in enumerate(self._rows[row].cells[:MOST], 1)]
         if row in self._lines:
             return [(f"{row}:{TEXT}", self._lines[row])]
-        return list(_leaves(self._records[row], f"{row}:", 0))[:MOST] if row in self._records else []
+        return [(f"{row}:{path}", text) for path, text in leaves(self._records.get(row))]
+
+
+def leaves(value: Any) -> list[tuple[str, str]]:
+    """(path, text) of each text inside a record, from above: messages.2.content."""
+    return list(islice(_leaves(value, "", 0), MOST))
 
 
 def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from postil.store.ballots import Ballots
 from postil.store.blobs import Blobs
 from postil.store.corrections import Corrections
 from postil.store.database import Database, refuse_network
+from postil.store.datasets import DataSets
 from postil.store.files import make_directory
 from postil.store.keys import LOCAL, Keys, ensure_project
 from postil.store.lines import Lines
@@ -27,6 +28,7 @@ class Store:
     keys       who may do what               models      what can be called by name
     sets       evaluation sets               corrections what people thought of answers
     ballots    blind votes                   lines      which model answers for a business line
+    datasets   files and how they are read, in versions
     replies    requests that were sent again
     """
 
@@ -44,6 +46,7 @@ class Store:
         self.uploads = Uploads(self.database, self.blobs, self.files)
         self.sets, self.corrections = Sets(self.database, self.files), Corrections(self.database)
         self.ballots, self.lines = Ballots(self.database), Lines(self.database)
+        self.datasets = DataSets(self.database)
         self.keys, self.models, self.replies = Keys(self.database), Models(self.database), Replies(self.database)
         with self.database.write() as session:
             ensure_project(session, LOCAL)

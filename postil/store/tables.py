@@ -186,6 +186,28 @@ class JobEvent(Table):
     created_at: Mapped[int]
 
 
+class DataSet(Table):
+    """A version of a data set: a file, and how it is read and put right. Versions of one data set share `family`."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (
+        Index("datasets_of_project", "project", "newest", "seq"), UniqueConstraint("family", "version"),
+        {"sqlite_autoincrement": True},
+    )  # fmt: skip
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    file_id: Mapped[str] = mapped_column(String(64))
+    reading: Mapped[dict[str, Any]]  # sheet columns system instruction mask edits without: as flow.Reading has them
+    facts: Mapped[dict[str, Any]]  # what was found when it was made: rows, examples, ...
+    parent: Mapped[str | None] = mapped_column(String(64))  # the version that it was made from
+    family: Mapped[str] = mapped_column(String(64))  # the id of the first version
+    version: Mapped[int]  # from 1
+    newest: Mapped[bool]
+    created_at: Mapped[int]
+
+
 class Model(Table):
     """A fine-tuned model or one of its checkpoints. `live`: it may be called."""
 

@@ -19,7 +19,8 @@ def test_check_is_the_command_with_its_options(server: Served, http: httpx.Clien
     command, path, *options = server.asked[-1]
     assert command == "check"
     assert path.endswith("data.jsonl")
-    assert options == ["--sheet=S", "--question=A", "--system=--set", "--mask", f"--base={BASE}"]
+    kept = f"--keep={Path(path).parent}"
+    assert options == ["--sheet=S", "--question=A", "--system=--set", "--mask", f"--base={BASE}", kept]
 
 
 def test_plan_checks_its_settings_before_anything_runs(server: Served, http: httpx.Client) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postil.dataset import load, read_corrections
+from postil.dataset import load, read_reading
 from postil.dataset.raw import Line, Raw, Record, Row, Sheet
 from postil.errors import DataError, FileError
 from postil.records import Corrections, Dataset
@@ -208,20 +208,24 @@ def test_all_rows_may_be_left_out() -> None:
         '{"without": [true]}',
         '{"mask": 1}',
         '{"odd": 1}',
+        '{"sheet": 1}',
+        '{"columns": ["B"]}',
         "[" * 100_000,
     ],
 )
 def test_a_list_of_corrections_is_read_strictly(tmp_path: Path, content: str) -> None:
     with pytest.raises(FileError) as error:
-        read_corrections(text(tmp_path / "edits.json", content))
+        read_reading(text(tmp_path / "edits.json", content))
     assert error.value.code == "edits_broken" and error.value.cause("zh") and error.value.remedy("en")
 
 
 def test_a_list_of_corrections_goes_to_a_file_and_back(tmp_path: Path) -> None:
     made = Corrections({"B7": "文字\n两行"}, (3, 4), True)
-    assert read_corrections(text(tmp_path / "edits.json", json.dumps(made.as_json()))) == made
+    assert read_reading(text(tmp_path / "edits.json", json.dumps(made.as_json()))) == made.as_json()
+    whole = {"sheet": "话术", "columns": {"question": "B"}, "system": "s", "instruction": "i"}
+    assert read_reading(text(tmp_path / "edits.json", json.dumps(whole))) == whole
     with pytest.raises(FileError) as error:
-        read_corrections(tmp_path / "none.json")
+        read_reading(tmp_path / "none.json")
     assert error.value.code == "file_missing"
 
 

@@ -170,4 +170,5 @@ def download_file(file_id: str, house: TheHouse, caller: Caller) -> StreamingRes
 def delete_file(file_id: str, house: TheHouse, caller: Caller) -> FileDeleted:
     """Delete a file, unless a job that is not finished needs it."""
     house.store.files.delete(caller.project, checked_name(file_id, "file"))
+    house.looks.sweep()
     return FileDeleted(id=file_id)

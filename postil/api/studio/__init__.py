@@ -8,6 +8,7 @@ from postil.api.studio.comparisons import router as comparisons
 from postil.api.studio.corrections import file_of_corrections
 from postil.api.studio.corrections import router as corrections
 from postil.api.studio.data import router as data
+from postil.api.studio.datasets import router as datasets
 from postil.api.studio.findings import case_of, order_again
 from postil.api.studio.findings import router as findings
 from postil.api.studio.lines import router as lines
@@ -17,7 +18,7 @@ from postil.api.studio.sets import router as sets
 from postil.api.studio.tasks import router as tasks
 
 router = APIRouter(prefix="/postil")
-for one in (data, tasks, live, findings, comparisons, sets, corrections, cards, lines, rights):
+for one in (data, datasets, tasks, live, findings, comparisons, sets, corrections, cards, lines, rights):
     router.include_router(one)
 
 __all__ = ["case_of", "file_of_corrections", "order_again", "router"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from postil.api.asking import CHECK_SECONDS, on_disk
@@ -14,7 +16,9 @@ from postil.api.bodies import Body, StrictRoute
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
 from postil.api.refusals import Refused, documented, refused
-from postil.errors import PlanError, StoreError
+from postil.dataset import window as look_at
+from postil.datasets import FINDINGS, TABLE
+from postil.errors import FileError, PlanError, StoreError
 from postil.locales import knows
 from postil.plan import check_settings, fields, known, machine, needed_bytes, presets
 from postil.settings import EMBEDDED
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
 PLAN_SECONDS = 300.0
 ROLES = ("question", "answer", "conversation", "system")
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MOST_EDITS, MOST_ROWS = 20_000, 200_000
 
 Place = Annotated[str, Field(min_length=1, max_length=400)]  # the address of a text in a file
@@ -67,12 +72,31 @@ class CheckBody(Corrected):
     fix: list[Annotated[str, Field(pattern="^[a-z_]{1,60}$")]] | None = Field(None, max_length=100)
 
 
+class PreviewBody(Corrected):
+    """Which rows to show. `check`: with what is found in each; `show`: another sheet than the one that is used; `only`:
+    rows with `issues`, or with an issue of this code."""
+
+    base: str | None = Field(None, max_length=255)
+    check: bool | None = None
+    show: str | None = Field(None, min_length=1, max_length=200)
+    only: str | None = Field(None, pattern="^[a-z_]{1,60}$")
+    offset: int = Field(0, ge=0, le=10_000_000)
+    limit: int = Field(50, ge=0, le=500)
+
+
 class PlanBody(Corrected):
     """`settings`: plan fields by name."""
 
     base: str | None = Field(None, max_length=255)
     preset: str | None = Field(None, max_length=64)
     settings: dict[str, Any] | None = Field(None, max_length=100)
+
+
+class DiffBody(Body):
+    """Two files, or one in two versions."""
+
+    before: Corrected
+    after: Corrected
 
 
 class XrayBody(Corrected):
@@ -95,9 +119,70 @@ def check(body: CheckBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     for code in body.fix or []:
         if code != "all" and not knows(f"issue.{code}.fix"):
             raise refused("invalid_value", param="fix", detail="all")
-    options = {**options_of(body), "--mask": body.mask, "--base": _base(house, body.base) if body.base else None,
-               "--fix": body.fix}  # fmt: skip
-    return _asked(house, caller, "check", body, options, CHECK_SECONDS)
+    options = {**_checked(house, body), "--fix": body.fix}
+    row = _file(house, caller, body.file)
+    with on_disk(house.store, row) as path:
+        told: dict[str, Any] = house.ask(_command("check", body, options, path, keep=not body.fix), CHECK_SECONDS)
+        if (made := path.parent / FINDINGS).exists():
+            house.looks.findings(row.sha256, _key(body), lambda: nullcontext(made))
+    return told
+
+
+@router.post("/preview", dependencies=[may("train")])
+def preview(body: PreviewBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
+    """Some rows of a file as Excel shows them, each with its number, its cells by address and, once it is checked, what
+    was found in it. The first look at a file takes as long as reading it, further windows hardly any time."""
+    row, key, options = _file(house, caller, body.file), _key(body), _checked(house, body)
+
+    @contextmanager
+    def made(name: str) -> Iterator[Path]:
+        with on_disk(house.store, row) as path:
+            look = ["look", str(path), "--rows=0", f"--keep={path.parent}"]
+            house.ask(look if name == TABLE else _command("check", body, options, path, keep=True), CHECK_SECONDS)
+            yield path.parent / name
+
+    def window() -> dict[str, Any]:
+        table = house.looks.table(row.sha256, lambda: made(TABLE))
+        findings = (
+            house.looks.findings(row.sha256, key, lambda: made(FINDINGS)) if body.check
+            else house.looks.found(row.sha256, key)
+        )  # fmt: skip
+        return look_at(table, findings, sheet=body.show, offset=body.offset, limit=body.limit, only=body.only)
+
+    try:
+        return window()
+    except FileError as error:
+        if error.code != "kept_broken":
+            raise
+        house.looks.forget(row.sha256)
+        return window()
+
+
+@router.post("/marked", dependencies=[may("train")], response_class=Response,
+             responses={200: {"content": {XLSX: {"schema": {"type": "string", "format": "binary"}}}}})  # fmt: skip
+def marked(body: CheckBody, house: TheHouse, caller: Caller) -> Response:
+    """The file back as a workbook: every problem marked and commented where it stands, and listed on a sheet."""
+    row, options = _file(house, caller, body.file), _checked(house, body)
+    with on_disk(house.store, row) as path:
+        report = path.with_name("marked.xlsx")
+        house.ask([*_command("check", body, options, path), f"--report={report}"], CHECK_SECONDS)
+        content = report.read_bytes()
+    name = quote(f"{Path(row.filename).stem}.marked.xlsx")
+    return Response(content, media_type=XLSX, headers={"content-disposition": f"attachment; filename*=UTF-8''{name}"})
+
+
+@router.post("/diff", dependencies=[may("train")])
+def difference(body: DiffBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
+    """Which examples were added, removed and changed between two files, or two ways of correcting one."""
+    sides = {name: getattr(body, name) for name in ("before", "after")}
+    rows = {name: _file(house, caller, side.file, f"{name}.file") for name, side in sides.items()}
+    with on_disk(house.store, rows["before"]) as first, on_disk(house.store, rows["after"]) as second:
+        command = ["diff", str(first), str(second)]
+        for (name, side), path in zip(sides.items(), (first, second), strict=True):
+            write_json(path.with_name("reading.json"), reading_of(side))
+            command.append(f"--{name}={path.with_name('reading.json')}")
+        told: dict[str, Any] = house.ask(command, CHECK_SECONDS)
+    return told
 
 
 @router.post("/plan", dependencies=[may("train")])
@@ -169,8 +254,32 @@ def _base(house: House, name: str | None) -> str:
 def _asked(house: House, caller: Key, command: str, body: Corrected, options: Mapping[str, Any], seconds: float
            ) -> dict[str, Any]:  # fmt: skip
     with on_disk(house.store, _file(house, caller, body.file)) as path:
-        told: dict[str, Any] = house.ask([command, str(path), *_corrections(body, path), *arguments(options)], seconds)
+        told: dict[str, Any] = house.ask(_command(command, body, options, path), seconds)
     return told
+
+
+def _command(command: str, body: Corrected, options: Mapping[str, Any], path: Path, *, keep: bool = False) -> list[str]:
+    """The command line; with `keep`, what is found of each row is left beside the file."""
+    kept = [f"--keep={path.parent}"] if keep else []
+    return [command, str(path), *_corrections(body, path), *arguments(options), *kept]
+
+
+def _checked(house: House, body: CheckBody | PreviewBody) -> dict[str, Any]:
+    """The options of a check."""
+    base = _base(house, body.base) if body.base else None
+    return {**options_of(body), "--mask": body.mask, "--base": base}
+
+
+def _key(body: CheckBody | PreviewBody) -> dict[str, Any]:
+    """What the findings of a file depend on."""
+    return {**reading_of(body), "base": body.base}
+
+
+def reading_of(body: Corrected) -> dict[str, Any]:
+    """A reading as the commands and the jobs take it: without what is not said."""
+    options_of(body)
+    told = body.model_dump(include=set(Corrected.model_fields) - {"file"}, exclude_none=True)
+    return {name: value for name, value in told.items() if value not in ({}, [], False)}
 
 
 def _file(house: House, caller: Key, file_id: str, param: str = "file") -> File:
