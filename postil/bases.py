@@ -105,11 +105,15 @@ def plain_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.").lower()[:64] or "model"
 
 
-def advice_on_base(dataset: Dataset, base: Base) -> str | None:
-    """A sentence on a base model that suits this data better than the embedded demonstration, if there is one."""
+def recommended_base(dataset: Dataset) -> dict[str, str]:
+    """The base model that suits this data and this machine best, and why: {"base", "reason"}."""
     from postil.plan import chinese_share, machine, recommend
 
-    better, reason, values = recommend(chinese_share(dataset.examples), machine())
-    if base.name != EMBEDDED or better.name == base.name:
-        return None
-    return say(f"reason.{reason}", **values)
+    best, reason, values = recommend(chinese_share(dataset.examples), machine())
+    return {"base": best.name, "reason": say(f"reason.{reason}", **values)}
+
+
+def advice_on_base(dataset: Dataset, base: Base) -> str | None:
+    """A sentence on a base model that suits this data better than the embedded demonstration, if there is one."""
+    better = recommended_base(dataset)
+    return None if base.name != EMBEDDED or better["base"] == base.name else better["reason"]

@@ -272,6 +272,7 @@ def plan(
     conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
     edits: Edits = None, preset: Preset = None, settings: Set = None, skip_faulty: SkipFaulty = False,
     fields: Annotated[bool, typer.Option("--fields", help=say("cli.plan.fields"))] = False,
+    no_measure: Annotated[bool, typer.Option("--no-measure", help=say("cli.plan.no_measure"))] = False,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     from postil import flow
@@ -287,11 +288,14 @@ def plan(
     reading = _reading(sheet, question, answer, conversation, system, instruction, mask, edits)
     dataset = flow.check(file, reading)
     found = flow.find_base(base)
-    screen.measuring(found)
-    prepared = flow.plan(dataset, found, preset=preset, settings=wishes, skip_faulty=skip_faulty)
+    if not no_measure:
+        screen.measuring(found)
+    prepared = flow.plan(dataset, found, preset=preset, settings=wishes, skip_faulty=skip_faulty,
+                         measure=not no_measure)  # fmt: skip
     screen.proposal(prepared.proposal, prepared.doubts)
     _advise(screen, prepared)
-    screen.result(prepared.proposal.as_json())
+    screen.result({**prepared.proposal.as_json(), "recommended": flow.recommended_base(prepared.dataset),
+                   "doubts": [doubt.as_json() for doubt in prepared.doubts]})  # fmt: skip
 
 
 @verb(help=say("cli.train.help"))

@@ -21,6 +21,7 @@ from postil.bases import (
     fingerprint,
     on_its_base,
     open_adapter,
+    recommended_base,
     template_of,
     thinks,
 )  # fmt: skip
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
     "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "lay_out", "open_adapter",
-    "parity", "plan", "price_per_second", "report", "resume", "train", "xray",
+    "parity", "plan", "price_per_second", "recommended_base", "report", "resume", "train", "xray",
 ]  # fmt: skip
 
 Emit = Callable[[Event], None]

@@ -8,23 +8,26 @@ from postil.api.house import House
 from postil.api.keyring import add_key, list_keys, revoke_key
 from postil.api.refusals import Refused
 from postil.api.server import serve
-from postil.api.studio import case_of, file_of_corrections, order_again
+from postil.api.studio import (
+    CheckBody,
+    DiffBody,
+    PlanBody,
+    PreviewBody,
+    XrayBody,
+    case_of,
+    check,
+    difference,
+    file_of_corrections,
+    marked,
+    order_again,
+    plan,
+    preview,
+    xray,
+)  # fmt: skip
 
 __all__ = [
-    "FILE_BYTES",
-    "LANGUAGE_COOKIE",
-    "PAGE_UPLOAD",
-    "CommandRefused",
-    "House",
-    "Refused",
-    "add_key",
-    "case_of",
-    "create_app",
-    "file_of_corrections",
-    "list_keys",
-    "on_disk",
-    "order_again",
-    "read_form",
-    "revoke_key",
-    "serve",
+    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "CheckBody", "CommandRefused", "DiffBody", "House", "PlanBody",
+    "PreviewBody", "Refused", "XrayBody", "add_key", "case_of", "check", "create_app", "difference",
+    "file_of_corrections", "list_keys", "marked", "on_disk", "order_again", "plan", "preview", "read_form",
+    "revoke_key", "serve", "xray",
 ]  # fmt: skip

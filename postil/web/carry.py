@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from postil.api import FILE_BYTES, PAGE_UPLOAD, House, Refused, read_form
+from postil.api import FILE_BYTES, PAGE_UPLOAD, CheckBody, House, Refused, marked, read_form
 from postil.errors import PostilError
 from postil.web.session import ROOT
 
@@ -54,6 +54,13 @@ def routes(house: House) -> APIRouter:
         packed = _packed(house.store.directory / row.directory)
         return StreamingResponse(_pieces(packed), media_type="application/zip",
                                  headers=_as_file(model.replace(":", "_").replace("/", "_") + ".zip"))  # fmt: skip
+
+    @router.get(f"{ROOT}/data/{{dataset_id}}/marked.xlsx")
+    def marked_workbook(dataset_id: str, request: Request) -> Response:
+        """The data set's workbook with its marks."""
+        key = request.scope["state"]["key"]
+        row = house.store.datasets.get(key.project, dataset_id)
+        return marked(CheckBody(file=row.file_id, **row.reading), house, key)
 
     return router
 

@@ -164,8 +164,8 @@ class Planning:
         self._waits.text = "" if here else desk.say("web.plan.not_here")
         self._start.set_enabled(here)
         self._advice.clear()
-        advice = self._plan.get("advice")
-        if advice and advice["base"] != self._base:
+        advice = self._plan["recommended"]
+        if advice["base"] != self._base:
             with self._advice:
                 note(advice["reason"], "info")
         self._chosen.clear()
@@ -220,7 +220,7 @@ class Planning:
             text(desk.say("web.plan.estimate.rough"), "small soft")
         self._doubts.clear()
         with self._doubts:
-            for doubt in self._plan.get("doubts", ()):
+            for doubt in self._plan["doubts"]:
                 note(doubt["message"], "warn", doubt["fix"])
 
     # ── a base that is not here yet ──

@@ -7,6 +7,19 @@ from postil.api.studio.cards import router as cards
 from postil.api.studio.comparisons import router as comparisons
 from postil.api.studio.corrections import file_of_corrections
 from postil.api.studio.corrections import router as corrections
+from postil.api.studio.data import (
+    CheckBody,
+    DiffBody,
+    PlanBody,
+    PreviewBody,
+    XrayBody,
+    check,
+    difference,
+    marked,
+    plan,
+    preview,
+    xray,
+)  # fmt: skip
 from postil.api.studio.data import router as data
 from postil.api.studio.datasets import router as datasets
 from postil.api.studio.findings import case_of, order_again
@@ -21,4 +34,7 @@ router = APIRouter(prefix="/postil")
 for one in (data, datasets, tasks, live, findings, comparisons, sets, corrections, cards, lines, rights):
     router.include_router(one)
 
-__all__ = ["case_of", "file_of_corrections", "order_again", "router"]
+__all__ = [
+    "CheckBody", "DiffBody", "PlanBody", "PreviewBody", "XrayBody", "case_of", "check", "difference",
+    "file_of_corrections", "marked", "order_again", "plan", "preview", "router", "xray",
+]  # fmt: skip

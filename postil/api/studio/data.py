@@ -85,11 +85,12 @@ class PreviewBody(Corrected):
 
 
 class PlanBody(Corrected):
-    """`settings`: plan fields by name."""
+    """`settings`: plan fields by name; `measure`: false takes no time on this machine, and the estimate is rough."""
 
     base: str | None = Field(None, max_length=255)
     preset: str | None = Field(None, max_length=64)
     settings: dict[str, Any] | None = Field(None, max_length=100)
+    measure: bool | None = None
 
 
 class DiffBody(Body):
@@ -195,7 +196,8 @@ def plan(body: PlanBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     except PlanError as error:
         raise Refused(error, param=f"settings.{error.values.get('name', '')}"[:80]) from error
     options = {**options_of(body), "--mask": body.mask, "--base": _base(house, body.base), "--preset": body.preset,
-               "--set": [f"{name}={value}" for name, value in settings.items() if value is not None]}  # fmt: skip
+               "--set": [f"{name}={value}" for name, value in settings.items() if value is not None],
+               "--no-measure": body.measure is False}  # fmt: skip
     return _asked(house, caller, "plan", body, options, PLAN_SECONDS)
 
 
