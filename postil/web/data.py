@@ -27,6 +27,7 @@ from postil.web.frame import (
     labelled,
     link,
     note,
+    soon,
     table,
     text,
     told,
@@ -77,7 +78,7 @@ async def one_data_set(dataset_id: str, request: Request) -> None:
         steps(desk, 1, dataset_id)
         page = Looking(desk, dataset)
         page.build()
-        ui.timer(0.05, guarded(desk, page.look), once=True)
+        soon(desk, page.look)
 
 
 class Looking:

@@ -143,16 +143,22 @@ def notify(desk: Desk, error: Exception) -> None:
     ui.notify(f"{cause} {remedy} [{code}]", type="negative", multi_line=True, timeout=10_000, close_button="×")
 
 
-def guarded(desk: Desk, act: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """The same handler, which shows an error of ours instead of losing it."""
+def guarded(desk: Desk, act: Callable[..., Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """The handler `act` of an event, which shows an error of ours instead of losing it."""
 
-    async def run(*arguments: Any) -> None:
+    async def run(event: Any) -> None:
         try:
-            await act(*arguments)
+            await act(event)
         except REFUSALS as error:
             notify(desk, error)
 
     return run
+
+
+def soon(desk: Desk, act: Callable[..., Awaitable[None]], *, every: float | None = None) -> ui.timer:
+    """Do `act` as soon as the page stands, or `every` so many seconds."""
+    run = guarded(desk, act)
+    return ui.timer(every or 0.05, lambda: run(None), once=every is None)
 
 
 @asynccontextmanager
@@ -163,7 +169,7 @@ async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncItera
     dark = desk.cookies.get(DARK_COOKIE)
     mode = ui.dark_mode(None if dark is None else dark == "1")
     ui.colors(primary="#b3261e", positive="#1b6b3a", negative="#b3261e", warning="#8a5200", info="#1f5a96")
-    with box("top", "header"), box("top-in"):
+    with ui.header(wrap=False).classes("top"), box("top-in"):
         link("Postil 批注", "/", "brand")
         with labelled(box("nav", "nav"), desk.say("web.nav.label")):
             for name in NAV:
@@ -171,7 +177,7 @@ async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncItera
                 if name == here:
                     item.props("aria-current=page")
         _tools(desk, mode)
-    with box("main", "main"):
+    with box("main"):  # within the element <main> that every page has
         with box():
             heading(title, 1)
             if lead:

@@ -18,7 +18,7 @@ from postil.plan import Field, check_settings, fields, known, machine, needed_by
 from postil.records import Base, Machine
 from postil.settings import EMBEDDED
 from postil.web.desk import REFUSALS, Desk, desk_of
-from postil.web.frame import bar, box, button, card, chip, frame, go, guarded, note, table, text, told
+from postil.web.frame import bar, box, button, card, chip, frame, go, guarded, note, soon, table, text, told
 from postil.web.jobs import span
 from postil.web.steps import steps
 
@@ -38,7 +38,7 @@ async def plan(dataset_id: str, request: Request) -> None:
         steps(desk, 2, dataset_id)
         page = Planning(desk, dataset, request.query_params)
         page.build()
-        ui.timer(0.05, guarded(desk, page.think), once=True)
+        soon(desk, page.think)
 
 
 class Planning:
@@ -258,7 +258,7 @@ class Download:
     def __init__(self, desk: Desk, base: Base, arrived: Callable[[], Any]) -> None:
         self._desk, self._base, self._arrived = desk, base, arrived
         self._place = box("stack").props("aria-live=polite")
-        self._timer = ui.timer(1.0, guarded(desk, self.look))
+        self._timer = soon(desk, self.look, every=1.0)
 
     async def look(self, *_: Any) -> None:
         desk = self._desk
