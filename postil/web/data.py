@@ -179,7 +179,7 @@ class Looking:
     async def _download_marked(self, *_: Any) -> None:
         desk = self._desk
         ui.notify(desk.say("web.data.marking"), type="info")
-        ui.navigate.to(f"{ROOT}/data/{self._dataset.id}/marked.xlsx")
+        go(f"/data/{self._dataset.id}/marked.xlsx")
 
     # ── columns ──
 

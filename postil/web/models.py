@@ -70,7 +70,7 @@ async def one_model(name: str, request: Request) -> None:
             _live(desk, row)
         with box("line"):
             button(desk.say("web.result.compare"), lambda: go(compare_path([row.id])), main=True)
-            button(desk.say("web.result.download"), lambda: ui.navigate.to(zip_path(row.id)))
+            button(desk.say("web.result.download"), lambda: go(zip_path(row.id)))
             button(desk.say("web.model.off" if row.live else "web.model.on"), guarded(desk, _turning(desk, row)))
             button(desk.say("web.model.delete"), guarded(desk, _deleting(desk, row)))
         if row.verdict:

@@ -7,13 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from nicegui import ui
-
 from postil.evaluate import METRICS, forgets, forgetting_words, read_evaluation
 from postil.records import Verdict
 from postil.web.desk import Desk, adapter_directory
 from postil.web.frame import box, button, card, go, link, note, table, text
-from postil.web.session import ROOT
 
 if TYPE_CHECKING:
     from postil.store.tables import Job
@@ -33,7 +30,7 @@ async def show_result(desk: Desk, job: Job) -> None:
             with box("line"):
                 button(desk.say("web.result.compare"), lambda: go(compare_path([str(job.fine_tuned_model)])), main=True)
                 button(desk.say("web.result.model"), lambda: go(f"/models/{quote(str(job.fine_tuned_model), safe='')}"))
-                button(desk.say("web.result.download"), lambda: ui.navigate.to(zip_path(str(job.fine_tuned_model))))
+                button(desk.say("web.result.download"), lambda: go(zip_path(str(job.fine_tuned_model))))
         await show_proof(desk, str(job.fine_tuned_model))
         return
     if "base" in result and "tuned" in result:
@@ -103,4 +100,4 @@ def compare_path(models: Sequence[str]) -> str:
 
 
 def zip_path(model: str) -> str:
-    return f"{ROOT}/adapters/{quote(model, safe='')}.zip"
+    return f"/adapters/{quote(model, safe='')}.zip"

@@ -52,7 +52,7 @@ def test_a_dirty_sheet_is_shown_and_mended(visitor: Visitor, tmp_path: Path) -> 
     expect(page.locator("#rows")).to_contain_text("新的名称", timeout=60_000)
     page.reload()
     page.wait_for_selector("#rows td.changed", timeout=60_000)
-    with page.expect_download() as marked:
+    with page.expect_download(timeout=120_000) as marked:
         page.get_by_role("button", name=re.compile("with marks|带标记")).click()
     assert marked.value.suggested_filename.endswith(".xlsx")
 
