@@ -171,7 +171,7 @@ def _codes(named: Sequence[str]) -> list[str]:
     """The codes of problems that are to be mended. Raises typer.BadParameter for a word that is none."""
     for code in named:
         if not knows(f"issue.{code}.fix"):
-            raise typer.BadParameter(say("cli.check.unknown_code", code=code[:40]), param_hint="--fix")
+            raise typer.BadParameter(say("cli.check.unknown_code", issue=code[:40]), param_hint="--fix")
     return list(named)
 
 

@@ -101,11 +101,11 @@ def check(path: Path, reading: Reading = Reading(), base: str | None = None) -> 
 
 
 def options(raw: Raw, reading: Reading) -> dict[str, Any]:
-    """What `dataset.load` is told of a file besides its corrections: `system` may name a column of it."""
+    """What `dataset.load` is told of a file besides its corrections: `system` may name a column of it, or "-": none."""
     from postil import dataset as data
 
     columns, system = dict(reading.columns), reading.system
-    if system and data.has_column(raw, system, reading.sheet):
+    if system and (system == "-" or data.has_column(raw, system, reading.sheet)):
         columns, system = {**columns, "system": system}, None
     return {"sheet": reading.sheet, "columns": columns, "system": system, "instruction": reading.instruction}
 

@@ -89,6 +89,57 @@ def test_check_mends_what_a_click_can_mend_and_saves_how(tmp_path: Path) -> None
     assert said(["check", file, "--fix", "nonsense"])[0] == 2
 
 
+def test_check_tells_the_kind_of_data_and_whether_it_is_enough(tmp_path: Path) -> None:
+    found = told(["check", sheet(tmp_path / "a.csv", 30)])
+    assert found["kind"]["value"] in ("copywriting", "service_qa", "consulting", "extraction", "chat")
+    assert found["kind"]["label"] and found["kind"]["reason"]
+    gauge = found["gauge"]
+    assert (gauge["state"], gauge["examples"], gauge["least"], gauge["steady"]) == ("few", 30, 10, 100)
+    assert gauge["advised"] == [500, 1000] and gauge["message"] and gauge["fix"]
+    good = told(["check", sheet(tmp_path / "b.csv", 500)])["gauge"]
+    assert (good["state"], good["message"]) == ("good", None)
+
+
+def test_the_kind_of_data_can_be_set(tmp_path: Path, base: Build) -> None:
+    file, model = sheet(tmp_path / "a.csv", 30), base("llama3")
+    for kind, metric in (("copywriting", "loss"), ("extraction", "exact_match")):
+        found = told(["plan", file, "--base", model, "--set", f"kind={kind}"])
+        assert (found["kind"], found["reasons"]["kind"]["source"]) == (kind, "user")
+        assert found["plan"]["metric"] == metric
+
+
+def test_the_columns_can_be_set_by_a_file_too(tmp_path: Path) -> None:
+    file, reading = tmp_path / "a.csv", tmp_path / "reading.json"
+    file.write_text("甲,乙,丙\n" + "".join(f"怎么办{i}？,答案{i},设定{i}\n" for i in range(12)), "utf-8")
+    reading.write_text(json.dumps({"columns": {"question": "乙", "answer": "A"}, "system": "C"}), "utf-8")
+    found = told(["check", file, "--edits", reading, "--fixed", tmp_path / "out.jsonl"])
+    assert found["columns"] == {"question": "B", "answer": "A", "system": "C"}
+    assert found["column_names"]["question"] == "乙"
+    assert told(["check", file, "--edits", reading, "--question", "C"])["columns"]["question"] == "C"
+
+
+def test_look_shows_rows_as_they_stand(tmp_path: Path) -> None:
+    file = sheet(tmp_path / "a.csv", 30)
+    file.write_text(file.read_text("utf-8") + "没有答案,\n", "utf-8")
+    found = told(["look", file, "--from", 29, "--rows", 5])
+    assert ([row["number"] for row in found["rows"]], found["total"], found["checked"]) == ([30, 31, 32], 32, False)
+    only = told(["look", file, "--only", "missing_answer", "--keep", tmp_path / "kept"])
+    assert [row["number"] for row in only["rows"]] == [32]
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"table.db", "findings.db"}
+    code, out, _ = said(["look", file, "--check", "--from", 30, "--lang", "en"])
+    assert code == 0 and "没有答案" in out and "no answer" in out
+
+
+def test_diff_tells_what_was_put_right(tmp_path: Path) -> None:
+    file, edits = sheet(tmp_path / "a.csv", 30), tmp_path / "edits.json"
+    edits.write_text(json.dumps({"edits": {"B2": "长裙"}, "without": [3]}), "utf-8")
+    found = told(["diff", file, file, "--after", edits])
+    assert (found["same"], found["counts"]) == (28, {"added": 0, "removed": 1, "changed": 1})
+    assert told(["diff", file, file, "--before", edits, "--rows", 0])["added"] == []
+    code, out, _ = said(["diff", file, file, "--after", edits])
+    assert code == 0 and "长裙" in out
+
+
 def test_check_obeys_what_the_user_knows_better(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     rows = "".join(f"客户{i},提问内容 {i},回答内容 {i * 3},13812345678\n" for i in range(12))

@@ -15,6 +15,7 @@ from postil.errors import DataError
 
 Cells = tuple[str, ...]
 HEADER_WITHIN = 30  # rows that are searched for a header
+NONE = "-"  # said by a user for a role that no column has, whatever its heading is
 SAMPLE = 400  # rows that are looked at to judge a column by its content
 
 _NUMERIC = re.compile(r"[-+]?[¥￥$€]?[\d,.]{1,40}\s?[%％元件个条次天分]?")
@@ -85,7 +86,7 @@ class Column:
 def find_layout(rows: Sequence[Cells], wanted: Mapping[str, str] | None = None) -> Layout | None:
     """The layout of a table, or None if no question and answer can be found in it.
 
-    `wanted`: role -> column letter or header text; raises DataError if there is no such column.
+    `wanted`: role -> column letter or header text, "-" for none; raises DataError if there is no such column.
     """
     width = max((len(row) for row in rows), default=0)
     if not width:
@@ -106,6 +107,7 @@ def settle_roles(
 ) -> Layout | None:
     """Roles by the user's wish, then by name, then by content."""
     roles = roles_by_name(names, columns, wanted)
+    wanted = {role: text for role, text in (wanted or {}).items() if text != NONE}
     taken = {find_column(text, names) for text in (wanted or {}).values()}
     if not wanted and (whole := _whole_chats(names, columns)) is not None:
         roles = {"dialogue": (whole,)}
@@ -159,14 +161,15 @@ def roles_by_name(
     names: Cells, columns: Sequence[Column], wanted: Mapping[str, str] | None = None
 ) -> dict[str, tuple[int, ...]]:
     """Roles by the user's wish, then by name. A side that no name gives is missing."""
-    chosen = {role: (find_column(text, names),) for role, text in (wanted or {}).items()}
+    refused = {role for role, text in (wanted or {}).items() if text == NONE}
+    chosen = {role: (find_column(text, names),) for role, text in (wanted or {}).items() if text != NONE}
     roles = _by_name(names, columns, {column for found in chosen.values() for column in found})
     if set(chosen) & {"question", "answer"}:
         for role in ("message", "speaker"):
             roles.pop(role, None)
     if "question" in chosen:
         roles.pop("context", None)
-    roles = {**roles, **chosen}
+    roles = {role: found for role, found in {**roles, **chosen}.items() if role not in refused}
     if "label" in roles:
         roles.setdefault("answer", roles["label"])
         del roles["label"]

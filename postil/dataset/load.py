@@ -64,7 +64,8 @@ def load(
 ) -> Dataset:
     """Read and check a file, or one that `read` has read. Bad rows never raise: they are listed.
 
-    columns: role (question answer system conversation turn context label) -> column letter, header text or key.
+    columns: role (question answer system conversation turn context label) -> column letter, header text or key, or "-"
+    for none.
     system, instruction: a prompt for all rows. mask: replace personal data by what it is.
     edits, without: texts and rows that a person has put right (see `corrections`), before anything is understood.
     Raises FileError if the file cannot be read, DataError if nothing in it can be understood, or a correction is of a

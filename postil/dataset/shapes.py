@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from postil.dataset.blocks import turns_in
-from postil.dataset.columns import Column, Layout, look, roles_by_name, settle_roles
+from postil.dataset.columns import NONE, Column, Layout, look, roles_by_name, settle_roles
 from postil.dataset.drafts import Draft, Ledger, Turn, blank
 from postil.dataset.inner import BY, SAID, flat, said, speaker, talk
 from postil.dataset.marked import read_marked
@@ -206,7 +206,7 @@ def understand(names: tuple[str, ...], wanted: tuple[tuple[str, str], ...] = ())
         elif name != name.strip() or (len(name) > 2 and name.isascii() and name.isupper() and meanings(name)):
             right = repaired[name] = name.strip().lower()
         readable.append(right)
-    wish = {role: key for role, key in wanted if any(normal(key) == normal(name) for name in names)}
+    wish = {role: key for role, key in wanted if key == NONE or any(normal(key) == normal(name) for name in names)}
     columns = [Column(filled=1.0, length=20.0) for _ in names]
     found = roles_by_name(tuple(readable), columns, wish)
     roles = {role: tuple(names[c] for c in hits) for role, hits in found.items()}
@@ -466,7 +466,8 @@ def _flat(names: tuple[str, ...], rows: list[tuple[int, dict[str, Any]]], readin
     cells = [tuple(_cell(value[name]) for name in names) for _, value in rows]
     keys = understand(names)
     readable = tuple(keys.repaired.get(name, name) for name in names)
-    wish = {role: key for role, key in reading.wanted.items() if any(normal(key) == normal(name) for name in names)}
+    wish = {role: key for role, key in reading.wanted.items()
+            if key == NONE or any(normal(key) == normal(name) for name in names)}  # fmt: skip
     columns = look(cells, len(names))
     nested = [c for c, name in enumerate(names) if any(_is_nested(value[name]) for _, value in rows)]
     columns = [Column() if c in nested else column for c, column in enumerate(columns)]
