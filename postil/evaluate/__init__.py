@@ -1,29 +1,38 @@
 """Base and tuned answer the same questions: metrics, a verdict in words, neutral texts, a report."""
 
 from postil.evaluate.answers import evaluate, read_evaluation
+from postil.evaluate.blind import CHOICES, Tally, order, revealed, shown_rows, sides, tally
 from postil.evaluate.case import Case, read_case
 from postil.evaluate.diagnose import diagnose
 from postil.evaluate.metrics import METRICS, score, summary, visible
 from postil.evaluate.neutral import neutral_texts
 from postil.evaluate.report import Facts, Run, write_report
-from postil.evaluate.verdict import FEWEST_ROWS, FORGETTING_LIMIT, forgets, forgetting_words, verdict
+from postil.evaluate.verdict import FEWEST_ROWS, FORGETTING_LIMIT, forgets, forgetting_words, preference, verdict
 
 __all__ = [
+    "CHOICES",
     "FEWEST_ROWS",
     "FORGETTING_LIMIT",
     "METRICS",
     "Case",
     "Facts",
     "Run",
+    "Tally",
     "diagnose",
     "evaluate",
     "forgets",
     "forgetting_words",
     "neutral_texts",
+    "order",
+    "preference",
     "read_case",
     "read_evaluation",
+    "revealed",
     "score",
+    "shown_rows",
+    "sides",
     "summary",
+    "tally",
     "verdict",
     "visible",
     "write_report",

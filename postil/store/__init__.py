@@ -38,8 +38,8 @@ __all__ = [
 _LATER = {  # what needs the database's library is loaded by whoever needs it: most commands do not
     "Asked": "replies", "Database": "database", "Incoming": "blobs", "LINE": "lines", "LOCAL": "keys",
     "PART_BYTES": "uploaded", "Page": "pages", "SCOPES": "keys", "Store": "place", "TERMINAL": "uploaded",
-    "display_name": "uploaded", "free_bytes": "disk", "in_our_words": "disk", "letters": "ids", "new_id": "ids", "now": "ids",
-    "open_store": "place",
+    "display_name": "uploaded", "free_bytes": "disk", "in_our_words": "disk", "letters": "ids",
+    "new_id": "ids", "now": "ids", "open_store": "place",
 }  # fmt: skip
 
 
