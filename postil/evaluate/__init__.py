@@ -4,6 +4,8 @@ from postil.evaluate.answers import evaluate, read_evaluation
 from postil.evaluate.blind import CHOICES, Tally, order, revealed, shown_rows, sides, tally
 from postil.evaluate.case import Case, read_case
 from postil.evaluate.diagnose import diagnose
+from postil.evaluate.endpoint import EndpointJudge
+from postil.evaluate.judge import Brief, InMemoryJudge, Judge, Judgement, LocalJudge, default_brief, judged
 from postil.evaluate.metrics import METRICS, score, summary, visible
 from postil.evaluate.neutral import neutral_texts
 from postil.evaluate.report import Facts, Run, write_report
@@ -14,14 +16,22 @@ __all__ = [
     "FEWEST_ROWS",
     "FORGETTING_LIMIT",
     "METRICS",
+    "Brief",
     "Case",
+    "EndpointJudge",
     "Facts",
+    "InMemoryJudge",
+    "Judge",
+    "Judgement",
+    "LocalJudge",
     "Run",
     "Tally",
+    "default_brief",
     "diagnose",
     "evaluate",
     "forgets",
     "forgetting_words",
+    "judged",
     "neutral_texts",
     "order",
     "preference",

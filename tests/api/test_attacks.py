@@ -113,13 +113,14 @@ def test_attack_10_bodies_of_every_kind_are_refused_and_cost_nothing(http: httpx
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b"])
 def test_attack_13_a_form_of_another_site_changes_nothing(server: Served, kind: str) -> None:
-    for method, path in routes(server):
-        if method != "GET" and path.startswith(("/v1", "/rate/")):
-            foreign = {"origin": "https://evil.test", "content-type": kind, "sec-fetch-site": "cross-site"}
-            answer = httpx.request(method, server.url + path, headers=foreign, content=b"{}")
-            refused(answer, 403, "origin_not_allowed")
-            unknown = 404 if path.startswith("/rate/") else 401
-            refused(httpx.request(method, server.url + path, headers={"content-type": kind}, content=b"{}"), unknown)
+    with httpx.Client(base_url=server.url) as anyone:
+        for method, path in routes(server):
+            if method != "GET" and path.startswith(("/v1", "/rate/")):
+                foreign = {"origin": "https://evil.test", "content-type": kind, "sec-fetch-site": "cross-site"}
+                answer = anyone.request(method, path, headers=foreign, content=b"{}")
+                refused(answer, 403, "origin_not_allowed")
+                unknown = 404 if path.startswith("/rate/") else 401
+                refused(anyone.request(method, path, headers={"content-type": kind}, content=b"{}"), unknown)
 
 
 @pytest.mark.parametrize(
@@ -162,9 +163,10 @@ def test_attack_15_no_key_another_scheme_and_odd_bytes(server: Served, key: str)
 
 
 def test_attack_15_every_route_but_two_asks_for_a_key(server: Served) -> None:
-    for method, path in routes(server):
-        if path not in gate.OPEN_PATHS and not path.startswith("/rate/"):
-            refused(httpx.request(method, server.url + path), 401, "invalid_api_key")
+    with httpx.Client(base_url=server.url) as anyone:
+        for method, path in routes(server):
+            if path not in gate.OPEN_PATHS and not path.startswith("/rate/"):
+                refused(anyone.request(method, path), 401, "invalid_api_key")
 
 
 def test_attack_15_a_revoked_key_opens_nothing_more(server: Served) -> None:
