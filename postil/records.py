@@ -517,6 +517,35 @@ class Verdict:
         return {**asdict(self), "words": self.words()}
 
 
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """How often the tuned answer was preferred: questions won, lost and undecided.
+
+    win_rate counts an undecided question as half; `interval` is its 95 % interval; 0.5 means that neither is better.
+    """
+
+    outcome: Literal["better", "no_difference", "worse", "too_few"]
+    won: int
+    lost: int
+    tied: int
+    win_rate: float
+    interval: tuple[float, float]
+    p_value: float
+
+    @property
+    def n(self) -> int:
+        return self.won + self.lost + self.tied
+
+    def words(self, lang: str | None = None) -> str:
+        """The outcome in a sentence, rates in percent."""
+        rate, low, high = (round(100 * value, 1) for value in (self.win_rate, *self.interval))
+        return say(f"preference.{self.outcome}", lang, n=self.n, won=self.won, lost=self.lost, tied=self.tied,
+                   rate=rate, low=low, high=high)  # fmt: skip
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "n": self.n, "words": self.words()}
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Base and tuned on the same questions: their metrics, and in `rows` each question with both answers."""

@@ -44,6 +44,9 @@ class Settings:
     database        POSTIL_DATABASE          postgresql://... when machines share the jobs; empty: SQLite in POSTIL_DATA
     files           POSTIL_FILES             where uploads go: a directory, s3://..., oss://...; empty: in POSTIL_DATA
     hosts           POSTIL_HOSTS             more addresses under which the server answers, with commas: api.example.com
+    judge_url       POSTIL_JUDGE_URL         a model that judges answers, by OpenAI's protocol: https://example.com/v1
+    judge_model     POSTIL_JUDGE_MODEL       its name there; its key: POSTIL_JUDGE_KEY, which is never printed
+    judge_key_file  POSTIL_JUDGE_KEY_FILE    or a file with the key, which jobs of a server can read, too
     require_all     POSTIL_REQUIRE_ALL       tests only: a skipped test is a failure
     """
 
@@ -60,12 +63,29 @@ class Settings:
     database: str = _from("POSTIL_DATABASE", str)
     files: str = _from("POSTIL_FILES", str)
     hosts: str = _from("POSTIL_HOSTS", str)
+    judge_url: str = _from("POSTIL_JUDGE_URL", str)
+    judge_model: str = _from("POSTIL_JUDGE_MODEL", str)
+    judge_key_file: str = _from("POSTIL_JUDGE_KEY_FILE", str)
     require_all: bool = _from("POSTIL_REQUIRE_ALL", lambda text: text == "1")
 
     def as_json(self) -> dict[str, str]:
         """Variable -> value, as a person sees them."""
         values = zip(fields(self), astuple(self), strict=True)
         return {one.metadata["variable"]: "" if value is None else str(value) for one, value in values}
+
+
+def judge_key() -> str:
+    """The judge's key, from the environment or the file that is named there; empty when there is none.
+
+    It is no field of the settings, so that nothing that prints or keeps settings has it.
+    """
+    file = os.environ.get("POSTIL_JUDGE_KEY_FILE", "")
+    if key := os.environ.get("POSTIL_JUDGE_KEY", "").strip():
+        return key
+    try:
+        return Path(file).expanduser().read_text("utf-8").strip() if file else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +121,7 @@ _FOR_WORKER = (
     "LOCALAPPDATA", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHASHSEED", "CUDA_HOME",
     "CUDA_VISIBLE_DEVICES", "OMP_WAIT_POLICY",
     "POSTIL_HOME", "POSTIL_LANG", "POSTIL_PRICE_PER_KWH", "POSTIL_PRICE_PER_HOUR", "POSTIL_WATTS", "POSTIL_CURRENCY",
-    "POSTIL_CNY_PER_USD",
+    "POSTIL_CNY_PER_USD", "POSTIL_JUDGE_URL", "POSTIL_JUDGE_MODEL", "POSTIL_JUDGE_KEY_FILE",
 )  # fmt: skip
 
 

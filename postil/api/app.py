@@ -18,6 +18,7 @@ from postil.api.bodies import explained
 from postil.api.gate import Gate
 from postil.api.house import House
 from postil.api.openai import ROUTERS
+from postil.api.rate import router as rate
 from postil.api.refusals import ErrorObject, Refused, Told, refused
 from postil.api.studio import router as studio
 from postil.errors import PostilError
@@ -52,6 +53,7 @@ def create_app(house: House, hosts: Callable[[], Iterable[str]], *, begin: Calla
         app.add_exception_handler(kind, handler)
     for router in (*ROUTERS, studio):
         app.include_router(router, prefix="/v1")
+    app.include_router(rate)  # raters have no key, but a link
 
     @app.get("/health", tags=["Health"])
     async def health() -> Healthy:

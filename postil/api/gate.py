@@ -40,6 +40,7 @@ SAFE = {
     b"cache-control": b"no-store",
 }
 _SECRET = re.compile(r"[\x21-\x7e]{1,256}\Z")
+_RATED = re.compile(r"/rate/[^/]+/(?:ballot|votes|result)\Z")
 _UPLOADED = re.compile(r"/v1/uploads/[^/]+/parts\Z")
 
 
@@ -52,7 +53,8 @@ class Knows(Protocol):
 class Gate:
     """Refuses what must not come in; gives every answer its request id and its security headers.
 
-    hosts: what may stand in Host, with the port ("127.0.0.1:8000"). Pages outside /v1 have their own sign-in.
+    hosts: what may stand in Host, with the port ("127.0.0.1:8000"). Pages outside /v1 have their own sign-in,
+    raters their links.
     """
 
     def __init__(self, app: ASGIApp, keys: Knows, hosts: Callable[[], Iterable[str]], paces: Paces) -> None:
@@ -138,7 +140,8 @@ def _dressed(send: Send, request_id: str, path: str) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=message.setdefault("headers", []))
             headers["x-request-id"] = request_id
-            for name, value in SAFE.items() if path.startswith(("/v1", "/health", "/openapi.json")) else ():
+            ours = path.startswith(("/v1", "/health", "/openapi.json")) or _RATED.match(path)
+            for name, value in SAFE.items() if ours else ():
                 headers.setdefault(name.decode(), value.decode())
         await send(message)
 

@@ -1,29 +1,48 @@
 """Base and tuned answer the same questions: metrics, a verdict in words, neutral texts, a report."""
 
 from postil.evaluate.answers import evaluate, read_evaluation
+from postil.evaluate.blind import CHOICES, Tally, order, revealed, shown_rows, sides, tally
 from postil.evaluate.case import Case, read_case
 from postil.evaluate.diagnose import diagnose
+from postil.evaluate.endpoint import EndpointJudge
+from postil.evaluate.judge import Brief, InMemoryJudge, Judge, Judgement, LocalJudge, default_brief, judged
 from postil.evaluate.metrics import METRICS, score, summary, visible
 from postil.evaluate.neutral import neutral_texts
 from postil.evaluate.report import Facts, Run, write_report
-from postil.evaluate.verdict import FEWEST_ROWS, FORGETTING_LIMIT, forgets, forgetting_words, verdict
+from postil.evaluate.verdict import FEWEST_ROWS, FORGETTING_LIMIT, forgets, forgetting_words, preference, verdict
 
 __all__ = [
+    "CHOICES",
     "FEWEST_ROWS",
     "FORGETTING_LIMIT",
     "METRICS",
+    "Brief",
     "Case",
+    "EndpointJudge",
     "Facts",
+    "InMemoryJudge",
+    "Judge",
+    "Judgement",
+    "LocalJudge",
     "Run",
+    "Tally",
+    "default_brief",
     "diagnose",
     "evaluate",
     "forgets",
     "forgetting_words",
+    "judged",
     "neutral_texts",
+    "order",
+    "preference",
     "read_case",
     "read_evaluation",
+    "revealed",
     "score",
+    "shown_rows",
+    "sides",
     "summary",
+    "tally",
     "verdict",
     "visible",
     "write_report",

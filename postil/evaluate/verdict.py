@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 from postil.errors import DataError, PlanError
 from postil.locales import say
-from postil.records import Verdict
+from postil.records import Preference, Verdict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +58,20 @@ def verdict(metric: str, base: Sequence[float], tuned: Sequence[float]) -> Verdi
         sign = -1.0 if metric in _LOWER_IS_BETTER else 1.0
         difference, interval, p_value = _of_means([sign * (b - a) for a, b in zip(base, tuned, strict=True)])
     return Verdict(_outcome(len(base), interval), metric, difference, interval, len(base), p_value)
+
+
+def preference(won: int, lost: int, tied: int) -> Preference:
+    """The verdict of those who compared: of so many questions the tuned answer won, lost, or neither.
+
+    The same test and interval as for yes-or-no metrics, on which an undecided question is one that neither got right.
+    """
+    base = [0.0] * (won + tied) + [1.0] * lost
+    tuned = [1.0] * won + [0.0] * (tied + lost)
+    if not base:
+        return Preference("too_few", 0, 0, 0, 0.5, (0.0, 1.0), 1.0)
+    difference, (low, high), p_value = _of_proportions(base, tuned)
+    rate = ((1 + low) / 2, (1 + high) / 2)
+    return Preference(_outcome(len(base), (low, high)), won, lost, tied, (1 + difference) / 2, rate, p_value)
 
 
 def forgetting_words(change: float | None, lang: str | None = None) -> str:

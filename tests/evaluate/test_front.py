@@ -6,9 +6,11 @@ import postil.evaluate
 
 def test_public_names() -> None:
     assert set(postil.evaluate.__all__) == {
-        "FEWEST_ROWS", "FORGETTING_LIMIT", "METRICS", "Case", "Facts", "Run", "diagnose", "evaluate", "forgets",
-        "forgetting_words", "neutral_texts", "read_case", "read_evaluation", "score", "summary",
-        "verdict", "visible", "write_report",
+        "CHOICES", "FEWEST_ROWS", "FORGETTING_LIMIT", "METRICS", "Brief", "Case", "EndpointJudge", "Facts",
+        "InMemoryJudge", "Judge", "Judgement", "LocalJudge", "Run", "Tally", "default_brief", "diagnose",
+        "evaluate", "forgets", "forgetting_words", "judged", "neutral_texts", "order", "preference", "read_case",
+        "read_evaluation", "revealed", "score", "shown_rows", "sides", "summary", "tally", "verdict", "visible",
+        "write_report",
     }  # fmt: skip
     assert all(hasattr(postil.evaluate, name) for name in postil.evaluate.__all__)
 

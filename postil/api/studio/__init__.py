@@ -3,6 +3,7 @@ release, business lines, and keys."""
 
 from fastapi import APIRouter
 
+from postil.api.studio.ballots import router as ballots
 from postil.api.studio.cards import router as cards
 from postil.api.studio.comparisons import router as comparisons
 from postil.api.studio.corrections import file_of_corrections
@@ -31,7 +32,7 @@ from postil.api.studio.sets import router as sets
 from postil.api.studio.tasks import router as tasks
 
 router = APIRouter(prefix="/postil")
-for one in (data, datasets, tasks, live, findings, comparisons, sets, corrections, cards, lines, rights):
+for one in (data, datasets, tasks, live, findings, comparisons, sets, corrections, ballots, cards, lines, rights):
     router.include_router(one)
 
 __all__ = [
