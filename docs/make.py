@@ -21,7 +21,8 @@ from postil.show import allowed
 HERE = Path(__file__).parent
 COMMANDS = (
     (), ("quickstart",), ("check",), ("look",), ("diff",), ("xray",), ("models",), ("models", "list"),
-    ("models", "pull"), ("models", "add"), ("plan",), ("train",), ("compare",), ("evaluate",), ("answer",), ("doctor",),
+    ("models", "pull"), ("models", "add"), ("plan",), ("train",), ("import-job",), ("compare",), ("evaluate",),
+    ("answer",), ("golden",), ("doctor",), ("studio",),
     ("serve",), ("keys",), ("keys", "list"), ("keys", "add"), ("keys", "revoke"),
 )  # fmt: skip
 ATTACKS = (
@@ -124,6 +125,20 @@ def security() -> Iterator[str]:
         yield from ("", f"## {title}", "", "| | what | tests |", "|---|---|---|")
         for number, what in enumerate(table, 1):
             yield f"| {number} | {what} | {found[number]} |"
+    yield from upstream()
+
+
+def upstream() -> Iterator[str]:
+    """How upstream's own tests fare against our server, and why some end otherwise: a test holds these numbers."""
+    told = json.loads((HERE.parent / "tests" / "api" / "upstream.json").read_text("utf-8"))
+    yield from ("", "## Upstream's own tests · 官方客户端自带的测试", "")
+    yield f"`tests/api_resources/`: {', '.join(told['files'])}. Skipped: {told['skipped']}."
+    yield from ("", "| openai | passed | exceptions | skipped |", "|---|---|---|---|")
+    for version, counts in told["counts"].items():
+        yield f"| {version} | {counts['passed']} | {counts['failed']} | {counts['skipped']} |"
+    yield from ("", "Exceptions · 例外", "")
+    for exception in told["exceptions"]:
+        yield f"- {exception['en']} · {exception['zh']} ({len(exception['tests'])} functions)"
 
 
 def _helps(lang: str) -> list[str]:

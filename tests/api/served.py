@@ -42,8 +42,9 @@ class Served:
     """The server and what stands behind it. Each test takes a project, and so sees only its own."""
 
     def __init__(
-        self, directory: Path, home: Path, watch: Callable[[Store], Any] | None = None, engine: Any = None
-    ) -> None:
+        self, directory: Path, home: Path, watch: Callable[[Store], Any] | None = None, engine: Any = None,
+        outside: Callable[[Served, Any], Any] = lambda served, app: app,
+    ) -> None:  # fmt: skip
         self.home = home
         self.store = Store(directory / "data")
         self.queue = Queue(self.store)
@@ -60,7 +61,7 @@ class Served:
             self.house, lambda: named, begin=watcher.start if watcher else lambda: None,
             end=(lambda: watcher.stop(grace=10)) if watcher else lambda: None,
         )  # fmt: skip
-        self.server = Server(configured(self.app), self.house)
+        self.server = Server(configured(outside(self, self.app)), self.house)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
@@ -143,9 +144,11 @@ class Served:
 
 @contextmanager
 def served(
-    directory: Path, home: Path, watch: Callable[[Store], Any] | None = None, engine: Any = None
-) -> Iterator[Served]:
-    made = Served(directory, home, watch, engine)
+    directory: Path, home: Path, watch: Callable[[Store], Any] | None = None, engine: Any = None,
+    outside: Callable[[Served, Any], Any] = lambda served, app: app,
+) -> Iterator[Served]:  # fmt: skip
+    """`outside(served, app)`: what stands before the application, in tests alone."""
+    made = Served(directory, home, watch, engine, outside)
     made.start()
     try:
         yield made
