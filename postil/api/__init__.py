@@ -9,14 +9,18 @@ from postil.api.keyring import add_key, list_keys, revoke_key
 from postil.api.refusals import Refused
 from postil.api.server import serve
 from postil.api.studio import (
+    BallotBody,
     CheckBody,
     DiffBody,
     PlanBody,
     PreviewBody,
     XrayBody,
+    begun_ballot,
     case_of,
     check,
+    counted,
     difference,
+    differing,
     file_of_corrections,
     marked,
     order_again,
@@ -26,8 +30,8 @@ from postil.api.studio import (
 )  # fmt: skip
 
 __all__ = [
-    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "CheckBody", "CommandRefused", "DiffBody", "House", "PlanBody",
-    "PreviewBody", "Refused", "XrayBody", "add_key", "case_of", "check", "create_app", "difference",
-    "file_of_corrections", "list_keys", "marked", "on_disk", "order_again", "plan", "preview", "read_form",
-    "revoke_key", "serve", "xray",
+    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "BallotBody", "CheckBody", "CommandRefused", "DiffBody",
+    "House", "PlanBody", "PreviewBody", "Refused", "XrayBody", "add_key", "begun_ballot", "case_of", "check",
+    "counted", "create_app", "difference", "differing", "file_of_corrections", "list_keys", "marked", "on_disk",
+    "order_again", "plan", "preview", "read_form", "revoke_key", "serve", "xray",
 ]  # fmt: skip

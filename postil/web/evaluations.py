@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -12,6 +13,7 @@ from postil.web.desk import Desk, desk_of
 from postil.web.frame import button, card, frame, go, link, status_chip, table, text
 from postil.web.jobs import file_name, moment
 from postil.web.models import upload_box
+from postil.web.people import begin_vote
 from postil.web.result import verdict_words
 
 
@@ -26,6 +28,12 @@ async def all_evaluations(request: Request) -> None:
                 button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
             return
         _begin(desk, models)
+        begin_vote(desk, await desk.do(_evaluated, desk))
+        votes = (await desk.do(desk.house.store.ballots.list, desk.project, limit=50)).rows
+        if votes:
+            headers = [desk.say(f"web.{name}") for name in ("jobs.name", "jobs.model", "jobs.created")]
+            table(headers, [(partial(link, row.name, f"/votes/{row.id}"), row.model, moment(row.created_at))
+                            for row in votes], desk.say("web.people.title"))  # fmt: skip
         rows = (await desk.do(desk.house.queue.list, desk.project, kinds=("evaluation",), limit=100)).rows
         if rows:
             names = await desk.do(lambda: {row.id: file_name(desk, row) for row in rows})
@@ -35,6 +43,12 @@ async def all_evaluations(request: Request) -> None:
                  lambda row=row: status_chip(desk, row.status), _said(desk, row), moment(row.created_at))
                 for row in rows
             ], desk.say("web.evaluations.title"))  # fmt: skip
+
+
+def _evaluated(desk: Desk) -> dict[str, str]:
+    """The jobs whose answers can be voted on, with what they are called."""
+    page = desk.house.queue.list(desk.project, kinds=("training", "evaluation"), limit=100, status="succeeded")
+    return {row.id: f"{row.suffix or file_name(desk, row) or row.id} · {moment(row.created_at)}" for row in page.rows}
 
 
 def _begin(desk: Desk, models: list[str]) -> None:

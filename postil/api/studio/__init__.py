@@ -3,6 +3,7 @@ release, business lines, and keys."""
 
 from fastapi import APIRouter
 
+from postil.api.studio.ballots import BallotBody, begun_ballot, counted, differing
 from postil.api.studio.ballots import router as ballots
 from postil.api.studio.cards import router as cards
 from postil.api.studio.comparisons import router as comparisons
@@ -36,6 +37,7 @@ for one in (data, datasets, tasks, live, findings, comparisons, sets, correction
     router.include_router(one)
 
 __all__ = [
-    "CheckBody", "DiffBody", "PlanBody", "PreviewBody", "XrayBody", "case_of", "check", "difference",
-    "file_of_corrections", "marked", "order_again", "plan", "preview", "router", "xray",
+    "BallotBody", "CheckBody", "DiffBody", "PlanBody", "PreviewBody", "XrayBody", "begun_ballot", "case_of",
+    "check", "counted", "difference", "differing", "file_of_corrections", "marked", "order_again", "plan",
+    "preview", "router", "xray",
 ]  # fmt: skip

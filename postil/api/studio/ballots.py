@@ -20,7 +20,7 @@ from postil.evaluate import Tally, revealed, tally
 from postil.locales import say
 
 if TYPE_CHECKING:
-    from postil.store.tables import Ballot, Rater
+    from postil.store.tables import Ballot, Key, Rater
 
 MOST = 500  # questions: more than anybody votes on
 
@@ -104,21 +104,24 @@ class VotedRows(BaseModel):
 @router.post("/ballots", response_model=BallotObject, dependencies=[may("train")])
 def create_ballot(request: Request, body: BallotBody, house: TheHouse, caller: Caller) -> JSONResponse:
     """Begin a blind vote on the answers of an evaluation."""
-    job = any_job(house, caller, body.job)
-    told = evaluation_of(house, job)
-    names = ("question", "reference", "base", "tuned")
-    rows = [{name: str(row.get(name, "")) for name in names} for row in told["rows"][: body.most or MOST]]
-    model = str(job.fine_tuned_model or job.model)
 
     def make(reply: str | None) -> BallotObject:
-        question = body.question or say("blind.question")
-        return shown(house, house.store.ballots.create(caller.project, body.name, question, job.id, model, rows,
-                                                       reply=reply))  # fmt: skip
+        return shown(house, begun_ballot(house, caller, body, reply))
 
     def again(ballot_id: str) -> BallotObject:
         return shown(house, house.store.ballots.get(caller.project, ballot_id))
 
     return once(request, house, caller, fingerprint(body.model_dump_json()), make, again, retried=True)
+
+
+def begun_ballot(house: House, caller: Key, body: BallotBody, reply: str | None = None) -> Ballot:
+    """A vote on the answers of an evaluation. Raises JobError `job_not_found`, `job_not_evaluated`."""
+    job = any_job(house, caller, body.job)
+    told = evaluation_of(house, job)
+    names = ("question", "reference", "base", "tuned")
+    rows = [{name: str(row.get(name, "")) for name in names} for row in told["rows"][: body.most or MOST]]
+    model, question = str(job.fine_tuned_model or job.model), body.question or say("blind.question")
+    return house.store.ballots.create(caller.project, body.name, question, job.id, model, rows, reply=reply)
 
 
 @router.get("/ballots", dependencies=[may("read")])
