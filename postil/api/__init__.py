@@ -12,6 +12,7 @@ from postil.api.studio import (
     BallotBody,
     CheckBody,
     DiffBody,
+    FileBody,
     PlanBody,
     PreviewBody,
     XrayBody,
@@ -30,7 +31,7 @@ from postil.api.studio import (
 )  # fmt: skip
 
 __all__ = [
-    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "BallotBody", "CheckBody", "CommandRefused", "DiffBody",
+    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "BallotBody", "CheckBody", "CommandRefused", "DiffBody", "FileBody",
     "House", "PlanBody", "PreviewBody", "Refused", "XrayBody", "add_key", "begun_ballot", "case_of", "check",
     "counted", "create_app", "difference", "differing", "file_of_corrections", "list_keys", "marked", "on_disk",
     "order_again", "plan", "preview", "read_form", "revoke_key", "serve", "xray",

@@ -7,7 +7,7 @@ from postil.api.studio.ballots import BallotBody, begun_ballot, counted, differi
 from postil.api.studio.ballots import router as ballots
 from postil.api.studio.cards import router as cards
 from postil.api.studio.comparisons import router as comparisons
-from postil.api.studio.corrections import file_of_corrections
+from postil.api.studio.corrections import FileBody, file_of_corrections
 from postil.api.studio.corrections import router as corrections
 from postil.api.studio.data import (
     CheckBody,
@@ -37,7 +37,7 @@ for one in (data, datasets, tasks, live, findings, comparisons, sets, correction
     router.include_router(one)
 
 __all__ = [
-    "BallotBody", "CheckBody", "DiffBody", "PlanBody", "PreviewBody", "XrayBody", "begun_ballot", "case_of",
+    "BallotBody", "CheckBody", "DiffBody", "FileBody", "PlanBody", "PreviewBody", "XrayBody", "begun_ballot", "case_of",
     "check", "counted", "difference", "differing", "file_of_corrections", "marked", "order_again", "plan",
     "preview", "router", "xray",
 ]  # fmt: skip
