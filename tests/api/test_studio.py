@@ -62,6 +62,18 @@ def test_an_evaluation_is_a_task_and_no_fine_tuning_job(server: Served, http: ht
     refused(http.get(f"/postil/tasks/{made['id']}"), 404)
 
 
+def test_an_evaluation_takes_corrections_and_a_sheet_to_be_filled_none(
+    server: Served, http: httpx.Client, key: str
+) -> None:
+    body = {"model": server.model(key), "file": upload(http, purpose="evals"), "without": [3], "edits": {"1:x": "y"}}
+    made = http.post("/postil/evaluations", json=body).json()
+    with server.store.database.read() as session:
+        assert session.query(Job).filter_by(id=made["id"]).one().order["reading"] == {
+            "without": [3], "edits": {"1:x": "y"}
+        }  # fmt: skip
+    refused(http.post("/postil/answers", json=body), 400, "unsupported_parameter", "edits")
+
+
 def test_a_base_is_not_evaluated(http: httpx.Client) -> None:
     refused(
         http.post("/postil/evaluations", json={"model": BASE, "file": upload(http)}), 400, "model_not_tuned", "model"

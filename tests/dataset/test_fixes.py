@@ -127,7 +127,7 @@ HEADS = [
 ]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(HEADS), st.lists(st.tuples(words, words, words), min_size=1, max_size=14), st.integers(0, 2))
 def test_all_clicks_together(head: tuple[str, ...], rows: list[tuple[str, ...]], kind: int) -> None:
     numbered = list(enumerate((head, *rows), 1))

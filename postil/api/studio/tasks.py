@@ -15,8 +15,8 @@ from postil.api.once import fingerprint, once
 from postil.api.openai.job_shown import JobFault, JobObject, fault
 from postil.api.openai.jobs import placed, trained
 from postil.api.openai.jobs import shown as shown_job
-from postil.api.refusals import documented
-from postil.api.studio.data import Reading
+from postil.api.refusals import documented, refused
+from postil.api.studio.data import Corrected, reading_of
 from postil.errors import JobError
 from postil.jobs import Order
 
@@ -28,8 +28,9 @@ KINDS = ("evaluation", "answers", "base")
 router = APIRouter(route_class=StrictRoute, tags=["Studio: tasks"], responses=documented(409))
 
 
-class TaskBody(Reading):
-    """What a fine-tuned model shall do with a file."""
+class TaskBody(Corrected):
+    """What a fine-tuned model shall do with a file. What was put right in it counts for an evaluation; a sheet that is
+    to be filled is given back as it is."""
 
     model: str = Field(min_length=1, max_length=255)
     metadata: Metadata | None = None
@@ -174,10 +175,13 @@ def task(house: House, caller: Key, task_id: str) -> Job:
 
 def _created(kind: Literal["evaluation", "answers"], request: Request, body: TaskBody, house: House, caller: Key
              ) -> JSONResponse:  # fmt: skip
-    told = body.model_dump(exclude_none=True)
+    reading = reading_of(body)
+    for name in ("edits", "without", "mask") if kind == "answers" else ():
+        if name in reading:
+            raise refused("unsupported_parameter", param=name)
     order = Order(
         kind=kind, model=body.model, training_file=body.file, metadata=body.metadata or {}, priority=body.priority or 0,
-        reading={name: told[name] for name in ("sheet", "columns", "system", "instruction") if name in told},
+        reading=reading,
     )  # fmt: skip
 
     def make(reply: str | None) -> TaskObject:
