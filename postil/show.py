@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -21,6 +21,9 @@ from rich.text import Text
 from postil.errors import PostilError
 from postil.locales import knows, language, say
 from postil.records import Base, Dataset, Evaluation, Event, Finding, Issue, Proposal
+
+if TYPE_CHECKING:
+    from postil.evaluate import Tally
 
 COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
 FATES = {"learned": "green", "ignored": "bright_black", "cut": "red"}
@@ -276,6 +279,17 @@ class Screen:
             self.line(problem, "bold red")
         if not found["problems"]:
             self.say("doctor.well", "bold green")
+
+    def tally(self, tally: Tally) -> None:
+        """What a vote has come to."""
+        if self.as_json:
+            return
+        self.line(tally.preference.words(), "bold")
+        agreement = tally.agreement
+        if agreement.percent is not None:
+            kappa = "-" if agreement.kappa is None else f"{agreement.kappa:.2f}"
+            self.say("show.agreement", percent=round(100 * agreement.percent), raters=agreement.raters,
+                     rows=agreement.rows, kappa=kappa)  # fmt: skip
 
     def findings(self, found: Sequence[Finding]) -> None:
         """What is wrong with a run, and what would mend it."""

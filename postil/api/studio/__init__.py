@@ -9,6 +9,7 @@ from postil.api.studio.comparisons import router as comparisons
 from postil.api.studio.corrections import router as corrections
 from postil.api.studio.data import router as data
 from postil.api.studio.findings import router as findings
+from postil.api.studio.judgements import router as judgements
 from postil.api.studio.lines import router as lines
 from postil.api.studio.live import router as live
 from postil.api.studio.rights import router as rights
@@ -16,7 +17,7 @@ from postil.api.studio.sets import router as sets
 from postil.api.studio.tasks import router as tasks
 
 router = APIRouter(prefix="/postil")
-for one in (data, tasks, live, findings, comparisons, sets, corrections, ballots, cards, lines, rights):
+for one in (data, tasks, live, findings, comparisons, sets, corrections, judgements, ballots, cards, lines, rights):
     router.include_router(one)
 
 __all__ = ["router"]
