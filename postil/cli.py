@@ -24,7 +24,7 @@ from postil.usage import Command, Group, WrongUsage, coded, is_a_call_for_help, 
 
 if TYPE_CHECKING:
     from postil import flow
-    from postil.records import Target
+    from postil.records import Evaluation, Target
     from postil.show import Screen
 
 
@@ -62,6 +62,12 @@ Keep = Annotated[Path | None, typer.Option("--keep", metavar="DIR", help=say("cl
 Preset = Annotated[str | None, typer.Option("--preset", metavar="NAME", help=say("cli.preset"))]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=say("cli.set"))]
 SkipFaulty = Annotated[bool, typer.Option("--skip-faulty", help=say("cli.skip_faulty"))]
+JudgeName = Annotated[str | None, typer.Option("--judge", metavar="JUDGE", help=say("cli.evaluate.judge"))]
+JudgePrompt = Annotated[Path | None, typer.Option("--judge-prompt", metavar="FILE", help=say("cli.evaluate.prompt"))]
+Criteria = Annotated[str, typer.Option("--criteria", metavar="TEXT", help=say("cli.evaluate.criteria"))]
+Blind = Annotated[Path | None, typer.Option("--blind", metavar="OUT.xlsx", help=say("cli.evaluate.blind"))]
+Votes = Annotated[list[Path] | None, typer.Option("--votes", metavar="IN.xlsx", help=say("cli.evaluate.votes"))]
+Scores = Annotated[Path | None, typer.Option("--scores", metavar="OUT.xlsx", help=say("cli.evaluate.scores"))]
 Json = Annotated[bool, typer.Option("--json", help=say("cli.json"))]
 Lang = Annotated[str | None, typer.Option("--lang", metavar="zh|en", callback=_known, help=say("cli.lang"))]
 Debug = Annotated[bool, typer.Option("--debug", help=say("cli.debug"))]
@@ -462,16 +468,54 @@ def evaluate(
     data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help=say("cli.evaluate.data"))] = None,
     sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None, conversation: Conversation = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help=say("cli.evaluate.rows"))] = 8,
+    judge: JudgeName = None, prompt: JudgePrompt = None, criteria: Criteria = "", blind: Blind = None,
+    votes: Votes = None, scores: Scores = None,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     from postil import flow
+    from postil.evaluate import read_evaluation
 
     screen = _screen(as_json)
     reading = _reading(sheet, question, answer, conversation, None, None, False)
-    found = flow.evaluate(adapter, data, reading, screen.emit)
-    screen.close()
-    screen.evaluation(found, most=rows)
-    screen.result(found.as_json())
+    later = bool(judge or blind or votes or scores)
+    found = read_evaluation(adapter) if later and data is None else None  # it was evaluated before: as it stands
+    if found is None:
+        found = flow.evaluate(adapter, data, reading, screen.emit)
+        screen.close()
+        screen.evaluation(found, most=rows)
+    told = found.as_json()
+    if later:
+        told |= _compared(screen, adapter, found, judge, (prompt, criteria), blind, votes or [], scores)
+    screen.result(told)
+
+
+def _compared(
+    screen: "Screen", adapter: Path, found: "Evaluation", judge: str | None, brief: tuple[Path | None, str],
+    blind: Path | None, votes: list[Path], scores: Path | None,
+) -> dict[str, Any]:  # fmt: skip
+    """By a judge, by people on sheets, and all of it as one table. Returns what `--json` tells of it."""
+    from postil import dataset as data
+    from postil import flow
+
+    told: dict[str, Any] = {}
+    judgement = tally = None
+    if judge:
+        judgement = flow.judge_run(adapter, found, judge, *brief, emit=screen.emit)
+        screen.close()
+        screen.line(judgement.words(), "bold")
+        told["judgement"] = judgement.as_json()
+    if blind:
+        told["blind"] = flow.vote_sheet(adapter, found, blind)
+        screen.say("show.blind", path=blind, n=told["blind"]["questions"])
+    if votes:
+        tally = flow.count_votes(adapter, found, votes)
+        screen.tally(tally)
+        told["votes"] = tally.as_json()
+    if scores:
+        data.write_scores(scores, *flow.score_table(found, judgement, tally))
+        screen.say("show.scores", path=scores)
+        told["scores"] = str(scores)
+    return told
 
 
 @verb(help=say("cli.answer.help"))

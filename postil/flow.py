@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postil import asking, exporting
+from postil import asking, exporting, judging
 from postil.asking import Comparison
 from postil.bases import (
     add_base,
@@ -34,6 +34,7 @@ from postil.records import (
     Event,
     Finding,
     Issue,
+    Kind,
     Probe,
     Proposal,
     Split,
@@ -43,13 +44,15 @@ from postil.settings import EMBEDDED, Settings, quiet
 
 if TYPE_CHECKING:
     from postil.dataset import Raw
+    from postil.evaluate import Judgement, Tally
     from postil.model.template import Template
     from postil.plan import Given
 
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
-    "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "lay_out", "open_adapter",
-    "parity", "plan", "price_per_second", "recommended_base", "report", "resume", "train", "xray",
+    "count_votes", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "judge",
+    "judge_run", "lay_out", "open_adapter", "parity", "plan", "price_per_second", "recommended_base", "report", "resume",
+    "score_table", "train", "vote_sheet", "xray",
 ]  # fmt: skip
 
 Emit = Callable[[Event], None]
@@ -351,6 +354,49 @@ def answer(
     """The user's own sheet back, with the tuned model's answers as a new column. Called again, it goes on."""
     column = reading.columns.get("question")
     return asking.answer(directory, path, output, sheet=reading.sheet, column=column, emit=emit)
+
+
+def judge(
+    rows: Sequence[Mapping[str, Any]], named: str, kind: Kind = "service_qa", *, prompt: str = "", criteria: str = "",
+    notes: Path | None = None, emit: Emit = lambda event: None,
+) -> Judgement:  # fmt: skip
+    """Let a judge (`local:MODEL` or `endpoint`) compare "base" and "tuned" of each row, in both orders."""
+    quiet()
+    return judging.judge(rows, named, kind, prompt=prompt, criteria=criteria, notes=notes, emit=emit)
+
+
+def judge_run(
+    directory: Path, found: Evaluation, named: str, prompt: Path | None = None, criteria: str = "",
+    emit: Emit = lambda event: None,
+) -> Judgement:  # fmt: skip
+    """Let a judge compare the answers of a run's evaluation; broken off, it goes on when it is called again.
+
+    prompt: a file with the user's own. The judgement also stands in the run's judgement.json.
+    """
+    from postil.evaluate import read_case
+    from postil.store import write_json
+
+    own = judging.read_prompt(prompt) if prompt else ""
+    made = judge(found.rows, named, read_case(directory).plan.kind, prompt=own, criteria=criteria,
+                 notes=directory / "judging.jsonl", emit=emit)  # fmt: skip
+    write_json(directory / "judgement.json", made.as_json())
+    return made
+
+
+def vote_sheet(directory: Path, found: Evaluation, output: Path) -> dict[str, Any]:
+    """A sheet for one rater, with the answers of a run's evaluation and without a hint whose they are."""
+    return judging.vote_sheet(directory, found.rows, output)
+
+
+def count_votes(directory: Path, found: Evaluation, sheets: Sequence[Path]) -> Tally:
+    """What the sheets that came back say together."""
+    return judging.count_votes(directory, found.rows, sheets)
+
+
+def score_table(found: Evaluation, judgement: Judgement | None = None, tally: Tally | None = None
+                ) -> tuple[list[str], list[list[Any]]]:  # fmt: skip
+    """Questions, answers and all scores there are, for `dataset.write_scores`."""
+    return judging.score_table(found, found.rows, judgement, tally.by_row if tally else ())
 
 
 def diagnose(directory: Path) -> list[Finding]:

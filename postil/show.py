@@ -25,6 +25,9 @@ from postil.records import Base, Dataset, Evaluation, Event, Example, Finding, I
 if TYPE_CHECKING:
     from postil.dataset import Difference
 
+if TYPE_CHECKING:
+    from postil.evaluate import Tally
+
 COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
 FATES = {"learned": "green", "ignored": "bright_black", "cut": "red"}
 FEWEST = 10  # examples that training asks for
@@ -322,6 +325,17 @@ class Screen:
             self.line(problem, "bold red")
         if not found["problems"]:
             self.say("doctor.well", "bold green")
+
+    def tally(self, tally: Tally) -> None:
+        """What a vote has come to."""
+        if self.as_json:
+            return
+        self.line(tally.preference.words(), "bold")
+        agreement = tally.agreement
+        if agreement.percent is not None:
+            kappa = "-" if agreement.kappa is None else f"{agreement.kappa:.2f}"
+            self.say("show.agreement", percent=round(100 * agreement.percent), raters=agreement.raters,
+                     rows=agreement.rows, kappa=kappa)  # fmt: skip
 
     def findings(self, found: Sequence[Finding]) -> None:
         """What is wrong with a run, and what would mend it."""

@@ -340,10 +340,10 @@ def _fill(
     found = _named_column(book, ANSWERS)
     column = found[1] if found and found[0] is sheet else _free_column(sheet)
     if header_row:
-        excel.dress_as(_cell(sheet, header_row, column), sheet.cell(header_row, max(1, column - 1)))
-        excel.put_text(_cell(sheet, header_row, column), say("marks.answer", lang))
+        excel.dress_as(excel.cell_at(sheet, header_row, column), sheet.cell(header_row, max(1, column - 1)))
+        excel.put_text(excel.cell_at(sheet, header_row, column), say("marks.answer", lang))
     for number, answer in answers.items():
-        cell = _cell(sheet, number if places is None else places[number], column)
+        cell = excel.cell_at(sheet, number if places is None else places[number], column)
         cell.alignment = Alignment(wrap_text=True, vertical="top")
         excel.put_text(cell, answer)
     letter, quoted = column_letter(column), sheet.title.replace("'", "''")
@@ -368,7 +368,7 @@ def _copied(source: Path, sheet: str | None, lang: str | None) -> tuple[Workbook
         places.setdefault(number, row)  # several records may begin on one line: the first takes the answer
         for column, text in enumerate(texts, start=1):
             if text:
-                excel.put_text(_cell(chosen, row, column), text)
+                excel.put_text(excel.cell_at(chosen, row, column), text)
     return book, places if grid.header is not None else None
 
 
@@ -377,14 +377,6 @@ def _free_column(sheet: Worksheet) -> int:
     filled = max((cell.column for row in sheet.iter_rows() for cell in row if cell.value is not None), default=0)
     merged: list[int] = [merged.max_col for merged in sheet.merged_cells.ranges]
     return max([filled, *merged]) + 1
-
-
-def _cell(sheet: Worksheet, row: int, column: int) -> Cell:
-    from openpyxl.cell.cell import Cell
-
-    cell = sheet.cell(row, column)
-    assert isinstance(cell, Cell), "the inside of a merged range takes no text"
-    return cell
 
 
 def _named_column(book: Workbook, name: str) -> tuple[Worksheet, int] | None:

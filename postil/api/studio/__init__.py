@@ -26,6 +26,7 @@ from postil.api.studio.data import router as data
 from postil.api.studio.datasets import router as datasets
 from postil.api.studio.findings import case_of, order_again
 from postil.api.studio.findings import router as findings
+from postil.api.studio.judgements import router as judgements
 from postil.api.studio.lines import router as lines
 from postil.api.studio.live import router as live
 from postil.api.studio.rights import router as rights
@@ -33,7 +34,9 @@ from postil.api.studio.sets import router as sets
 from postil.api.studio.tasks import router as tasks
 
 router = APIRouter(prefix="/postil")
-for one in (data, datasets, tasks, live, findings, comparisons, sets, corrections, ballots, cards, lines, rights):
+for one in (
+    data, datasets, tasks, live, findings, comparisons, sets, corrections, judgements, ballots, cards, lines, rights,
+):  # fmt: skip
     router.include_router(one)
 
 __all__ = [

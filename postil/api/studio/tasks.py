@@ -23,7 +23,7 @@ from postil.jobs import Order
 if TYPE_CHECKING:
     from postil.store.tables import Job, Key
 
-KINDS = ("evaluation", "answers", "base")
+KINDS = ("evaluation", "answers", "judgement", "base")
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: tasks"], responses=documented(409))
 
@@ -44,7 +44,7 @@ class BaseBody(Body):
 
 
 class TaskObject(BaseModel):
-    """An evaluation, a filled sheet or a download; `result` and `result_files` when it succeeded."""
+    """An evaluation, a filled sheet, a judgement or a download; `result` and `result_files` when it succeeded."""
 
     id: str
     object: Literal["postil.task"] = "postil.task"
@@ -98,7 +98,7 @@ def list_evaluations(
     house: TheHouse, caller: Caller, after: After, limit: Annotated[int, limited(20)]
 ) -> ListOf[TaskObject]:
     """The project's evaluations, newest first."""
-    return _listed("evaluation", house, caller, after, limit)
+    return listed_tasks("evaluation", house, caller, after, limit)
 
 
 @router.get("/answers", dependencies=[may("read")])
@@ -106,7 +106,7 @@ def list_answers(
     house: TheHouse, caller: Caller, after: After, limit: Annotated[int, limited(20)]
 ) -> ListOf[TaskObject]:
     """The project's filled sheets, newest first."""
-    return _listed("answers", house, caller, after, limit)
+    return listed_tasks("answers", house, caller, after, limit)
 
 
 @router.post("/bases", response_model=TaskObject, dependencies=[may("train")])
@@ -125,7 +125,7 @@ def download_base(request: Request, body: BaseBody, house: TheHouse, caller: Cal
 
 @router.get("/tasks/{task_id}", dependencies=[may("read")])
 def retrieve_task(task_id: str, house: TheHouse, caller: Caller) -> TaskObject:
-    """One evaluation or filled sheet."""
+    """One evaluation, filled sheet or judgement."""
     return shown(house, task(house, caller, task_id))
 
 
@@ -193,6 +193,7 @@ def _created(kind: Literal["evaluation", "answers"], request: Request, body: Tas
     return once(request, house, caller, fingerprint(body.model_dump_json()), make, again, retried=True)
 
 
-def _listed(kind: str, house: House, caller: Key, after: str | None, limit: int) -> ListOf[TaskObject]:
+def listed_tasks(kind: str, house: House, caller: Key, after: str | None, limit: int) -> ListOf[TaskObject]:
+    """The project's tasks of this kind."""
     page = house.queue.list(caller.project, kinds=(kind,), after=after, limit=limit)
     return listed([shown(house, job) for job in page.rows], page.more)
