@@ -1,4 +1,4 @@
-"""llama.cpp's server out of the package xllamacpp: `python -m postil.export.llamachild`, told by one line of JSON."""
+"""llama.cpp's server out of the package xllamacpp, in a process that loads nothing else; told by one line of JSON."""
 
 from __future__ import annotations
 

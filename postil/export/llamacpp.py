@@ -74,7 +74,7 @@ def open_llama(
 def _command(told: Mapping[str, Any]) -> list[str]:
     program = shutil.which(SERVER)
     if program is None:
-        return [sys.executable, "-m", "postil.export.llamachild"]
+        return [sys.executable, str(Path(__file__).with_name("llamachild.py"))]  # by its path: it needs none of us
     lora = ["--lora", str(told["adapter"])] if told["adapter"] else []
     return [program, "--model", told["model"], *lora, "--host", "127.0.0.1", "--port", str(told["port"]), "--jinja",
             "--ctx-size", str(told["context"]), "--threads", str(told["threads"]), "--api-key", told["key"],
@@ -103,7 +103,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     assert child.stdin is not None
     with suppress(OSError):
         child.stdin.close()  # ours ends with that; the program is told
-    if child.args and "-m" not in list(child.args):  # type: ignore[arg-type]
+    if shutil.which(SERVER) is not None:
         child.terminate()
     try:
         child.wait(STOP_SECONDS)

@@ -77,8 +77,13 @@ class Pieces:
 
 
 def allow_packs(model: Any) -> None:
-    """Let `model` take packs, where its architecture goes through AttentionInterface; else it stays as it is."""
-    if model._can_set_attn_implementation():
+    """Let `model` take packs, where its architecture goes through AttentionInterface; else it stays as it is.
+
+    One that caps its scores (Gemma 2) gets transformers' plain attention: the fast one cannot do that.
+    """
+    if model.config.get_text_config().to_dict().get("attn_logit_softcapping") is not None:
+        model.set_attn_implementation("eager")
+    elif model._can_set_attn_implementation():
         model.set_attn_implementation(NAME)
 
 
