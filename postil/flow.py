@@ -110,10 +110,12 @@ def plan(
     skip_faulty: bool = False,
     output: Path | None = None,
     given: Given | None = None,
+    rate_multiplier: float | None = None,
 ) -> Prepared:
     """Checked examples, a base model and this machine become decided numbers, each with its reason.
 
-    `given`: an earlier plan, taken as it is but for `settings`; then nothing is measured.
+    `given`: an earlier plan, taken as it is but for `settings`; then nothing is measured. `rate_multiplier`: of the
+    learning rate that would be chosen.
     """
     from postil import dataset as data
     from postil import plan as room
@@ -136,6 +138,9 @@ def plan(
     stages = {"measure": time.monotonic() - started} if probe else {}
     machine = room.machine(output, probe)
     chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
+    if rate_multiplier and "learning_rate" not in wishes:
+        wishes = {**wishes, **room.check_settings({"learning_rate": str(chosen.learning_rate * rate_multiplier)})}
+        chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
     estimate = room.estimate(chosen, counts, base, machine, probe, Settings())
     doubts = room.doubts(chosen, counts, estimate, machine)
     return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts, stages)
