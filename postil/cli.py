@@ -378,6 +378,41 @@ def _train(
         return flow.train(prepared, output, screen.emit, force=force, stop=stop)
 
 
+@verb("import-job", help=say("cli.import_job.help"))
+def import_job(
+    description: Annotated[Path, typer.Argument(metavar="JOB.json", help=say("cli.import_job.file"))],
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help=say("cli.import_job.data"))] = None,
+    validation: Annotated[Path | None, typer.Option("--validation", metavar="FILE", help=say("cli.validation"))] = None,
+    base: OwnBase = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help=say("cli.import_job.output"))
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help=say("cli.force"))] = False,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import flow
+    from postil.jobs import migrate, read_description
+    from postil.plan import known
+
+    screen = _screen(as_json)
+    if output and data is None:
+        raise typer.BadParameter(say("cli.import_job.no_data"), param_hint="--data")
+    found = migrate(read_description(description), known(Settings().home))
+    chosen = base or found.base or EMBEDDED
+    screen.migration(found.as_json())
+    line = found.command(chosen, str(data) if data else None, str(validation) if validation else None)
+    screen.say("show.equivalent", "bold", command=line)
+    told = {**found.as_json(), "command": line}
+    if output is None or data is None:
+        screen.result(told)
+        return
+    seed = {"seed": found.seed} if found.seed is not None else {}
+    choice = {"settings": {**found.settings, **seed}, "rate_multiplier": found.learning_rate_multiplier}
+    result = _train(screen, data, output, chosen, flow.Reading(), {"validation": validation}, choice, force)
+    _finished(screen, output, result)
+    screen.result({**told, **result})
+
+
 @contextmanager
 def _stoppable(screen: "Screen") -> "Iterator[flow.Stop]":
     """The first Ctrl-C ends the run after the present update, with a checkpoint; the second ends it at once."""
@@ -537,6 +572,32 @@ def answer(
     if result["without_words"]:
         screen.say("show.without_words", "yellow", n=result["without_words"])
     screen.result(result)
+
+
+@verb(help=say("cli.golden.help"))
+def golden(
+    file: File,
+    endpoint: Annotated[str, typer.Option("--endpoint", metavar="URL", help=say("cli.golden.endpoint"))],
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help=say("cli.golden.model"))],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.jsonl", help=say("cli.golden.output"))],
+    sheet: Sheet = None, question: Question = None,
+    system: Annotated[str | None, typer.Option("--system", metavar="TEXT", help=say("cli.golden.system"))] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help=say("cli.golden.max_tokens"))] = None,
+    per_minute: Annotated[float, typer.Option("--per-minute", min=0.1, help=say("cli.golden.per_minute"))] = 60.0,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil.golden import Remote, record
+
+    screen = _screen(as_json)
+    remote = Remote(endpoint, model, system, max_tokens, per_minute)
+    found = record(file, output, remote, sheet=sheet, column=question, emit=screen.emit)
+    screen.close()
+    screen.say("show.golden", n=found["answered"], of=found["questions"], path=output)
+    if found["refused"]:
+        screen.say("show.golden_refused", "yellow", n=len(found["refused"]), text=found["refused"][0][:60])
+    if found["cut"]:
+        screen.say("show.golden_cut", "yellow", n=found["cut"])
+    screen.result(found)
 
 
 # ── export ────────────────────────────────────────────────────────────────────────────────────────

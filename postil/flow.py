@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
     "count_votes", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "judge",
-    "judge_run", "lay_out", "open_adapter", "parity", "plan", "price_per_second", "recommended_base", "report", "resume",
-    "score_table", "train", "vote_sheet", "xray",
+    "judge_run", "lay_out", "open_adapter", "parity", "plan", "price_per_second", "recommended_base", "report",
+    "resume", "score_table", "train", "vote_sheet", "xray",
 ]  # fmt: skip
 
 Emit = Callable[[Event], None]
@@ -148,10 +148,12 @@ def plan(
     skip_faulty: bool = False,
     output: Path | None = None,
     given: Given | None = None,
+    rate_multiplier: float | None = None,
 ) -> Prepared:
     """Checked examples, a base model and this machine become decided numbers, each with its reason.
 
-    `given`: an earlier plan, taken as it is but for `settings`; then nothing is measured.
+    `given`: an earlier plan, taken as it is but for `settings`; then nothing is measured. `rate_multiplier`: of the
+    learning rate that would be chosen.
     """
     from postil import dataset as data
     from postil import plan as room
@@ -174,6 +176,9 @@ def plan(
     stages = {"measure": time.monotonic() - started} if probe else {}
     machine = room.machine(output, probe)
     chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
+    if rate_multiplier and "learning_rate" not in wishes:
+        wishes = {**wishes, **room.check_settings({"learning_rate": str(chosen.learning_rate * rate_multiplier)})}
+        chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
     estimate = room.estimate(chosen, counts, base, machine, probe, Settings())
     doubts = room.doubts(chosen, counts, estimate, machine)
     return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts, stages)

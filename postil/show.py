@@ -194,6 +194,26 @@ class Screen:
                  else "bold red", **{k: found[k] for k in ("examples", "end_token_learned", "cut", "all_masked")},
                  bad=bad)  # fmt: skip
 
+    def migration(self, found: Mapping[str, Any]) -> None:
+        """What of another service's job was carried over, and what was not."""
+        if self.as_json:
+            return
+        self.say("show.imported", "bold", service=say(f"show.service_{found['service']}"))
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for one in found["mapped"]:
+            table.add_row(
+                Text(one["theirs"]), _short(str(one["value"])), "→", Text(f"{one['ours']} = {one['becomes']}")
+            )
+        self.console.print(table)
+        if found["left"]:
+            self.say("show.import_left", "bold")
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for one in found["left"]:
+            table.add_row(Text(one["theirs"]), _short(str(one["value"])), Text(one["why"], style="bright_black"))
+        self.console.print(table)
+        if found["learning_rate_multiplier"]:
+            self.say("show.import_multiplier", "yellow", multiplier=found["learning_rate_multiplier"])
+
     # ── models and plans ──
 
     def bases(self, bases: Sequence[tuple[Base, bool]]) -> None:

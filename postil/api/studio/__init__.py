@@ -1,5 +1,5 @@
-"""What OpenAI's API lacks: look at data, plan, X-ray, evaluate, judge, vote, compare, correct, watch live, mend,
-release, business lines, and keys."""
+"""What OpenAI's API lacks: look at data, plan, X-ray, evaluate, judge, vote, compare, correct, import jobs, watch live,
+mend, release, business lines, and keys."""
 
 from fastapi import APIRouter
 
@@ -26,6 +26,7 @@ from postil.api.studio.data import router as data
 from postil.api.studio.datasets import router as datasets
 from postil.api.studio.findings import case_of, order_again
 from postil.api.studio.findings import router as findings
+from postil.api.studio.imports import router as imports
 from postil.api.studio.judgements import router as judgements
 from postil.api.studio.lines import router as lines
 from postil.api.studio.live import router as live
@@ -35,7 +36,8 @@ from postil.api.studio.tasks import router as tasks
 
 router = APIRouter(prefix="/postil")
 for one in (
-    data, datasets, tasks, live, findings, comparisons, sets, corrections, judgements, ballots, cards, lines, rights,
+    data, datasets, tasks, imports, live, findings, comparisons, sets, corrections, judgements, ballots, cards, lines,
+    rights,
 ):  # fmt: skip
     router.include_router(one)
 
