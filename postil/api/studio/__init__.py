@@ -27,6 +27,7 @@ from postil.api.studio.datasets import router as datasets
 from postil.api.studio.findings import case_of, order_again
 from postil.api.studio.findings import router as findings
 from postil.api.studio.imports import router as imports
+from postil.api.studio.judgements import JudgeBody, judge_defaults, judge_order
 from postil.api.studio.judgements import router as judgements
 from postil.api.studio.lines import router as lines
 from postil.api.studio.live import router as live
@@ -42,7 +43,27 @@ for one in (
     router.include_router(one)
 
 __all__ = [
-    "BallotBody", "CheckBody", "DiffBody", "FileBody", "PlanBody", "PreviewBody", "XrayBody", "begun_ballot", "case_of",
-    "check", "counted", "difference", "differing", "file_of_corrections", "marked", "order_again", "plan",
-    "preview", "router", "xray",
+    "BallotBody",
+    "CheckBody",
+    "DiffBody",
+    "FileBody",
+    "JudgeBody",
+    "PlanBody",
+    "PreviewBody",
+    "XrayBody",
+    "begun_ballot",
+    "case_of",
+    "check",
+    "counted",
+    "difference",
+    "differing",
+    "file_of_corrections",
+    "judge_defaults",
+    "judge_order",
+    "marked",
+    "order_again",
+    "plan",
+    "preview",
+    "router",
+    "xray",
 ]  # fmt: skip

@@ -71,6 +71,18 @@ class JudgedRows(BaseModel):
 @router.post("/judgements", response_model=TaskObject, dependencies=[may("train")])
 def create_judgement(request: Request, body: JudgeBody, house: TheHouse, caller: Caller) -> JSONResponse:
     """Let a judge compare base and tuned on every question of an evaluation, in both orders."""
+
+    def make(reply: str | None) -> TaskObject:
+        return shown(house, placed(house, caller, judge_order(house, caller, body), reply))
+
+    def again(job_id: str) -> TaskObject:
+        return shown(house, house.queue.get(caller.project, job_id))
+
+    return once(request, house, caller, fingerprint(body.model_dump_json()), make, again, retried=True)
+
+
+def judge_order(house: House, caller: Key, body: JudgeBody) -> Order:
+    """What the queue is to do. Raises JobError `job_not_found`, `job_not_evaluated`, DataError `nothing_to_judge`."""
     job = any_job(house, caller, body.job)
     rows = evaluation_of(house, job)["rows"][: body.most or MOST]
     if not rows:
@@ -79,17 +91,9 @@ def create_judgement(request: Request, body: JudgeBody, house: TheHouse, caller:
     kind = kind_of(house, job)
     brief = default_brief(kind, body.lang, prompt=body.prompt or "", criteria=body.criteria or "")
     settings = {"judge": body.judge, "kind": kind, "prompt": brief.prompt, "criteria": brief.criteria}
-
-    def make(reply: str | None) -> TaskObject:
-        order = Order(kind="judgement", model=str(job.fine_tuned_model or job.model), settings=settings,
-                      training_file=_kept(house, caller, rows), metadata=body.metadata or {},
-                      priority=body.priority or 0, request={"judged": job.id})  # fmt: skip
-        return shown(house, placed(house, caller, order, reply))
-
-    def again(job_id: str) -> TaskObject:
-        return shown(house, house.queue.get(caller.project, job_id))
-
-    return once(request, house, caller, fingerprint(body.model_dump_json()), make, again, retried=True)
+    return Order(kind="judgement", model=str(job.fine_tuned_model or job.model), settings=settings,
+                 training_file=_kept(house, caller, rows), metadata=body.metadata or {}, priority=body.priority or 0,
+                 request={"judged": job.id})  # fmt: skip
 
 
 @router.get("/judgements", dependencies=[may("read")])
