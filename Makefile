@@ -3,6 +3,7 @@
 # make test-slow    real models, hostile files, many rows      (at most 50 min)
 # make test-faults  50 kills of a worker, and every other fault (about 15 min)
 # make test-full    everything that takes longer, by hand
+# make screenshots  every page, in both languages               (about 15 min; needs Chromium)
 # make bench        against the articles' script and TRL       (1-2 hours; benchmarks/README.md)
 # make bench-gpu    the same on a GPU
 
@@ -15,7 +16,7 @@ SAY = @printf '\n== %s\n'
 
 KILLS ?= 50
 
-.PHONY: quickstart test test-slow test-faults test-full bench bench-gpu lint docs clean
+.PHONY: quickstart test test-slow test-faults test-full screenshots bench bench-gpu lint docs clean
 
 quickstart: .venv/installed
 	$(SAY) "The whole job on a sample sheet: 5-12 minutes on two cores. Ctrl-C is safe."
@@ -43,6 +44,10 @@ test-faults: .venv/ready
 test-full: .venv/ready
 	$(SAY) "Everything that takes longer than CI allows."
 	$(BIN)/pytest -m full --timeout=7200
+
+screenshots: .venv/ready
+	$(SAY) "Every page in both languages, wide and narrow, light and dark, into out/screenshots: about 15 minutes."
+	$(BIN)/python docs/pictures.py
 
 bench: .venv-bench/ready
 	$(SAY) "Every side in turn: 1-2 hours on two cores. One section alone: $(BENCH)/python benchmarks/bench.py titles"
