@@ -158,3 +158,4 @@ def test_a_training_takes_the_same_corrections(server: Served, http: httpx.Clien
     with server.store.database.read() as session:
         row = session.query(Job).filter_by(id=job["id"]).one()
     assert row.order["reading"] == vendor
+    assert job["x_postil"]["requested"] == {"corrections": {"edits": 1, "without": 1}}
