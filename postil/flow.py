@@ -26,6 +26,7 @@ from postil.bases import (
     thinks,
 )  # fmt: skip
 from postil.errors import DataError
+from postil.exporting import pack
 from postil.records import (
     Base,
     Counts,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
     "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "lay_out", "open_adapter",
-    "parity", "plan", "price_per_second", "recommended_base", "report", "resume", "train", "xray",
+    "pack", "parity", "plan", "price_per_second", "recommended_base", "report", "resume", "train", "xray",
 ]  # fmt: skip
 
 Emit = Callable[[Event], None]
