@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from postil.bases import NO_SHAPE, open_adapter, plain_name, public_place, template_of
@@ -32,18 +34,27 @@ def export(
     """See `flow.export`."""
     quiet()
     from postil import export as room
-    from postil import train as training
     from postil.store import read_json
 
     adapter = open_adapter(directory)
     wanted = room.Wanted(
         to, type, plain_name(name or directory.resolve().name), public_place(adapter),
         _questions(adapter, data) if check and to != "script" else (),
-        {part: training.examples_of(directory, part) for part in ("training", "validation")} if to == "script" else {},
+        _rows(directory) if to == "script" else {},
         read_json(directory / "result.json") if to == "script" and (directory / "result.json").exists() else {},
         check,
     )  # fmt: skip
     return room.export(adapter, wanted, output, emit, force=force)
+
+
+def pack(directory: Path, archive: Path) -> None:
+    """An export as one archive, and the directory no more: each file goes as soon as it is in there."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:  # weights do not get smaller
+        for file in sorted(directory.rglob("*")):
+            if file.is_file():
+                packed.write(file, f"{archive.stem}/{file.relative_to(directory).as_posix()}")
+                file.unlink()
+    rmtree(directory)
 
 
 def parity(directory: Path, data: Path | None) -> dict[str, Any]:
@@ -70,6 +81,24 @@ def parity(directory: Path, data: Path | None) -> dict[str, Any]:
         engine.close()
 
 
+def _rows(directory: Path) -> dict[str, tuple[Example, ...]]:
+    """What the run in `directory` learned from and was watched on, if that lies there: a published model has none."""
+    from postil import train as training
+
+    parts = ("training", "validation") if (directory / "data").is_dir() else ()
+    return {part: training.examples_of(directory, part) for part in parts}
+
+
+def _evaluated(adapter: Adapter) -> list[tuple[Message, ...]]:
+    """The questions that its evaluation asked."""
+    from postil.evaluate import read_evaluation
+
+    found = read_evaluation(adapter.path)
+    before = (Message("system", adapter.plan.system),) if adapter.plan.system else ()
+    rows = found.rows[:MOST_QUESTIONS] if found else ()
+    return [(*before, Message("user", str(row["question"]))) for row in rows]
+
+
 def _questions(adapter: Adapter, data: Path | None) -> list[tuple[Message, ...]]:
     """What a certificate asks: questions of a file, of the run's own rows, or one of everyday life in each language."""
     from postil import dataset
@@ -80,7 +109,7 @@ def _questions(adapter: Adapter, data: Path | None) -> list[tuple[Message, ...]]
         texts = list(dataset.questions(data).questions.values())[:MOST_QUESTIONS]
         return [dataset.ask(text, plan.system, plan.instruction) for text in texts]
     examples: Sequence[Example] = ()
-    for part in ("test", "validation", "training"):
+    for part in ("test", "validation", "training") if (adapter.path / "data").is_dir() else ():
         examples = examples or training.examples_of(adapter.path, part)
-    asked = [example.question for example in examples[:MOST_QUESTIONS]]
+    asked = [tuple(example.question) for example in examples[:MOST_QUESTIONS]] or _evaluated(adapter)
     return asked or [dataset.ask(say("parity.question", lang), plan.system, plan.instruction) for lang in LANGUAGES]

@@ -26,6 +26,7 @@ from postil.bases import (
     thinks,
 )  # fmt: skip
 from postil.errors import DataError
+from postil.exporting import pack
 from postil.records import (
     Base,
     Counts,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
     "count_votes", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "judge",
-    "judge_run", "lay_out", "open_adapter", "parity", "plan", "price_per_second", "recommended_base", "report",
+    "judge_run", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second", "recommended_base", "report",
     "resume", "score_table", "train", "vote_sheet", "xray",
 ]  # fmt: skip
 

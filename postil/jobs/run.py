@@ -241,9 +241,23 @@ def base(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
     return {"result": {"base": found.name}, "files": {}}
 
 
+# ── export ──
+
+
+def export(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
+    """A model as files for others, in one archive; its certificate stands in the result."""
+    told, run = spec["settings"], desk.directory / RUN
+    run.mkdir(exist_ok=True)
+    made = flow.export(Path(spec["adapter"]), told["to"], desk.directory / "export", type=told.get("type"),
+                       name=told.get("name"), emit=desk.emit)  # fmt: skip
+    flow.pack(desk.directory / "export", run / f"{made['name']}-{told['to']}.zip")
+    result = {name: value for name, value in made.items() if name not in ("output", "files")}
+    return {"result": {**result, "contents": made["files"]}, "files": _files(run)}
+
+
 SUMMARY = ("judge", "preference", "agreement", "first_share", "unclear", "base_mark", "tuned_mark")
 KINDS = {"training": training, "evaluation": evaluation, "answers": answers,
-         "judgement": judgement, "base": base}  # fmt: skip
+         "judgement": judgement, "base": base, "export": export}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

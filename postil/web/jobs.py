@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from postil.store.tables import Job, JobEvent
 
 STAGES = {"prepare": (0, 15), "train": (15, 80), "select": (80, 82), "evaluate": (82, 100)}  # percent of the whole
-KINDS = ("training", "evaluation", "answers", "judgement", "base")
+KINDS = ("training", "evaluation", "answers", "judgement", "base", "export")
 SHOWN_EVENTS = 200
 SHOWN_SAMPLES = 12
 EXAMINED_SECONDS = 15.0  # between two looks of the run doctor

@@ -159,3 +159,21 @@ def test_a_training_takes_the_same_corrections(server: Served, http: httpx.Clien
         row = session.query(Job).filter_by(id=job["id"]).one()
     assert row.order["reading"] == vendor
     assert job["x_postil"]["requested"] == {"corrections": {"edits": 1, "without": 1}}
+
+
+def test_an_export_is_a_task_of_a_tuned_model(server: Served, http: httpx.Client, key: str) -> None:
+    model = server.model(key)
+    made = http.post("/postil/exports", json={"model": model, "to": "gguf", "type": "q8_0"}).json()
+    assert (made["kind"], made["status"], made["model"], made["file"]) == ("export", "queued", model, "")
+    assert [one["id"] for one in http.get("/postil/exports").json()["data"]] == [made["id"]]
+    assert http.get(f"/postil/tasks/{made['id']}").json() == made
+    assert http.post(f"/postil/tasks/{made['id']}/cancel").json()["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("wrong", [{"to": "pickle"}, {"type": "../x"}, {"name": "../x"}, {"model": BASE}, {"odd": 1}])
+def test_an_export_that_cannot_be_is_refused(
+    server: Served, http: httpx.Client, key: str, wrong: dict[str, object]
+) -> None:  # fmt: skip
+    body = {"model": server.model(key), "to": "merged", **wrong}
+    answer = http.post("/postil/exports", json=body)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == next(iter(wrong))

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from postil import train
+from postil.errors import ExportError
 from postil.jobs.attempt import RUN, Desk
-from postil.jobs.run import training
+from postil.jobs.run import export, training
 from postil.store import sha256
 from tests.jobs.shop import SETTINGS, data
+from tests.runs import laid_out
 
 if TYPE_CHECKING:
     from tests.models import Build
@@ -31,3 +38,32 @@ def test_corrections_are_of_the_training_file_alone(base: Build, tmp_path: Path)
     run = tmp_path / "attempt" / RUN
     assert "换过的答案" in (run / "data" / "training.jsonl").read_text("utf-8")
     assert json.loads((run / "plan.json").read_text("utf-8"))["data"]["check"]["edited"] == 1
+
+
+def test_a_published_model_becomes_one_archive(base: Build, tmp_path: Path) -> None:
+    """It has no rows of its run any more: the certificate asks what its evaluation asked, or anything at all."""
+    laid_out(tmp_path / "run", base("qwen2"), n_epochs=1, max_new_tokens=4)
+    train.run(tmp_path / "run", lambda event: None)
+    published = tmp_path / "store" / "published"
+    published.mkdir(parents=True)
+    for file in (tmp_path / "run").iterdir():
+        if file.is_file():
+            shutil.copy(file, published)
+    (tmp_path / "attempt").mkdir()
+    settings = {"to": "merged", "type": "bfloat16", "name": "ft:tiny:local:标题:x1"}
+    told = export({"adapter": str(published), "settings": settings}, Desk(tmp_path / "attempt", 1, None))
+    (name,) = told["files"]
+    assert name == "ft-tiny-local-x1-merged.zip" and told["result"]["parity"]["outcome"] == "pass"
+    with zipfile.ZipFile(tmp_path / "attempt" / RUN / name) as packed:
+        names = {one.split("/", 1)[1] for one in packed.namelist()}
+    assert {"model.safetensors", "config.json", "parity.json", "README.md"} <= names
+    assert set(told["result"]["contents"]) <= names and not (tmp_path / "attempt" / "export").exists()
+    told = export({"adapter": str(published), "settings": {"to": "peft"}}, Desk(_made(tmp_path / "again"), 1, None))
+    with pytest.raises(ExportError) as refused:
+        export({"adapter": str(published), "settings": {"to": "script"}}, Desk(_made(tmp_path / "third"), 1, None))
+    assert refused.value.code == "script_no_rows"
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir()
+    return directory

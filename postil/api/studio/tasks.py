@@ -1,4 +1,4 @@
-"""Work beside training: evaluations and filled sheets; and what OpenAI has no word for with any job."""
+"""Work beside training: evaluations, filled sheets and exports; and what OpenAI has no word for with any job."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from postil.api.refusals import documented, refused
 from postil.api.studio.data import Corrected, reading_of
 from postil.errors import JobError
 from postil.jobs import Order
+from postil.records import Target
 
 if TYPE_CHECKING:
     from postil.store.tables import Job, Key
 
-KINDS = ("evaluation", "answers", "judgement", "base")
+KINDS = ("evaluation", "answers", "judgement", "base", "export")
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: tasks"], responses=documented(409))
 
@@ -37,6 +38,17 @@ class TaskBody(Corrected):
     priority: int | None = Field(None, ge=-100, le=100)
 
 
+class ExportBody(Body):
+    """What a fine-tuned model shall become for others. `type`: number type of the weights, where there is a choice."""
+
+    model: str = Field(min_length=1, max_length=255)
+    to: Target
+    type: str | None = Field(None, pattern="^[a-z0-9_]{1,16}$")
+    name: str | None = Field(None, pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    metadata: Metadata | None = None
+    priority: int | None = Field(None, ge=-100, le=100)
+
+
 class BaseBody(Body):
     """A base model of the catalogue."""
 
@@ -44,7 +56,8 @@ class BaseBody(Body):
 
 
 class TaskObject(BaseModel):
-    """An evaluation, a filled sheet, a judgement or a download; `result` and `result_files` when it succeeded."""
+    """An evaluation, a filled sheet, a judgement, an export or a download; `result` and `result_files` when it
+    succeeded."""
 
     id: str
     object: Literal["postil.task"] = "postil.task"
@@ -109,23 +122,34 @@ def list_answers(
     return listed_tasks("answers", house, caller, after, limit)
 
 
+@router.post("/exports", response_model=TaskObject, dependencies=[may("train")])
+def create_export(request: Request, body: ExportBody, house: TheHouse, caller: Caller) -> JSONResponse:
+    """Make files of a fine-tuned model for others, with a certificate that they say the same."""
+    wanted = {"to": body.to, "type": body.type, "name": body.name or body.model}
+    order = Order(
+        kind="export", model=body.model, training_file=None, metadata=body.metadata or {}, priority=body.priority or 0,
+        settings={name: value for name, value in wanted.items() if value is not None},
+    )  # fmt: skip
+    return _placed(request, body, order, house, caller)
+
+
+@router.get("/exports", dependencies=[may("read")])
+def list_exports(
+    house: TheHouse, caller: Caller, after: After, limit: Annotated[int, limited(20)]
+) -> ListOf[TaskObject]:
+    """The project's exports, newest first."""
+    return _listed("export", house, caller, after, limit)
+
+
 @router.post("/bases", response_model=TaskObject, dependencies=[may("train")])
 def download_base(request: Request, body: BaseBody, house: TheHouse, caller: Caller) -> JSONResponse:
     """Download a base model of the catalogue onto this machine."""
-    order = Order(kind="base", model=body.model, training_file=None)
-
-    def make(reply: str | None) -> TaskObject:
-        return shown(house, placed(house, caller, order, reply))
-
-    def again(job_id: str) -> TaskObject:
-        return shown(house, house.queue.get(caller.project, job_id))
-
-    return once(request, house, caller, fingerprint(body.model_dump_json()), make, again, retried=True)
+    return _placed(request, body, Order(kind="base", model=body.model, training_file=None), house, caller)
 
 
 @router.get("/tasks/{task_id}", dependencies=[may("read")])
 def retrieve_task(task_id: str, house: TheHouse, caller: Caller) -> TaskObject:
-    """One evaluation, filled sheet or judgement."""
+    """One evaluation, filled sheet, judgement, export or download."""
     return shown(house, task(house, caller, task_id))
 
 
@@ -183,6 +207,11 @@ def _created(kind: Literal["evaluation", "answers"], request: Request, body: Tas
         kind=kind, model=body.model, training_file=body.file, metadata=body.metadata or {}, priority=body.priority or 0,
         reading=reading,
     )  # fmt: skip
+    return _placed(request, body, order, house, caller)
+
+
+def _placed(request: Request, body: Body, order: Order, house: House, caller: Key) -> JSONResponse:
+    """The task of an order, made once however often it is asked for."""
 
     def make(reply: str | None) -> TaskObject:
         return shown(house, placed(house, caller, order, reply))
