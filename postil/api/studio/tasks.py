@@ -138,7 +138,7 @@ def list_exports(
     house: TheHouse, caller: Caller, after: After, limit: Annotated[int, limited(20)]
 ) -> ListOf[TaskObject]:
     """The project's exports, newest first."""
-    return _listed("export", house, caller, after, limit)
+    return listed_tasks("export", house, caller, after, limit)
 
 
 @router.post("/bases", response_model=TaskObject, dependencies=[may("train")])
