@@ -33,6 +33,10 @@ async def show_result(desk: Desk, job: Job) -> None:
                 button(desk.say("web.result.download"), lambda: go(zip_path(str(job.fine_tuned_model))))
         await show_proof(desk, str(job.fine_tuned_model))
         return
+    if result.get("parity"):
+        first, *rest = result["parity"]["words"][desk.lang]
+        tone = {"pass": "good", "fail": "bad"}.get(result["parity"]["outcome"], "warn")
+        note(first, tone, "\n".join(rest))
     if result.get("preference"):
         note(preference_words(desk, result["preference"]), TONE.get(result["preference"]["outcome"], "info"))
         if result.get("agreement") is not None:
