@@ -81,7 +81,7 @@ def preference_words(desk: Desk, told: Mapping[str, Any]) -> str:
 
 
 def show_figures(desk: Desk, base: Mapping[str, Any], tuned: Mapping[str, Any]) -> None:
-    names = [name for name in (*METRICS, "stopped", "length") if name in base and name in tuned]
+    names = [name for name in METRICS if name in base and name in tuned]
     with card(desk.say("web.result.figures")):
         table(
             [desk.say("web.result.metric"), desk.say("web.result.before"), desk.say("web.result.after")],
