@@ -142,7 +142,8 @@ def refuse_network(path: Path) -> None:
 def refuse_without_log(path: Path) -> None:
     """After a kill, acknowledged transactions stand in the log (-wal) alone. Its index (-shm) tells that there was one.
 
-    SQLite itself would open the database without a word, as it was some time ago. Raises StoreError `database_log_gone`.
+    SQLite itself would open the database as it was some time ago, without a word. Raises StoreError
+    `database_log_gone`.
     """
     log, index = (path.with_name(f"{path.name}-{part}") for part in ("wal", "shm"))
     until = time.monotonic() + CLOSING_SECONDS
