@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 RETRIED = ("storage_full", "storage_broken")  # the disk's fault, not the job's
 NAMES = {  # of ours in the words of the API
     "too_few_examples": "invalid_n_examples", "labels_wrong": "no_trainable_tokens", "diverged": "diverged",
-    "out_of_memory": "out_of_memory", "memory_short": "out_of_memory", **dict.fromkeys(RETRIED, "storage_full"),
+    "out_of_memory": "out_of_memory", "memory_short": "out_of_memory",
+    "model_memory": "out_of_memory", **dict.fromkeys(RETRIED, "storage_full"),
 }  # fmt: skip
 
 
@@ -48,7 +49,11 @@ def work(spec: Mapping[str, Any], desk: Desk) -> int:
             desk.end("succeeded" if "outcome" not in outcome else outcome.pop("outcome"), **outcome)
     except PostilError as error:
         return _failed(error, desk)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        from postil.model.memory import lacks_memory
+
+        if not lacks_memory(error):
+            raise
         return _failed(TrainError("memory_short", batch_size=_batch_size(desk.directory / RUN)), desk)
     return 0
 

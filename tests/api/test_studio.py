@@ -101,7 +101,7 @@ def events(text: str) -> list[tuple[str, str, dict[str, object]]]:
     return found
 
 
-def test_a_job_is_told_live_and_taken_up_where_one_was(server: Served, http: httpx.Client, key: str) -> None:
+def test_fault_17_a_job_is_told_live_and_taken_up_where_one_was(server: Served, http: httpx.Client, key: str) -> None:
     job = http.post("/fine_tuning/jobs", json={"model": BASE, "training_file": upload(http)}).json()["id"]
     http.post(f"/fine_tuning/jobs/{job}/cancel")
     told = events(http.get(f"/postil/jobs/{job}/live").text)
