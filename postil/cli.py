@@ -24,6 +24,7 @@ from postil.usage import Command, Group, WrongUsage, coded, is_a_call_for_help, 
 
 if TYPE_CHECKING:
     from postil import flow
+    from postil.evaluate import Judgement, Tally
     from postil.records import Evaluation, Target
     from postil.show import Screen
 
@@ -520,19 +521,22 @@ def evaluate(
         screen.evaluation(found, most=rows)
     told = found.as_json()
     if later:
-        told |= _compared(screen, adapter, found, judge, (prompt, criteria), blind, votes or [], scores)
+        judgement, tally = _compared(screen, adapter, found, told, judge, (prompt, criteria), blind, votes or [])
+        if scores:
+            for lost in flow.write_scores(scores, found, judgement, tally, data, reading):
+                screen.line(lost, "yellow")
+            screen.say("show.scores", path=scores)
+            told["scores"] = str(scores)
     screen.result(told)
 
 
 def _compared(
-    screen: "Screen", adapter: Path, found: "Evaluation", judge: str | None, brief: tuple[Path | None, str],
-    blind: Path | None, votes: list[Path], scores: Path | None,
-) -> dict[str, Any]:  # fmt: skip
-    """By a judge, by people on sheets, and all of it as one table. Returns what `--json` tells of it."""
-    from postil import dataset as data
+    screen: "Screen", adapter: Path, found: "Evaluation", told: dict[str, Any], judge: str | None,
+    brief: tuple[Path | None, str], blind: Path | None, votes: list[Path],
+) -> "tuple[Judgement | None, Tally | None]":  # fmt: skip
+    """By a judge, and by people on sheets; `told` gets what `--json` tells of it."""
     from postil import flow
 
-    told: dict[str, Any] = {}
     judgement = tally = None
     if judge:
         judgement = flow.judge_run(adapter, found, judge, *brief, emit=screen.emit)
@@ -546,11 +550,7 @@ def _compared(
         tally = flow.count_votes(adapter, found, votes)
         screen.tally(tally)
         told["votes"] = tally.as_json()
-    if scores:
-        data.write_scores(scores, *flow.score_table(found, judgement, tally))
-        screen.say("show.scores", path=scores)
-        told["scores"] = str(scores)
-    return told
+    return judgement, tally
 
 
 @verb(help=say("cli.answer.help"))

@@ -53,7 +53,7 @@ __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
     "count_votes", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "judge",
     "judge_run", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second", "recommended_base", "report",
-    "resume", "score_table", "train", "vote_sheet", "xray",
+    "resume", "train", "vote_sheet", "write_scores", "xray",
 ]  # fmt: skip
 
 Emit = Callable[[Event], None]
@@ -399,10 +399,24 @@ def count_votes(directory: Path, found: Evaluation, sheets: Sequence[Path]) -> T
     return judging.count_votes(directory, found.rows, sheets)
 
 
-def score_table(found: Evaluation, judgement: Judgement | None = None, tally: Tally | None = None
-                ) -> tuple[list[str], list[list[Any]]]:  # fmt: skip
-    """Questions, answers and all scores there are, for `dataset.write_scores`."""
-    return judging.score_table(found, found.rows, judgement, tally.by_row if tally else ())
+def write_scores(
+    output: Path, found: Evaluation, judgement: Judgement | None = None, tally: Tally | None = None,
+    path: Path | None = None, reading: Reading = Reading(),
+) -> tuple[str, ...]:  # fmt: skip
+    """Answers and all scores there are as a workbook: new columns of the user's own, if the questions came from one
+    (`path`). Returns sentences on what the new file does not carry."""
+    from postil import dataset as room
+
+    head, table = judging.score_table(found, found.rows, judgement, tally.by_row if tally else ())
+    if path is not None:
+        known = 3  # row, question and reference stand in the user's sheet already
+        dataset = check(path, reading)
+        cells = {row["rows"][0]: line[known:] for row, line in zip(found.rows, table, strict=True)}
+        lost = room.write_beside(path, output, dataset.sheet, dataset.header_row, head[known:], cells)
+        if lost is not None:
+            return lost
+    room.write_scores(output, head, table)
+    return ()
 
 
 def diagnose(directory: Path) -> list[Finding]:

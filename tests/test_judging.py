@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openpyxl
 import pytest
 
-from postil.evaluate import read_evaluation, shown_rows
+from postil.evaluate import InMemoryJudge, read_evaluation, shown_rows
 from postil.judging import open_judge
 from postil.store import read_json
 from tests.story import Trained, refused, said, told
@@ -86,24 +88,37 @@ def test_sheets_of_another_vote_are_refused(run: Path, tmp_path: Path) -> None:
     assert refused(["evaluate", run, "--votes", sheet]) == "vote_of_another"
 
 
-def test_a_judge_of_the_command_line(run: Path, base: Build, tmp_path: Path, monkeypatch: Any) -> None:
-    """A tiny random model says nothing that can be understood; all the rest is real."""
+def test_a_judge_of_the_command_line(run: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    @contextmanager
+    def opened(named: str) -> Iterator[InMemoryJudge]:
+        yield InMemoryJudge(lambda prompt: "B" if prompt.split("|")[1].startswith("=旧") else "A")
+
     scores, prompt = tmp_path / "scores.xlsx", tmp_path / "prompt.txt"
-    prompt.write_text("{question} {a} {b}", "utf-8")
-    judge = ["--judge", f"local:{base('qwen2')}", "--judge-prompt", prompt, "--criteria", "短"]
-    monkeypatch.setattr("postil.judging.MOST_TOKENS", 6)
-    found = told(["evaluate", run, *judge, "--scores", scores])["judgement"]
-    assert found["criteria"] == "短" and len(found["rows"]) == 24 and found["rows"][5]["side"] == "same"
-    assert found["preference"]["n"] + found["unclear"] == 24
+    prompt.write_text("\ufeff{question}|{a}|{b}|{criteria}", "utf-8")
+    judge = ["--judge", "local:tiny", "--judge-prompt", prompt, "--criteria", "短"]
+    with monkeypatch.context() as patch:
+        patch.setattr("postil.judging.open_judge", opened)
+        found = told(["evaluate", run, *judge, "--scores", scores])["judgement"]
+    assert found["criteria"] == "短" and found["prompt"].startswith("{question}") and found["rows"][5]["side"] == "same"
+    assert found["preference"].items() >= {"won": 23, "tied": 1, "outcome": "better"}.items()
     assert len((run / "judging.jsonl").read_text("utf-8").splitlines()) == 1 + 2 * 23
-    assert read_json(run / "judgement.json")["judge"].startswith("local:")
-    assert openpyxl.load_workbook(scores).worksheets[0].max_column == 12
+    assert read_json(run / "judgement.json")["preference"]["won"] == 23
+    sheet = openpyxl.load_workbook(scores).worksheets[0]
+    assert sheet.max_column == 12 and sheet.cell(2, 8).value in ("tuned", "调优后")
     assert refused(["evaluate", run, "--judge", "gpt-4"]) == "judge_unknown"
     assert refused(["evaluate", run, "--judge", "endpoint"]) == "judge_not_set"
     prompt.write_text("which?", "utf-8")
     assert refused(["evaluate", run, *judge]) == "judge_prompt_incomplete"
     prompt.write_bytes(b"\xff\xfe\xff")
     assert refused(["evaluate", run, *judge]) == "file_not_text"
+
+
+@pytest.mark.slow
+def test_a_local_judge_is_an_engine_of_ours(run: Path, base: Build, monkeypatch: Any) -> None:
+    """A tiny random model says nothing that can be understood; all the rest is real."""
+    monkeypatch.setattr("postil.judging.MOST_TOKENS", 6)
+    found = told(["evaluate", run, "--judge", f"local:{base('qwen2')}"])["judgement"]
+    assert found["judge"].startswith("local:") and found["preference"]["n"] + found["unclear"] == 24
 
 
 @pytest.mark.slow

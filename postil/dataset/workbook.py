@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -295,6 +295,36 @@ def write_answers(
     _fill(book, book.worksheets[0], 1 if places else header_row, answers, places, lang)
     excel.save(book, output)
     return excel.told(["format"] if source.suffix.lower().lstrip(".") in STYLED else [], lang)
+
+
+def write_beside(
+    source: Path, output: Path, sheet: str | None, header_row: int | None, head: Sequence[str],
+    cells: Mapping[int, Sequence[str | float | None]],
+) -> tuple[str, ...] | None:  # fmt: skip
+    """Write the user's own workbook to `output` with further columns on its right. `cells`: row number -> a value for
+    each name in `head`.
+
+    Returns sentences on what the new file does not carry; None, and writes nothing, when `source` is no workbook that
+    can be written again. Raises FileError as `write_report` does.
+    """
+    keep_macros = excel.check_target(source, output) == "xlsm"
+    book, lost = excel.open_own(source, keep_macros) if excel.is_own(source) else (None, [])
+    if book is None:
+        return None
+    own = _sheet(book, sheet)
+    first = _free_column(own)
+    top = {header_row: head} if header_row else {}
+    for number, values in {**top, **cells}.items():
+        for column, value in enumerate(values, start=first):
+            cell = excel.cell_at(own, number, column)
+            if number == header_row:
+                excel.dress_as(cell, own.cell(number, max(1, first - 1)))
+            if isinstance(value, str):
+                excel.put_text(cell, value)
+            elif value is not None:
+                cell.value = round(value, 4)
+    excel.save(book, output)
+    return excel.told([*lost, *excel.lost_parts(source, output)], None)
 
 
 def read_answers(output: Path, questions: Mapping[int, str], column: str | None = None) -> dict[int, str]:
