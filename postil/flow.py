@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postil import asking, exporting
+from postil.adopting import adopted, is_adapter
 from postil.asking import Comparison
 from postil.bases import (
     add_base,
@@ -48,9 +49,10 @@ if TYPE_CHECKING:
     from postil.plan import Given
 
 __all__ = [
-    "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
-    "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "lay_out", "open_adapter",
-    "pack", "parity", "plan", "price_per_second", "recommended_base", "report", "resume", "train", "xray",
+    "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "adopted", "advice_on_base",
+    "answer", "check", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish",
+    "is_adapter", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second", "recommended_base",
+    "report", "resume", "train", "xray",
 ]  # fmt: skip
 
 Emit = Callable[[Event], None]

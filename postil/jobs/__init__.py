@@ -4,9 +4,10 @@ from postil.jobs.executor import Executor, InMemoryExecutor, RunSpec, RunState, 
 from postil.jobs.local import LocalExecutor
 from postil.jobs.order import Order
 from postil.jobs.queue import Queue, model_name
+from postil.jobs.register import register
 from postil.jobs.watch import Pace, Watch
 
 __all__ = [
     "Executor", "InMemoryExecutor", "LocalExecutor", "Order", "Pace", "Queue", "RunSpec", "RunState", "Slot", "Watch",
-    "model_name",
+    "model_name", "register",
 ]  # fmt: skip
