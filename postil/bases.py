@@ -54,6 +54,11 @@ def fingerprint(base: Base) -> str:
     return of(base.path)
 
 
+def fingerprint_of(path: Path) -> str:
+    """The same of a base that lies in `path`."""
+    return fingerprint(Base("", NO_SHAPE, path=path))
+
+
 def template_of(base: Base, thinking: bool) -> Template:
     """The chat template of a base that is on this machine."""
     quiet()

@@ -257,11 +257,20 @@ def models_pull(
 def models_add(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help=say("cli.models.add.directory"))],
     name: Annotated[str | None, typer.Option("--name", help=say("cli.models.add.name"))] = None,
+    base_name: Annotated[
+        str | None, typer.Option("--base", metavar="MODEL", help=say("cli.models.add.base"))
+    ] = None,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
-    from postil import flow
+    from postil import api, flow
 
     screen = _screen(as_json)
+    if flow.is_adapter(directory):
+        with flow.adopted(directory, base_name) as (adapter, unknown):
+            made = api.add_model(adapter, name or directory.resolve().name)
+        screen.adopted(made, unknown)
+        screen.result({**made, "unknown": unknown})
+        return
     base = flow.add_base(directory, name)
     screen.say("show.pulled", name=base.name, path=base.path)
     screen.result({"name": base.name, "path": str(base.path)})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postil import asking, exporting, judging
+from postil.adopting import adopted, is_adapter
 from postil.asking import Comparison
 from postil.bases import (
     add_base,
@@ -50,10 +51,10 @@ if TYPE_CHECKING:
     from postil.plan import Given
 
 __all__ = [
-    "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "advice_on_base", "answer", "check",
-    "count_votes", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish", "judge",
-    "judge_run", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second", "recommended_base", "report",
-    "resume", "train", "vote_sheet", "write_scores", "xray",
+    "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "adopted", "advice_on_base", "answer",
+    "check", "count_votes", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish",
+    "is_adapter", "judge", "judge_run", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second",
+    "recommended_base", "report", "resume", "train", "vote_sheet", "write_scores", "xray",
 ]  # fmt: skip
 
 Emit = Callable[[Event], None]

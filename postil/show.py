@@ -316,6 +316,14 @@ class Screen:
 
     # ── export ──
 
+    def adopted(self, made: Mapping[str, Any], unknown: Mapping[str, Any]) -> None:
+        """An adapter that has got a name."""
+        self.say("show.adopted", name=made["name"], base=made["base"], path=made["path"])
+        if unknown:
+            self.say("show.unknown_keys", "yellow", keys=", ".join(unknown))
+        if not made["live"]:
+            self.say("show.adopted_held", "yellow")
+
     def exported(self, made: Mapping[str, Any]) -> None:
         size = made["bytes"] / 1e6
         self.say("show.exported", "bold", path=made["output"], size=f"{size:,.1f} MB", files=", ".join(made["files"]))

@@ -1,4 +1,4 @@
-"""Keys from the command line, for whoever can read the store's directory: no server need run."""
+"""Keys and models from the command line, for whoever can read the store's directory: no server need run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from postil.store import Store, open_store
+from postil.jobs import register
+from postil.store import LOCAL, Store, open_store
 
 if TYPE_CHECKING:
+    from postil.records import Adapter
     from postil.store.tables import Key
 
 
@@ -33,6 +35,13 @@ def revoke_key(key_id: str) -> dict[str, Any]:
     """From now on it opens nothing. Raises StoreError `key_not_found`."""
     with _store() as store:
         return _shown(store.keys.revoke(key_id))
+
+
+def add_model(adapter: Adapter, suffix: str | None, project: str = LOCAL) -> dict[str, Any]:
+    """Name an adapter, so that it can be called over HTTP. Raises ModelError `base_unnamed`."""
+    with _store() as store:
+        made = register(store, project, adapter, suffix)
+        return {"name": made.id, "base": made.base, "live": made.live, "path": str(store.directory / made.directory)}
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from postil.model.load import DTYPES
 from postil.model.scaling import scale_of
 from postil.model.tensors import read_header
 from postil.model.trust import check_directory
+from postil.records import Base
 from postil.store import read_json
 
 SHARD_BYTES = 5_000_000_000
@@ -152,6 +153,15 @@ def plan_merge(base: Path, updates: Updates, dtype: str | None) -> list[Planned]
         raise AdapterError("adapter_misfit", path=str(base), reason=min(left))
     _refuse_twins(base, planned)
     return planned
+
+
+def check_fit(adapter: Path, base: Base) -> None:
+    """Whether an adapter belongs to a base, by the names and sizes in their files: nothing is loaded.
+
+    Raises AdapterError `adapter_misfit`, ExportError `merge_kind`, `merge_tied` for one that does more than LoRA.
+    """
+    assert base.path is not None
+    plan_merge(base.path, read_updates(adapter), None)
 
 
 def _refuse_twins(base: Path, planned: Sequence[Planned]) -> None:

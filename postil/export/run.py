@@ -87,9 +87,10 @@ def export(adapter: Adapter, wanted: Wanted, output: Path, emit: Emit, *, force:
     write_text(output / "parity.md", _shown(parity))
     emit(Event("stage", {"stage": "export", "what": "check", "percent": 100.0}))
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
-    return {"to": wanted.to, "type": job.type, "name": wanted.name, "output": str(output), "files": sorted(files),
-            "bytes": size, "notes": job.notes, "seconds": round(time.monotonic() - started, 2),
-            "parity": parity}  # fmt: skip
+    return {
+        "to": wanted.to, "type": job.type, "name": wanted.name, "output": str(output), "files": sorted(files),
+        "bytes": size, "notes": job.notes, "seconds": round(time.monotonic() - started, 2), "parity": parity,
+    }  # fmt: skip
 
 
 def check_wanted(wanted: Wanted) -> None:

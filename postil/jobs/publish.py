@@ -157,15 +157,25 @@ class Publisher:
 
     # ── adapters ──
 
-    def _adapter(self, files: Mapping[str, Path]) -> str:
-        """These files as a directory that is named by their contents, below the store's. Its path from there."""
+    def take_in(self, directory: Path) -> str:
+        """The files of a finished run, or of an adapter, as one of the store's directories. Its path from there."""
+        return self._adapter({file.name: file for file in directory.iterdir() if file.is_file()}, copy=True)
+
+    def _adapter(self, files: Mapping[str, Path], *, copy: bool = False) -> str:
+        """These files as a directory that is named by their contents, below the store's. Its path from there.
+
+        They are linked, or with `copy` copied: a person's own files may change.
+        """
         hashes = {name: sha256(path) for name, path in sorted(files.items())}
         address = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
         final = self._store.directory / "adapters" / address
         if not final.exists():
             with temporary_directory(final) as made:
                 for name, path in files.items():
-                    link_or_copy(path, made / name)
+                    if copy:
+                        shutil.copyfile(path, made / name)
+                    else:
+                        link_or_copy(path, made / name)
                 if not final.exists():
                     publish(made, final)
         return f"adapters/{address}"
