@@ -299,6 +299,21 @@ def test_attack_18_no_url_of_a_request_is_fetched(
     assert http.post("/fine_tuning/jobs", json={"model": url, "training_file": "file-x"}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    "field", ["training_file", "training_file_ids", "url", "endpoint", "wandb_base_url", "webhook"]
+)
+def test_attack_18_no_address_in_a_description_of_a_job_is_fetched(
+    server: Served, http: httpx.Client, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job of another service may name addresses; only the command line asks any, and only the one it was given."""
+    asked: list[Any] = []
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", lambda *told, **named: asked.append(told))
+    job = {"model": "m", "training_file": "f", field: "http://127.0.0.1:9/v1"}
+    told = http.post("/postil/imports", json={"description": job})
+    assert told.status_code == 200
+    assert not asked
+
+
 def test_attack_19_a_slow_head_is_cut_off(server_module: Any, server: Served) -> None:
     started = time.monotonic()
     answer = raw(server, b"GET /v1/models HTTP/1.1\r\nHost: ", wait=10)
