@@ -287,17 +287,17 @@ def soak(minutes: float, command: str) -> bool:
     """The same for long: what the server holds may not grow. The first ten minutes do not count."""
     crowd, sample, gone = measured(minutes * 60, orders=True)
     window = 600.0 if minutes >= 20 else minutes * 60 / 6  # a look: six windows, whatever the time
-    held = [statistics.median(mb for at, mb in sample if i * window <= at < (i + 1) * window)
-            for i in range(int(minutes * 60 / window))]  # fmt: skip
-    growth = [(b - a) * 600.0 / window for a, b in pairwise(held[1:])]
+    marks = [(i + 1) * window for i in range(int(minutes * 60 / window))]
+    held = [statistics.median(mb for at, mb in sample if mark - max(4.0, window / 10) <= at < mark) for mark in marks]
+    growth = [(b - a) * 600.0 / window for a, b in pairwise(held)]
     kept = all(one < BAR_MB for one in growth) and not crowd.failed and not gone
-    rows = [(f"{(i + 1) * window / 60:.0f}", f"{mb:.1f}", f"{growth[i - 2]:+.2f}" if i >= 2 else "") for i, mb in
-            enumerate(held)]  # fmt: skip
-    text = results.table(("minute", "server, MB (median of the window)", "MB per 10 min since the window before"), rows)
+    rows = [(f"{mark / 60:.1f}", f"{mb:.1f}", f"{more:+.2f}" if more is not None else "")
+            for mark, mb, more in zip(marks, held, [None, *growth], strict=True)]  # fmt: skip
+    text = results.table(("minute", "server, MB", "MB per 10 min since the line before"), rows)
     about = (
         f"{minutes:.0f} minutes of the load above: {len(crowd.waited)} reads and {crowd.orders} uploads with a job "
         f"that is ordered, cancelled and forgotten; {len(crowd.failed)} refused, {len(gone)} streams not whole. Bar "
-        f"(< {BAR_MB:.0f} MB per 10 min after the first window): {'held' if kept else 'not held'}."
+        f"(< {BAR_MB:.0f} MB per 10 min after the first mark): {'held' if kept else 'not held'}."
     )
     results.write("soak", command, f"{about}\n\n{text}")
     return kept
