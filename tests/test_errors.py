@@ -27,7 +27,7 @@ from postil.locales import language, speak
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 KINDS = {
-    AdapterError, DataError, EngineError, FileError, JobError, ModelError, PlanError, RequestError, StoreError,
+    AdapterError, DataError, EngineError, ExportError, FileError, JobError, ModelError, PlanError, RequestError, StoreError,
     TrainError,
 }  # fmt: skip
 SENTENCES = (Path(errors.__file__).parent / "locales" / "en.json").read_text("utf-8")

@@ -23,7 +23,6 @@ class Request:
 
     messages: tuple[Message, ...] = ()
     adapter: Path | None = None
-    scale: float = 1.0
     max_tokens: int | None = None  # None: as many as the context holds
     temperature: float = 1.0
     top_p: float = 1.0
@@ -37,6 +36,7 @@ class Request:
     thinking: bool = False
     prompt_ids: tuple[int, ...] = ()
     project: str = ""
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Desk:
             return error.cause, error.remedy, error.code
         if isinstance(error, PostilError):
             return error.cause(self.lang), error.remedy(self.lang), error.code
-        return self.say("error.unexpected.cause", kind=type(error).__name__), self.say("error.unexpected.remedy"), ""
+        return self.say("error.unexpected.cause", what=type(error).__name__), self.say("error.unexpected.remedy"), ""
 
 
 REFUSALS = (PostilError, Refused, CommandRefused)  # what a person can be told of; anything else is a fault of ours

@@ -165,7 +165,7 @@ def _export(desk: Desk, row: Model) -> None:
     """Files for other programs: a job, at whose end stands a certificate that they answer the same."""
     with card(desk.say("web.export.title")):
         text(desk.say("web.export.lead"), "soft")
-        choices = {name: desk.say(f"web.export.{name}") for name in get_args(Target)}
+        choices = {name: desk.say(f"web.export.{name.replace('-', '_')}") for name in get_args(Target)}
         chosen = ui.select(choices, value="merged", label=desk.say("web.export.to")).props("outlined dense")
 
         async def begin(event: Any) -> None:
