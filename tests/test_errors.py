@@ -14,6 +14,7 @@ from postil.errors import (
     AdapterError,
     DataError,
     EngineError,
+    ExportError,
     FileError,
     JobError,
     ModelError,
@@ -27,8 +28,8 @@ from postil.locales import language, speak
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 KINDS = {
-    AdapterError, DataError, EngineError, FileError, JobError, ModelError, PlanError, RequestError, StoreError,
-    TrainError,
+    AdapterError, DataError, EngineError, ExportError, FileError, JobError, ModelError, PlanError, RequestError,
+    StoreError, TrainError,
 }  # fmt: skip
 SENTENCES = (Path(errors.__file__).parent / "locales" / "en.json").read_text("utf-8")
 CODES = sorted(
