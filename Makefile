@@ -1,10 +1,13 @@
 # make quickstart   the whole job on a sample sheet            (first time: about 5 min to install; then 5-12 min)
 # make test         lint, types, import rules, fast tests      (at most 10 min)
 # make test-slow    real models, hostile files, many rows      (at most 50 min)
-# make test-faults  50 kills of a worker, and every other fault (about 15 min)
+# make test-faults  50 kills of a worker, power cuts, and every other fault (about 25 min)
 # make test-full    everything that takes longer, by hand
+# make screenshots  every page, in both languages               (about 15 min; needs Chromium)
 # make bench        against the articles' script and TRL       (1-2 hours; benchmarks/README.md)
 # make bench-gpu    the same on a GPU
+# make load         1000 jobs, 200 clients, 20 streams; how soon the server is ready (3 min)
+# make soak         that load for an hour: memory may not grow (MINUTES=60)
 
 PYTHON ?= python3
 BIN = $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
@@ -14,8 +17,10 @@ LIMIT = $(if $(shell command -v timeout 2>/dev/null),timeout $(1),)
 SAY = @printf '\n== %s\n'
 
 KILLS ?= 50
+STATES ?= 120
+MINUTES ?= 60
 
-.PHONY: quickstart test test-slow test-faults test-full bench bench-gpu lint docs clean
+.PHONY: quickstart test test-slow test-faults test-full screenshots bench bench-gpu load soak lint docs clean
 
 quickstart: .venv/installed
 	$(SAY) "The whole job on a sample sheet: 5-12 minutes on two cores. Ctrl-C is safe."
@@ -24,6 +29,14 @@ quickstart: .venv/installed
 test: .venv/ready lint
 	$(SAY) "Fast tests: about 4 minutes on two cores."
 	$(call LIMIT,600) $(BIN)/pytest -m "not slow and not full" -n 2 --dist loadfile
+
+load: .venv/ready
+	$(SAY) "1000 jobs in the queue, 200 clients, 20 event streams: 3 minutes."
+	$(BIN)/python benchmarks/load.py ready load
+
+soak: .venv/ready
+	$(SAY) "The same load for $(MINUTES) minutes: the server's memory may not grow."
+	$(BIN)/python benchmarks/load.py soak --minutes $(MINUTES)
 
 lint: .venv/ready
 	$(SAY) "Lint, types, import rules: about a minute."
@@ -37,12 +50,16 @@ test-slow: .venv/ready
 	$(call LIMIT,3000) $(BIN)/pytest -m "slow and not full" --timeout=1200
 
 test-faults: .venv/ready
-	$(SAY) "Faults on purpose: $(KILLS) kills, damaged checkpoints, full disks, frozen workers. About 15 minutes."
-	POSTIL_FAULT_KILLS=$(KILLS) $(call LIMIT,3000) $(BIN)/pytest -s tests/jobs/test_faults.py tests/jobs/test_states.py --timeout=1800
+	$(SAY) "Faults on purpose: $(KILLS) kills, power cuts, damaged checkpoints, failing disks, killed databases. About 25 minutes."
+	POSTIL_FAULT_KILLS=$(KILLS) POSTIL_FAULT_STATES=$(STATES) $(call LIMIT,5400) $(BIN)/pytest -s -k test_fault_ tests/jobs tests/store tests/api --timeout=3600
 
 test-full: .venv/ready
 	$(SAY) "Everything that takes longer than CI allows."
 	$(BIN)/pytest -m full --timeout=7200
+
+screenshots: .venv/ready
+	$(SAY) "Every page in both languages, wide and narrow, light and dark, into out/screenshots: about 15 minutes."
+	$(BIN)/python docs/pictures.py
 
 bench: .venv-bench/ready
 	$(SAY) "Every side in turn: 1-2 hours on two cores. One section alone: $(BENCH)/python benchmarks/bench.py titles"

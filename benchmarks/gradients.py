@@ -37,10 +37,10 @@ def run(rounds: int, quick: bool, command: str) -> None:
         rows.append(("SmolLM2-135M", *errors(embedded())))
     text = results.table(("architecture", *HEADER), rows)
     results.write("gradients", command, (
-        "Relative error of the gradient of one update in float32: seven rows with one system prompt, a dialogue of three "
-        "turns, one with weights 0.5, 0 and 1. The first two columns are against a loop of one row at a time in float32; "
-        "the other three against that loop in float64 (norms stay in float32, as transformers computes them): how far "
-        f"float32 itself is from the truth, by whichever way. Bound: {BOUND:g}.\n\n{text}"
+        "Relative error of the gradient of one update in float32: seven rows with one system prompt, a dialogue of "
+        "three turns, one with weights 0.5, 0 and 1. The first two columns are against a loop of one row at a time "
+        "in float32; the other three against that loop in float64 (norms stay in float32, as transformers computes "
+        f"them): how far float32 itself is from the truth, by whichever way. Bound: {BOUND:g}.\n\n{text}"
     ))  # fmt: skip
 
 

@@ -25,7 +25,8 @@ from postil.usage import Command, Group, WrongUsage, coded, is_a_call_for_help, 
 
 if TYPE_CHECKING:
     from postil import flow
-    from postil.records import Target
+    from postil.evaluate import Judgement, Tally
+    from postil.records import Evaluation, Target
     from postil.show import Screen
 
 
@@ -64,6 +65,12 @@ Preset = Annotated[str | None, typer.Option("--preset", metavar="NAME", help=say
 FromOthers = Annotated[Path | None, typer.Option("--from", metavar="YAML", help=say("cli.plan.from"))]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=say("cli.set"))]
 SkipFaulty = Annotated[bool, typer.Option("--skip-faulty", help=say("cli.skip_faulty"))]
+JudgeName = Annotated[str | None, typer.Option("--judge", metavar="JUDGE", help=say("cli.evaluate.judge"))]
+JudgePrompt = Annotated[Path | None, typer.Option("--judge-prompt", metavar="FILE", help=say("cli.evaluate.prompt"))]
+Criteria = Annotated[str, typer.Option("--criteria", metavar="TEXT", help=say("cli.evaluate.criteria"))]
+Blind = Annotated[Path | None, typer.Option("--blind", metavar="OUT.xlsx", help=say("cli.evaluate.blind"))]
+Votes = Annotated[list[Path] | None, typer.Option("--votes", metavar="IN.xlsx", help=say("cli.evaluate.votes"))]
+Scores = Annotated[Path | None, typer.Option("--scores", metavar="OUT.xlsx", help=say("cli.evaluate.scores"))]
 Json = Annotated[bool, typer.Option("--json", help=say("cli.json"))]
 Lang = Annotated[str | None, typer.Option("--lang", metavar="zh|en", callback=_known, help=say("cli.lang"))]
 Debug = Annotated[bool, typer.Option("--debug", help=say("cli.debug"))]
@@ -391,6 +398,41 @@ def _train(
         return flow.train(prepared, output, screen.emit, force=force, stop=stop)
 
 
+@verb("import-job", help=say("cli.import_job.help"))
+def import_job(
+    description: Annotated[Path, typer.Argument(metavar="JOB.json", help=say("cli.import_job.file"))],
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help=say("cli.import_job.data"))] = None,
+    validation: Annotated[Path | None, typer.Option("--validation", metavar="FILE", help=say("cli.validation"))] = None,
+    base: OwnBase = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help=say("cli.import_job.output"))
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help=say("cli.force"))] = False,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import flow
+    from postil.jobs import migrate, read_description
+    from postil.plan import known
+
+    screen = _screen(as_json)
+    if output and data is None:
+        raise typer.BadParameter(say("cli.import_job.no_data"), param_hint="--data")
+    found = migrate(read_description(description), known(Settings().home))
+    chosen = base or found.base or EMBEDDED
+    screen.migration(found.as_json())
+    line = found.command(chosen, str(data) if data else None, str(validation) if validation else None)
+    screen.say("show.equivalent", "bold", command=line)
+    told = {**found.as_json(), "command": line}
+    if output is None or data is None:
+        screen.result(told)
+        return
+    seed = {"seed": found.seed} if found.seed is not None else {}
+    choice = {"settings": {**found.settings, **seed}, "rate_multiplier": found.learning_rate_multiplier}
+    result = _train(screen, data, output, chosen, flow.Reading(), {"validation": validation}, choice, force)
+    _finished(screen, output, result)
+    screen.result({**told, **result})
+
+
 @contextmanager
 def _stoppable(screen: "Screen") -> "Iterator[flow.Stop]":
     """The first Ctrl-C ends the run after the present update, with a checkpoint; the second ends it at once."""
@@ -481,16 +523,53 @@ def evaluate(
     data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help=say("cli.evaluate.data"))] = None,
     sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None, conversation: Conversation = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help=say("cli.evaluate.rows"))] = 8,
+    judge: JudgeName = None, prompt: JudgePrompt = None, criteria: Criteria = "", blind: Blind = None,
+    votes: Votes = None, scores: Scores = None,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     from postil import flow
+    from postil.evaluate import read_evaluation
 
     screen = _screen(as_json)
     reading = _reading(sheet, question, answer, conversation, None, None, False)
-    found = flow.evaluate(adapter, data, reading, screen.emit)
-    screen.close()
-    screen.evaluation(found, most=rows)
-    screen.result(found.as_json())
+    later = bool(judge or blind or votes or scores)
+    found = read_evaluation(adapter) if later and data is None else None  # it was evaluated before: as it stands
+    if found is None:
+        found = flow.evaluate(adapter, data, reading, screen.emit)
+        screen.close()
+        screen.evaluation(found, most=rows)
+    told = found.as_json()
+    if later:
+        judgement, tally = _compared(screen, adapter, found, told, judge, (prompt, criteria), blind, votes or [])
+        if scores:
+            for lost in flow.write_scores(scores, found, judgement, tally, data, reading):
+                screen.line(lost, "yellow")
+            screen.say("show.scores", path=scores)
+            told["scores"] = str(scores)
+    screen.result(told)
+
+
+def _compared(
+    screen: "Screen", adapter: Path, found: "Evaluation", told: dict[str, Any], judge: str | None,
+    brief: tuple[Path | None, str], blind: Path | None, votes: list[Path],
+) -> "tuple[Judgement | None, Tally | None]":  # fmt: skip
+    """By a judge, and by people on sheets; `told` gets what `--json` tells of it."""
+    from postil import flow
+
+    judgement = tally = None
+    if judge:
+        judgement = flow.judge_run(adapter, found, judge, *brief, emit=screen.emit)
+        screen.close()
+        screen.line(judgement.words(), "bold")
+        told["judgement"] = judgement.as_json()
+    if blind:
+        told["blind"] = flow.vote_sheet(adapter, found, blind)
+        screen.say("show.blind", path=blind, n=told["blind"]["questions"])
+    if votes:
+        tally = flow.count_votes(adapter, found, votes)
+        screen.tally(tally)
+        told["votes"] = tally.as_json()
+    return judgement, tally
 
 
 @verb(help=say("cli.answer.help"))
@@ -512,6 +591,32 @@ def answer(
     if result["without_words"]:
         screen.say("show.without_words", "yellow", n=result["without_words"])
     screen.result(result)
+
+
+@verb(help=say("cli.golden.help"))
+def golden(
+    file: File,
+    endpoint: Annotated[str, typer.Option("--endpoint", metavar="URL", help=say("cli.golden.endpoint"))],
+    model: Annotated[str, typer.Option("--model", metavar="NAME", help=say("cli.golden.model"))],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.jsonl", help=say("cli.golden.output"))],
+    sheet: Sheet = None, question: Question = None,
+    system: Annotated[str | None, typer.Option("--system", metavar="TEXT", help=say("cli.golden.system"))] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help=say("cli.golden.max_tokens"))] = None,
+    per_minute: Annotated[float, typer.Option("--per-minute", min=0.1, help=say("cli.golden.per_minute"))] = 60.0,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil.golden import Remote, record
+
+    screen = _screen(as_json)
+    remote = Remote(endpoint, model, system, max_tokens, per_minute)
+    found = record(file, output, remote, sheet=sheet, column=question, emit=screen.emit)
+    screen.close()
+    screen.say("show.golden", n=found["answered"], of=found["questions"], path=output)
+    if found["refused"]:
+        screen.say("show.golden_refused", "yellow", n=len(found["refused"]), text=found["refused"][0][:60])
+    if found["cut"]:
+        screen.say("show.golden_cut", "yellow", n=found["cut"])
+    screen.result(found)
 
 
 # ── export ────────────────────────────────────────────────────────────────────────────────────────

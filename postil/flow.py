@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postil import asking, exporting
+from postil import asking, exporting, judging
 from postil.adopting import adopted, is_adapter
 from postil.asking import Comparison
 from postil.bases import (
@@ -36,6 +36,7 @@ from postil.records import (
     Event,
     Finding,
     Issue,
+    Kind,
     Probe,
     Proposal,
     Split,
@@ -45,14 +46,15 @@ from postil.settings import EMBEDDED, Settings, quiet
 
 if TYPE_CHECKING:
     from postil.dataset import Raw
+    from postil.evaluate import Judgement, Tally
     from postil.model.template import Template
     from postil.plan import Given
 
 __all__ = [
-    "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "adopted", "advice_on_base",
-    "answer", "check", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish",
-    "is_adapter", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second", "recommended_base",
-    "report", "resume", "train", "xray",
+    "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "adopted", "advice_on_base", "answer",
+    "check", "count_votes", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish",
+    "is_adapter", "judge", "judge_run", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second",
+    "recommended_base", "report", "resume", "train", "vote_sheet", "write_scores", "xray",
 ]  # fmt: skip
 
 Emit = Callable[[Event], None]
@@ -148,10 +150,12 @@ def plan(
     skip_faulty: bool = False,
     output: Path | None = None,
     given: Given | None = None,
+    rate_multiplier: float | None = None,
 ) -> Prepared:
     """Checked examples, a base model and this machine become decided numbers, each with its reason.
 
-    `given`: an earlier plan, taken as it is but for `settings`; then nothing is measured.
+    `given`: an earlier plan, taken as it is but for `settings`; then nothing is measured. `rate_multiplier`: of the
+    learning rate that would be chosen.
     """
     from postil import dataset as data
     from postil import plan as room
@@ -174,6 +178,9 @@ def plan(
     stages = {"measure": time.monotonic() - started} if probe else {}
     machine = room.machine(output, probe)
     chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
+    if rate_multiplier and "learning_rate" not in wishes:
+        wishes = {**wishes, **room.check_settings({"learning_rate": str(chosen.learning_rate * rate_multiplier)})}
+        chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
     estimate = room.estimate(chosen, counts, base, machine, probe, Settings())
     doubts = room.doubts(chosen, counts, estimate, machine)
     return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts, stages)
@@ -354,6 +361,63 @@ def answer(
     """The user's own sheet back, with the tuned model's answers as a new column. Called again, it goes on."""
     column = reading.columns.get("question")
     return asking.answer(directory, path, output, sheet=reading.sheet, column=column, emit=emit)
+
+
+def judge(
+    rows: Sequence[Mapping[str, Any]], named: str, kind: Kind = "service_qa", *, prompt: str = "", criteria: str = "",
+    notes: Path | None = None, emit: Emit = lambda event: None,
+) -> Judgement:  # fmt: skip
+    """Let a judge (`local:MODEL` or `endpoint`) compare "base" and "tuned" of each row, in both orders."""
+    quiet()
+    return judging.judge(rows, named, kind, prompt=prompt, criteria=criteria, notes=notes, emit=emit)
+
+
+def judge_run(
+    directory: Path, found: Evaluation, named: str, prompt: Path | None = None, criteria: str = "",
+    emit: Emit = lambda event: None,
+) -> Judgement:  # fmt: skip
+    """Let a judge compare the answers of a run's evaluation; broken off, it goes on when it is called again.
+
+    prompt: a file with the user's own. The judgement also stands in the run's judgement.json.
+    """
+    from postil.evaluate import read_case
+    from postil.store import write_json
+
+    own = judging.read_prompt(prompt) if prompt else ""
+    made = judge(found.rows, named, read_case(directory).plan.kind, prompt=own, criteria=criteria,
+                 notes=directory / "judging.jsonl", emit=emit)  # fmt: skip
+    write_json(directory / "judgement.json", made.as_json())
+    return made
+
+
+def vote_sheet(directory: Path, found: Evaluation, output: Path) -> dict[str, Any]:
+    """A sheet for one rater, with the answers of a run's evaluation and without a hint whose they are."""
+    return judging.vote_sheet(directory, found.rows, output)
+
+
+def count_votes(directory: Path, found: Evaluation, sheets: Sequence[Path]) -> Tally:
+    """What the sheets that came back say together."""
+    return judging.count_votes(directory, found.rows, sheets)
+
+
+def write_scores(
+    output: Path, found: Evaluation, judgement: Judgement | None = None, tally: Tally | None = None,
+    path: Path | None = None, reading: Reading = Reading(),
+) -> tuple[str, ...]:  # fmt: skip
+    """Answers and all scores there are as a workbook: new columns of the user's own, if the questions came from one
+    (`path`). Returns sentences on what the new file does not carry."""
+    from postil import dataset as room
+
+    head, table = judging.score_table(found, found.rows, judgement, tally.by_row if tally else ())
+    if path is not None:
+        known = 3  # row, question and reference stand in the user's sheet already
+        dataset = check(path, reading)
+        cells = {row["rows"][0]: line[known:] for row, line in zip(found.rows, table, strict=True)}
+        lost = room.write_beside(path, output, dataset.sheet, dataset.header_row, head[known:], cells)
+        if lost is not None:
+            return lost
+    room.write_scores(output, head, table)
+    return ()
 
 
 def diagnose(directory: Path) -> list[Finding]:

@@ -105,6 +105,14 @@ _QUIET = {
 }
 
 
+_REMOTE_KEY = "POSTIL_REMOTE_KEY"
+
+
+def remote_key() -> str:
+    """POSTIL_REMOTE_KEY: the key for the endpoint that `postil golden` asks. No setting: `doctor` prints those."""
+    return os.environ.get(_REMOTE_KEY, "").strip()
+
+
 def quiet() -> None:
     """Set what OpenMP and the tokenizers read only once: to be called before torch is loaded."""
     for name, value in _QUIET.items():
@@ -113,7 +121,8 @@ def quiet() -> None:
 
 def for_child() -> dict[str, str]:
     """The environment of a process that we start: ours, made quiet, and with UTF-8 whatever the system speaks."""
-    return {**_QUIET, **os.environ, "PYTHONUTF8": "1"}
+    ours = {name: value for name, value in os.environ.items() if name != _REMOTE_KEY}
+    return {**_QUIET, **ours, "PYTHONUTF8": "1"}
 
 
 _FOR_WORKER = (

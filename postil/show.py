@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from postil.dataset import Difference
     from postil.plan import Foreign
 
+if TYPE_CHECKING:
+    from postil.evaluate import Tally
+
 COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
 FATES = {"learned": "green", "ignored": "bright_black", "cut": "red"}
 FEWEST = 10  # examples that training asks for
@@ -193,6 +196,26 @@ class Screen:
                  else "bold red", **{k: found[k] for k in ("examples", "end_token_learned", "cut", "all_masked")},
                  bad=bad)  # fmt: skip
 
+    def migration(self, found: Mapping[str, Any]) -> None:
+        """What of another service's job was carried over, and what was not."""
+        if self.as_json:
+            return
+        self.say("show.imported", "bold", service=say(f"show.service_{found['service']}"))
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for one in found["mapped"]:
+            table.add_row(
+                Text(one["theirs"]), _short(str(one["value"])), "→", Text(f"{one['ours']} = {one['becomes']}")
+            )
+        self.console.print(table)
+        if found["left"]:
+            self.say("show.import_left", "bold")
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for one in found["left"]:
+            table.add_row(Text(one["theirs"]), _short(str(one["value"])), Text(one["why"], style="bright_black"))
+        self.console.print(table)
+        if found["learning_rate_multiplier"]:
+            self.say("show.import_multiplier", "yellow", multiplier=found["learning_rate_multiplier"])
+
     # ── models and plans ──
 
     def bases(self, bases: Sequence[tuple[Base, bool]]) -> None:
@@ -346,6 +369,17 @@ class Screen:
             self.line(problem, "bold red")
         if not found["problems"]:
             self.say("doctor.well", "bold green")
+
+    def tally(self, tally: Tally) -> None:
+        """What a vote has come to."""
+        if self.as_json:
+            return
+        self.line(tally.preference.words(), "bold")
+        agreement = tally.agreement
+        if agreement.percent is not None:
+            kappa = "-" if agreement.kappa is None else f"{agreement.kappa:.2f}"
+            self.say("show.agreement", percent=round(100 * agreement.percent), raters=agreement.raters,
+                     rows=agreement.rows, kappa=kappa)  # fmt: skip
 
     def findings(self, found: Sequence[Finding]) -> None:
         """What is wrong with a run, and what would mend it."""

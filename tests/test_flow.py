@@ -249,3 +249,19 @@ def test_the_doctor_finds_an_adapter_without_effect(trained: Trained, tmp_path: 
     found = {finding.code: finding for finding in flow.diagnose(out)}
     assert found["adapter_not_applied"].severity == "error" and "nothing_learned" not in found
     assert "adapter_not_applied" not in {finding.code for finding in flow.diagnose(trained.directory)}
+
+
+def test_scores_stand_in_the_user_s_own_workbook(trained: Trained, tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for row in [["标题", "产品词"], *(line.split(",") for line in trained.sheet.read_text("utf-8").split("\n")[1:6])]:
+        book.worksheets[0].append(row)
+    book.save(tmp_path / "own.xlsx")
+    found = flow.evaluate(trained.directory, tmp_path / "own.xlsx")
+    flow.write_scores(tmp_path / "out.xlsx", found, path=tmp_path / "own.xlsx")
+    sheet = openpyxl.load_workbook(tmp_path / "out.xlsx").worksheets[0]
+    assert sheet.max_row == 6 and sheet.max_column == 6 and sheet["B3"].value == book.worksheets[0]["B3"].value
+    by_row = {row["rows"][0]: row for row in found.rows}
+    for row, one in by_row.items():
+        assert [sheet.cell(row, 5).value, sheet.cell(row, 6).value] == [
+            round(one[name], 4) for name in ("base_score", "tuned_score")
+        ]

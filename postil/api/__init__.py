@@ -9,15 +9,23 @@ from postil.api.keyring import add_key, add_model, list_keys, revoke_key
 from postil.api.refusals import Refused
 from postil.api.server import serve
 from postil.api.studio import (
+    BallotBody,
     CheckBody,
     DiffBody,
+    FileBody,
+    JudgeBody,
     PlanBody,
     PreviewBody,
     XrayBody,
+    begun_ballot,
     case_of,
     check,
+    counted,
     difference,
+    differing,
     file_of_corrections,
+    judge_defaults,
+    judge_order,
     marked,
     order_again,
     plan,
@@ -26,8 +34,9 @@ from postil.api.studio import (
 )  # fmt: skip
 
 __all__ = [
-    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "CheckBody", "CommandRefused", "DiffBody", "House", "PlanBody",
-    "PreviewBody", "Refused", "XrayBody", "add_key", "add_model", "case_of", "check", "create_app", "difference",
-    "file_of_corrections", "list_keys", "marked", "on_disk", "order_again", "plan", "preview", "read_form",
-    "revoke_key", "serve", "xray",
+    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "BallotBody", "CheckBody", "CommandRefused", "DiffBody", "FileBody",
+    "House", "JudgeBody", "PlanBody", "PreviewBody", "Refused", "XrayBody", "add_key", "add_model", "begun_ballot",
+    "case_of", "check", "counted", "create_app", "difference", "differing", "file_of_corrections", "judge_defaults",
+    "judge_order", "list_keys", "marked", "on_disk", "order_again", "plan", "preview", "read_form", "revoke_key",
+    "serve", "xray",
 ]  # fmt: skip

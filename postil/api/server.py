@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -82,7 +83,10 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._house.closing.set()
-        super().handle_exit(sig, frame)
+        if sig == signal.SIGTERM:  # asked to end, and ends in good order: uvicorn would die of the signal afterwards
+            self.should_exit = True
+        else:
+            super().handle_exit(sig, frame)
 
 
 def configured(app: Any, *, sockets: bool = False) -> uvicorn.Config:

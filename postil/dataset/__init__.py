@@ -10,12 +10,15 @@ from postil.dataset.load import load
 from postil.dataset.questions import Questions, has_column, questions
 from postil.dataset.raw import Raw
 from postil.dataset.read import read
+from postil.dataset.scored import write_scores
 from postil.dataset.split import split
-from postil.dataset.workbook import read_answers, write_answers, write_report
+from postil.dataset.votesheet import VoteSheet, read_votes, write_votes
+from postil.dataset.workbook import read_answers, write_answers, write_beside, write_report
 from postil.dataset.write import require_enough, write_jsonl
 
 __all__ = [
-    "Difference", "Questions", "Raw", "applied", "ask", "diff", "fix_all", "has_column", "keep_findings", "keep_table",
-    "load", "questions", "read", "read_answers", "read_reading", "require_enough", "split", "window", "with_actions",
-    "write_answers", "write_jsonl", "write_report",
+    "Difference", "Questions", "Raw", "VoteSheet", "applied", "ask", "diff", "fix_all", "has_column", "keep_findings",
+    "keep_table", "load", "questions", "read", "read_answers", "read_reading", "read_votes", "require_enough", "split",
+    "window", "with_actions", "write_answers", "write_beside", "write_jsonl", "write_report", "write_scores",
+    "write_votes",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ from postil.locales import say
 if TYPE_CHECKING:
     from openpyxl import Workbook
     from openpyxl.cell.cell import Cell, MergedCell
+    from openpyxl.worksheet.worksheet import Worksheet
 
 MAX_OWN_BYTES = 20 * MB  # a larger workbook is not loaded whole: openpyxl needs about fifty times its size
 MAX_OWN_UNPACKED = 400 * MB
@@ -62,6 +63,15 @@ def put_text(cell: Cell, text: str) -> Cell:
         cell.data_type = "s"  # openpyxl has made "=..." a formula and "#N/A" an error
         if text.startswith(_LEADS) or text.lstrip().startswith(_LEADS):
             cell.quotePrefix = True  # Excel shows it as if typed with a leading apostrophe
+    return cell
+
+
+def cell_at(sheet: Worksheet, row: int, column: int) -> Cell:
+    """The cell at this row and column, both from 1; not the inside of a merged range."""
+    from openpyxl.cell.cell import Cell
+
+    cell = sheet.cell(row, column)
+    assert isinstance(cell, Cell), "the inside of a merged range takes no text"
     return cell
 
 

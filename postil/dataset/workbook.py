@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -297,6 +297,36 @@ def write_answers(
     return excel.told(["format"] if source.suffix.lower().lstrip(".") in STYLED else [], lang)
 
 
+def write_beside(
+    source: Path, output: Path, sheet: str | None, header_row: int | None, head: Sequence[str],
+    cells: Mapping[int, Sequence[str | float | None]],
+) -> tuple[str, ...] | None:  # fmt: skip
+    """Write the user's own workbook to `output` with further columns on its right. `cells`: row number -> a value for
+    each name in `head`.
+
+    Returns sentences on what the new file does not carry; None, and writes nothing, when `source` is no workbook that
+    can be written again. Raises FileError as `write_report` does.
+    """
+    keep_macros = excel.check_target(source, output) == "xlsm"
+    book, lost = excel.open_own(source, keep_macros) if excel.is_own(source) else (None, [])
+    if book is None:
+        return None
+    own = _sheet(book, sheet)
+    first = _free_column(own)
+    top = {header_row: head} if header_row else {}
+    for number, values in {**top, **cells}.items():
+        for column, value in enumerate(values, start=first):
+            cell = excel.cell_at(own, number, column)
+            if number == header_row:
+                excel.dress_as(cell, own.cell(number, max(1, first - 1)))
+            if isinstance(value, str):
+                excel.put_text(cell, value)
+            elif value is not None:
+                cell.value = round(value, 4)
+    excel.save(book, output)
+    return excel.told([*lost, *excel.lost_parts(source, output)], None)
+
+
 def read_answers(output: Path, questions: Mapping[int, str], column: str | None = None) -> dict[int, str]:
     """The answers that an earlier run wrote to `output`, by row number; {} when there is no such file.
 
@@ -340,10 +370,10 @@ def _fill(
     found = _named_column(book, ANSWERS)
     column = found[1] if found and found[0] is sheet else _free_column(sheet)
     if header_row:
-        excel.dress_as(_cell(sheet, header_row, column), sheet.cell(header_row, max(1, column - 1)))
-        excel.put_text(_cell(sheet, header_row, column), say("marks.answer", lang))
+        excel.dress_as(excel.cell_at(sheet, header_row, column), sheet.cell(header_row, max(1, column - 1)))
+        excel.put_text(excel.cell_at(sheet, header_row, column), say("marks.answer", lang))
     for number, answer in answers.items():
-        cell = _cell(sheet, number if places is None else places[number], column)
+        cell = excel.cell_at(sheet, number if places is None else places[number], column)
         cell.alignment = Alignment(wrap_text=True, vertical="top")
         excel.put_text(cell, answer)
     letter, quoted = column_letter(column), sheet.title.replace("'", "''")
@@ -368,7 +398,7 @@ def _copied(source: Path, sheet: str | None, lang: str | None) -> tuple[Workbook
         places.setdefault(number, row)  # several records may begin on one line: the first takes the answer
         for column, text in enumerate(texts, start=1):
             if text:
-                excel.put_text(_cell(chosen, row, column), text)
+                excel.put_text(excel.cell_at(chosen, row, column), text)
     return book, places if grid.header is not None else None
 
 
@@ -377,14 +407,6 @@ def _free_column(sheet: Worksheet) -> int:
     filled = max((cell.column for row in sheet.iter_rows() for cell in row if cell.value is not None), default=0)
     merged: list[int] = [merged.max_col for merged in sheet.merged_cells.ranges]
     return max([filled, *merged]) + 1
-
-
-def _cell(sheet: Worksheet, row: int, column: int) -> Cell:
-    from openpyxl.cell.cell import Cell
-
-    cell = sheet.cell(row, column)
-    assert isinstance(cell, Cell), "the inside of a merged range takes no text"
-    return cell
 
 
 def _named_column(book: Workbook, name: str) -> tuple[Worksheet, int] | None:

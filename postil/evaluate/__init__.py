@@ -1,7 +1,7 @@
 """Base and tuned answer the same questions: metrics, a verdict in words, neutral texts, a report."""
 
 from postil.evaluate.answers import evaluate, read_evaluation
-from postil.evaluate.blind import CHOICES, Tally, order, revealed, shown_rows, sides, tally
+from postil.evaluate.blind import CHOICES, Tally, order, revealed, shown_rows, sides, tally, tally_of
 from postil.evaluate.case import Case, read_case
 from postil.evaluate.diagnose import diagnose
 from postil.evaluate.endpoint import EndpointJudge
@@ -43,6 +43,7 @@ __all__ = [
     "sides",
     "summary",
     "tally",
+    "tally_of",
     "verdict",
     "visible",
     "write_report",

@@ -109,6 +109,12 @@ def tally(seed: str, n: int, votes: Mapping[str, Mapping[int, str]], same: int =
     """`votes`: rater -> row -> one of CHOICES, as they were shown. `same`: rows that nobody was asked, both answers
     being equal; they are undecided as soon as there is any vote at all."""
     meant = {rater: revealed(seed, rater, n, given) for rater, given in votes.items()}
+    taken = Counter(choice for given in votes.values() for choice in given.values())
+    return tally_of(n, meant, same, (taken["a"], taken["b"]))
+
+
+def tally_of(n: int, meant: Mapping[str, Mapping[int, Meant]], same: int, taken: tuple[int, int]) -> Tally:
+    """The same of votes whose sides are told already. `taken`: how often the left and the right answer were."""
     by_row: list[Counter[str]] = [Counter(given[row] for given in meant.values() if row in given) for row in range(n)]
     won = lost = tied = 0
     for counts in by_row:
@@ -116,11 +122,10 @@ def tally(seed: str, n: int, votes: Mapping[str, Mapping[int, str]], same: int =
             ahead = counts["tuned"] - counts["base"]
             won, lost, tied = won + (ahead > 0), lost + (ahead < 0), tied + (ahead == 0)
     tied += same if won + lost + tied else 0
-    taken = Counter(choice for given in votes.values() for choice in given.values())
-    chosen = taken["a"] + taken["b"]
+    chosen = sum(taken)
     by_rater: dict[str, Counter[str]] = {rater: Counter(given.values()) for rater, given in meant.items()}
     return Tally(preference(won, lost, tied), agreement(meant), by_rater, by_row, sum(map(len, meant.values())),
-                 taken["a"] / chosen if chosen else None)  # fmt: skip
+                 taken[0] / chosen if chosen else None)  # fmt: skip
 
 
 def agreement(meant: Mapping[str, Mapping[int, str]]) -> Agreement:

@@ -19,7 +19,6 @@ from postil.records import Answer
 
 METRICS = ("exact_match", "char_f1", "rouge_l", "bleu", "loss", "stopped", "length")
 
-_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 _LAST_MARKS = "。.!?"  # after NFKC, which turns ！ and ？ into ! and ?
 
 # Scripts written without spaces: Han, kana, hangul, and those of South-East Asia. Their punctuation is left out.
@@ -33,8 +32,11 @@ _TOKEN = re.compile(rf"[{_SINGLE}]|\d+(?:[.,:]\d+)+%?|\d+%|(?:(?![{_SINGLE}_])\w
 def visible(text: str) -> str:
     """`text` without its thinking: `<think>…</think>` blocks, and what stands before a lone `</think>` (some templates
     open the block in the prompt) or after a lone `<think>` (the answer was cut before the thinking ended)."""
-    shown = _THINKING.sub("", text)
-    shown = shown.rpartition("</think>")[2]
+    kept, at = [], 0
+    while (begin := text.find("<think>", at)) >= 0 and (end := text.find("</think>", begin)) >= 0:
+        kept.append(text[at:begin])
+        at = end + len("</think>")
+    shown = "".join([*kept, text[at:]]).rpartition("</think>")[2]
     return shown.partition("<think>")[0].strip()
 
 

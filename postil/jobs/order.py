@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["training", "evaluation", "answers", "base", "export"]
+Kind = Literal["training", "evaluation", "answers", "judgement", "base", "export"]
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,9 @@ class Order:
     """One job as a client wants it.
 
     kind        training: `training_file` becomes a model; evaluation: `model` and its base answer the questions of
-                `training_file`; answers: `model` fills the sheet `training_file`; base: the base model `model` is
-                downloaded; export: `model` becomes files for others
+                `training_file`; answers: `model` fills the sheet `training_file`; judgement: a judge compares the
+                answers in `training_file`, as `settings` says; base: the base model `model` is downloaded; export:
+                `model` becomes files for others
     model       a base model of the catalogue, or (evaluation, answers, export: always) a fine-tuned model or checkpoint
     settings    plan fields by name, as `postil train --set` takes them; of an export: to, type, name
     reading     sheet, columns, system, instruction, mask: how the file is to be read, where detection is not enough;

@@ -27,9 +27,10 @@ from postil.store.tables import Checkpoint, File, Job, JobEvent, JobLabel
 from postil.store.uploaded import find as find_file
 
 PURPOSES = {"training": ("fine-tune", "user_data"), "evaluation": ("fine-tune", "evals", "user_data"),
-            "answers": ("fine-tune", "evals", "user_data"), "base": (), "export": ()}  # fmt: skip
-PREFIX = {"training": "ftjob-", "evaluation": "evaljob-", "answers": "answerjob-", "base": "basejob-",
-          "export": "exportjob-"}  # fmt: skip
+            "answers": ("fine-tune", "evals", "user_data"), "judgement": ("user_data",), "base": (),
+            "export": ()}  # fmt: skip
+PREFIX = {"training": "ftjob-", "evaluation": "evaljob-", "answers": "answerjob-", "judgement": "judgejob-",
+          "base": "basejob-", "export": "exportjob-"}  # fmt: skip
 
 
 class Queue:

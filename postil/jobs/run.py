@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from postil import flow
+from postil import flow, judging
 from postil.errors import ModelError, PostilError, TrainError
 from postil.jobs.attempt import RUN, STORAGE_FULL, Desk
 from postil.records import Event, Plan
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 RETRIED = ("storage_full", "storage_broken")  # the disk's fault, not the job's
 NAMES = {  # of ours in the words of the API
     "too_few_examples": "invalid_n_examples", "labels_wrong": "no_trainable_tokens", "diverged": "diverged",
-    "out_of_memory": "out_of_memory", "memory_short": "out_of_memory", **dict.fromkeys(RETRIED, "storage_full"),
+    "out_of_memory": "out_of_memory", "memory_short": "out_of_memory",
+    "model_memory": "out_of_memory", **dict.fromkeys(RETRIED, "storage_full"),
 }  # fmt: skip
 
 
@@ -48,7 +49,11 @@ def work(spec: Mapping[str, Any], desk: Desk) -> int:
             desk.end("succeeded" if "outcome" not in outcome else outcome.pop("outcome"), **outcome)
     except PostilError as error:
         return _failed(error, desk)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        from postil.model.memory import lacks_memory
+
+        if not lacks_memory(error):
+            raise
         return _failed(TrainError("memory_short", batch_size=_batch_size(desk.directory / RUN)), desk)
     return 0
 
@@ -205,6 +210,28 @@ def answers(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
     return {"result": {**result, "output": output.name}, "files": _files(output.parent)}
 
 
+def judgement(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
+    """A judge compares the answers in a file of rows; goes on where an earlier attempt stood."""
+    from postil.dataset import write_scores
+
+    lines = _input(spec["inputs"]["training"]).read_text("utf-8").split("\n")
+    rows, wanted = [json.loads(line) for line in lines if line], spec["settings"]
+    run = desk.directory / RUN
+    run.mkdir(exist_ok=True)
+    notes = run / "judging.jsonl"
+    before = next((one / RUN / notes.name for one in map(Path, spec["earlier"]) if (one / RUN / notes.name).exists()),
+                  None)  # fmt: skip
+    if before is not None:
+        notes.write_bytes(before.read_bytes())
+    made = flow.judge(rows, wanted["judge"], wanted["kind"], prompt=wanted["prompt"], criteria=wanted["criteria"],
+                      notes=notes, emit=desk.emit)  # fmt: skip
+    told = made.as_json()
+    (run / "judgement.json").write_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    write_scores(run / "judgement.xlsx", *judging.score_table(None, rows, made))
+    files = {name: digest for name, digest in _files(run).items() if name != notes.name}
+    return {"result": {**{name: told[name] for name in SUMMARY}, "rows": len(rows)}, "files": files}
+
+
 # ── base models ──
 
 
@@ -233,7 +260,9 @@ def export(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
     return {"result": {**result, "contents": made["files"]}, "files": _files(run)}
 
 
-KINDS = {"training": training, "evaluation": evaluation, "answers": answers, "base": base, "export": export}
+SUMMARY = ("judge", "preference", "agreement", "first_share", "unclear", "base_mark", "tuned_mark")
+KINDS = {"training": training, "evaluation": evaluation, "answers": answers,
+         "judgement": judgement, "base": base, "export": export}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

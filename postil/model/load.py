@@ -16,6 +16,8 @@ from transformers.utils import logging
 
 from postil.errors import ModelError, PlanError
 from postil.model.attention import allow_packs
+from postil.model.bounded import check_templates
+from postil.model.memory import lacks_memory
 from postil.model.template import Template
 from postil.model.tensors import read_header
 from postil.model.trust import check_directory
@@ -51,6 +53,7 @@ def _template(path: Path, thinking: bool, facts: tuple[tuple[str, int, int, int]
     check_directory(path)
     if not any((path / name).exists() for name in TOKENIZERS):  # some classes would make an empty one
         raise ModelError("no_tokenizer", path=str(path))
+    check_templates(path)
     tokenizer = _try(path, lambda: AutoTokenizer.from_pretrained(str(path), local_files_only=True))
     return Template(tokenizer, thinking=thinking, stop_ids=_stop_ids(path), identity=_identity(path))
 
@@ -110,6 +113,8 @@ def _try(path: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except (OSError, ValueError, LookupError, RuntimeError, ImportError, TypeError, AttributeError) as error:
+        if lacks_memory(error):
+            raise ModelError("model_memory", path=str(path)) from error
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError("model_load_failed", path=str(path), reason=reason[0]) from error
 

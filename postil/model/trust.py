@@ -28,7 +28,9 @@ MAX_JSON_BYTES = 32 << 20
 MAX_RANK = 1024  # of an adapter; a larger one is an attack on memory
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
-_LORA = re.compile(r"[\w.]+\.(lora_(A|B|embedding_A|embedding_B|magnitude_vector)(\.\w+)*|bias|base_layer\.bias)\Z")
+_LORA = re.compile(
+    r"(?=[\w.]{1,300}\Z)[\w.]+\.(lora_(A|B|embedding_A|embedding_B|magnitude_vector)(\.\w+)*|bias|base_layer\.bias)\Z"
+)
 
 
 def check_directory(path: Path) -> None:

@@ -107,6 +107,8 @@ class Blobs:
 
     def open(self, sha256: str) -> IO[bytes]:
         """The bytes, to be read in pieces. Raises StoreError `bytes_missing`."""
+        if self._local is not None and Path(self._key(sha256)).is_symlink():  # nobody of ours makes one
+            raise StoreError("bytes_missing", sha256=sha256)
         try:
             opened: IO[bytes] = self._files.open(self._key(sha256), "rb")
         except FileNotFoundError as error:

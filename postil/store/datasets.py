@@ -37,6 +37,7 @@ class DataSets:
         """
         with self._database.write() as session:
             parent = find(session, project, parent_id)
+            session.scalar(select(DataSet.seq).where(DataSet.id == parent.family).with_for_update())  # one at a time
             wanted = dict(parent.reading if reading is None else reading)
             file = file_id or parent.file_id
             if (name or parent.name, file, wanted) == (parent.name, parent.file_id, parent.reading):

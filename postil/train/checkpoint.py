@@ -7,12 +7,13 @@ of (seed, step). A checkpoint that does not match its manifest is set aside, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from shutil import rmtree
 
 import torch
 
+from postil.errors import TrainError
 from postil.model.adapt import read_tensors, to_bytes
 from postil.store import publish, read_json, sha256, temporary_directory, write_bytes, write_json
 
@@ -86,9 +87,16 @@ def whole(path: Path) -> bool:
 
 
 def read(path: Path) -> Saved:
-    """A checkpoint that is whole."""
+    """A checkpoint that is whole. One of an older version lacks values, which then are what they are at a beginning.
+
+    Raises TrainError `checkpoint_newer` when it holds values that this version does not know.
+    """
+    told = read_json(path / "state.json")
+    unknown = sorted(set(told) - {one.name for one in fields(Position)})
+    if unknown:
+        raise TrainError("checkpoint_newer", path=str(path), names=", ".join(unknown)[:200])
     tensors = (read_tensors(path / name) for name in FILES[:3])
-    return Saved(Position(**read_json(path / "state.json")), *tensors)
+    return Saved(Position(**told), *tensors)
 
 
 def tidy(directory: Path, keep: int) -> None:

@@ -13,13 +13,13 @@ from postil.errors import TrainError
 from postil.model.adapt import put_weights, weights_of
 from postil.model.layout import Batch, lay_out
 from postil.model.loss import Loss, why_not_packed
+from postil.model.memory import lacks_memory
 from postil.model.template import Tokens
 from postil.records import Plan
 from postil.settings import Ranks
 from postil.train.batches import weight
 
 SMALLEST_MICRO_BATCH = 64  # tokens; below this, halving frees no memory worth having
-NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")  # Windows, Linux, Apple
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's own names
 Tensors = dict[str, torch.Tensor]
 Result = TypeVar("Result")
@@ -114,12 +114,11 @@ class Learner:
         while True:
             try:
                 return work()
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 self._retreat(error)
 
-    def _retreat(self, error: RuntimeError) -> None:
-        memory = isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
-        if not memory:
+    def _retreat(self, error: RuntimeError | MemoryError) -> None:
+        if not lacks_memory(error):
             raise error
         if self.micro_batch_tokens <= SMALLEST_MICRO_BATCH or self.ranks.world > 1:  # the others would not go back too
             raise TrainError("out_of_memory", batch_size=self.plan.batch_size) from error

@@ -32,6 +32,7 @@ from postil.web.frame import (
     text,
     told,
 )
+from postil.web.heaps import show_corrections
 from postil.web.jobs import moment, sure
 from postil.web.session import ROOT
 from postil.web.steps import steps
@@ -51,6 +52,7 @@ GOOD_ROWS, FIRST_ROWS, GAUGE_ROWS = 500, 100, 1000
 async def all_data(request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "data", desk.say("web.data.title"), desk.say("web.data.lead")):
+        await show_corrections(desk)
         rows = (await desk.do(desk.house.store.datasets.list, desk.project, limit=100)).rows
         if not rows:
             with card():
@@ -157,6 +159,8 @@ class Looking:
             with box("line"):
                 button(desk.say("web.data.marked"), guarded(desk, self._download_marked))
                 link(desk.say("web.data.own"), f"/files/{self._dataset.file_id}/content").props("download")
+                link(desk.say("web.xray.title"), f"/data/{self._dataset.id}/xray")
+                link(desk.say("web.versions.title"), f"/data/{self._dataset.id}/versions")
                 self._give_back()
 
     def _gauge(self, examples: int) -> None:

@@ -19,7 +19,7 @@ from postil.errors import PostilError
 from postil.locales import language, say, speak
 
 if TYPE_CHECKING:
-    from postil.store.tables import Key
+    pass
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Desk:
     """A person at a page."""
 
     house: House
-    key: Key
+    key: Any  # a Key; None for a rater
     lang: str
     cookies: Mapping[str, str] = field(default_factory=dict)
 

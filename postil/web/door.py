@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from postil.locales import language, say
 from postil.web.session import COOKIE, MONTH, ROOT, Sessions
 
+NO_ICON = '<link rel="icon" href="data:,">'
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.6 system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", sans-serif; margin: 0;
@@ -53,7 +54,7 @@ def routes(sessions: Sessions) -> APIRouter:
         # no redirect: a browser that came from elsewhere would not send the new cookie along with it
         there = html.escape(_within(wanted), quote=True)
         answer = HTMLResponse(f'<!doctype html><meta http-equiv="refresh" content="0;url={there}"><title>Postil</title>'
-                              f'<a href="{there}">Postil</a>')  # fmt: skip
+                              f'{NO_ICON}<a href="{there}">Postil</a>')  # fmt: skip
         answer.set_cookie(COOKIE, sessions.cookie(key), max_age=MONTH, path=ROOT, httponly=True, samesite="strict")
         return answer
 
@@ -72,7 +73,7 @@ def _form(wanted: str, wrong: str = "") -> str:
     words = {name: html.escape(say(f"web.login.{name}")) for name in ("title", "lead", "label", "enter")}
     problem = f'<p class="bad" role="alert">{html.escape(wrong)}</p>' if wrong else ""
     return (
-        f'<!doctype html><html lang="{language()}"><meta charset="utf-8"><title>Postil 批注</title>'
+        f'<!doctype html><html lang="{language()}"><meta charset="utf-8">{NO_ICON}<title>Postil 批注</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><main><h1>{words["title"]}</h1>'
         f'<p>{words["lead"]}</p>{problem}<form method="post" action="{ROOT}/login">'
         f'<input type="hidden" name="next" value="{html.escape(wanted, quote=True)}">'

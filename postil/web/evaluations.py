@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -11,8 +12,10 @@ from postil.jobs import Order
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import button, card, frame, go, link, status_chip, table, text
 from postil.web.jobs import file_name, moment
+from postil.web.judging import begin_judging
 from postil.web.models import upload_box
-from postil.web.result import verdict_words
+from postil.web.people import begin_vote
+from postil.web.result import preference_words, verdict_words
 
 
 @ui.page("/evaluations")
@@ -26,7 +29,16 @@ async def all_evaluations(request: Request) -> None:
                 button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
             return
         _begin(desk, models)
-        rows = (await desk.do(desk.house.queue.list, desk.project, kinds=("evaluation",), limit=100)).rows
+        evaluated = await desk.do(_evaluated, desk)
+        if evaluated:
+            await begin_judging(desk, evaluated)
+        begin_vote(desk, evaluated)
+        votes = (await desk.do(desk.house.store.ballots.list, desk.project, limit=50)).rows
+        if votes:
+            headers = [desk.say(f"web.{name}") for name in ("jobs.name", "jobs.model", "jobs.created")]
+            table(headers, [(partial(link, row.name, f"/votes/{row.id}"), row.model, moment(row.created_at))
+                            for row in votes], desk.say("web.people.title"))  # fmt: skip
+        rows = (await desk.do(desk.house.queue.list, desk.project, kinds=("evaluation", "judgement"), limit=100)).rows
         if rows:
             names = await desk.do(lambda: {row.id: file_name(desk, row) for row in rows})
             headers = [desk.say(f"web.jobs.{name}") for name in ("name", "model", "status", "result", "created")]
@@ -35,6 +47,12 @@ async def all_evaluations(request: Request) -> None:
                  lambda row=row: status_chip(desk, row.status), _said(desk, row), moment(row.created_at))
                 for row in rows
             ], desk.say("web.evaluations.title"))  # fmt: skip
+
+
+def _evaluated(desk: Desk) -> dict[str, str]:
+    """The jobs whose answers can be voted on, with what they are called."""
+    page = desk.house.queue.list(desk.project, kinds=("training", "evaluation"), limit=100, status="succeeded")
+    return {row.id: f"{row.suffix or file_name(desk, row) or row.id} · {moment(row.created_at)}" for row in page.rows}
 
 
 def _begin(desk: Desk, models: list[str]) -> None:
@@ -53,5 +71,7 @@ def _begin(desk: Desk, models: list[str]) -> None:
 
 
 def _said(desk: Desk, row: Any) -> str:
-    verdict = (row.result or {}).get("verdict")
-    return verdict_words(desk, verdict) if verdict else "–"
+    result = row.result or {}
+    if result.get("verdict"):
+        return verdict_words(desk, result["verdict"])
+    return preference_words(desk, result["preference"]) if result.get("preference") else "–"

@@ -188,6 +188,18 @@ async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncItera
             told(desk, error)
 
 
+@asynccontextmanager
+async def plain_frame(desk: Desk, title: str) -> AsyncIterator[None]:
+    """A page without the way to the others: for whoever is no user of the studio."""
+    ui.page_title(f"{title} · Postil 批注")
+    ui.add_css(_style())
+    ui.dark_mode(None)
+    ui.colors(primary="#b3261e", positive="#1b6b3a", negative="#b3261e", warning="#8a5200", info="#1f5a96")
+    with box("main"):
+        text("Postil 批注", "brand", "div")
+        yield
+
+
 def labelled(element: E, label: str) -> E:
     """The element with a name for those who hear the page instead of seeing it."""
     element.props["aria-label"] = label

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from postil.store.tables import Job, JobEvent
 
 STAGES = {"prepare": (0, 15), "train": (15, 80), "select": (80, 82), "evaluate": (82, 100)}  # percent of the whole
-KINDS = ("training", "evaluation", "answers", "base", "export")
+KINDS = ("training", "evaluation", "answers", "judgement", "base", "export")
 SHOWN_EVENTS = 200
 SHOWN_SAMPLES = 12
 EXAMINED_SECONDS = 15.0  # between two looks of the run doctor
@@ -109,6 +109,7 @@ class Live:
         self._seen = 0
         self._state: tuple[Any, ...] = ()
         self._sampled: list[dict[str, Any]] = []
+        self._shown_facts: list[tuple[str, str]] = []
         self._examined_until, self._examined_over = 0.0, False
         self.timer: ui.timer | None = None
 
@@ -264,8 +265,11 @@ class Live:
 
     def _show_progress(self, position: int | None) -> None:
         desk, job = self._desk, self._job
-        told = job.progress
-        percent = 100.0 if job.status == "succeeded" else float(told.get("percent", 0.0))
+        percent = 100.0 if job.status == "succeeded" else float(job.progress.get("percent", 0.0))
+        facts = self._facts(percent, position)
+        if facts == self._shown_facts:
+            return
+        self._shown_facts = facts
         self._stages.clear()
         with self._stages:
             for name, (low, high) in STAGES.items() if job.kind == "training" else {"work": (0, 100)}.items():
@@ -276,7 +280,7 @@ class Live:
                     bar(share, words)
         self._numbers.clear()
         with self._numbers:
-            for name, value in self._facts(percent, position):
+            for name, value in facts:
                 with box():
                     text(desk.say(f"web.job.{name}"), "small soft", "div")
                     text(value, "strong number", "div")

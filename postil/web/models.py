@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote
 
 from fastapi import Request
 from nicegui import ui
 
+from postil.jobs import Order
+from postil.records import Target
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import box, button, card, chip, frame, go, guarded, labelled, link, note, table, text
 from postil.web.jobs import file_name, moment, sure
@@ -79,6 +81,7 @@ async def one_model(name: str, request: Request) -> None:
         await _notes(desk, row)
         await _lines(desk, row)
         await _fill(desk, row)
+        _export(desk, row)
         _call(desk, row, url)
         await show_proof(desk, row.id)
         await _history(desk, row)
@@ -147,8 +150,6 @@ async def _roll_back(desk: Desk, name: str) -> None:
 
 async def _fill(desk: Desk, row: Model) -> None:
     """A sheet comes in and goes out with answers: a job like any other."""
-    from postil.jobs import Order
-
     with card(desk.say("web.model.fill")):
         text(desk.say("web.model.fill.lead"), "soft")
 
@@ -158,6 +159,23 @@ async def _fill(desk: Desk, row: Model) -> None:
             go(f"/jobs/{job.id}")
 
         upload_box(desk, begin)
+
+
+def _export(desk: Desk, row: Model) -> None:
+    """Files for other programs: a job, at whose end stands a certificate that they answer the same."""
+    with card(desk.say("web.export.title")):
+        text(desk.say("web.export.lead"), "soft")
+        choices = {name: desk.say(f"web.export.{name}") for name in get_args(Target)}
+        chosen = ui.select(choices, value="merged", label=desk.say("web.export.to")).props("outlined dense")
+
+        async def begin(event: Any) -> None:
+            order = Order(kind="export", model=row.id, training_file=None,
+                          settings={"to": str(chosen.value), "name": row.id})  # fmt: skip
+            job = await desk.do(desk.house.queue.create, desk.project, order)
+            go(f"/jobs/{job.id}")
+
+        with box("line"):
+            button(desk.say("web.export.begin"), guarded(desk, begin))
 
 
 def upload_box(desk: Desk, came: Any, label: str = "") -> ui.upload:

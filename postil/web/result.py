@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from postil.evaluate import METRICS, forgets, forgetting_words, read_evaluation
-from postil.records import Verdict
+from postil.records import Preference, Verdict
 from postil.web.desk import Desk, adapter_directory
 from postil.web.frame import box, button, card, go, link, note, table, text
 
@@ -33,6 +33,14 @@ async def show_result(desk: Desk, job: Job) -> None:
                 button(desk.say("web.result.download"), lambda: go(zip_path(str(job.fine_tuned_model))))
         await show_proof(desk, str(job.fine_tuned_model))
         return
+    if result.get("parity"):
+        first, *rest = result["parity"]["words"][desk.lang]
+        tone = {"pass": "good", "fail": "bad"}.get(result["parity"]["outcome"], "warn")
+        note(first, tone, "\n".join(rest))
+    if result.get("preference"):
+        note(preference_words(desk, result["preference"]), TONE.get(result["preference"]["outcome"], "info"))
+        if result.get("agreement") is not None:
+            text(desk.say("judge.agreement", percent=round(100 * result["agreement"])))
     if "base" in result and "tuned" in result:
         show_figures(desk, result["base"], result["tuned"])
     files = await desk.do(lambda: [desk.house.store.files.get(desk.project, name) for name in job.result_files])
@@ -66,8 +74,14 @@ def verdict_words(desk: Desk, told: Mapping[str, Any]) -> str:
     return Verdict(**{name: told[name] for name in names}, interval=tuple(told["interval"])).words(desk.lang)
 
 
+def preference_words(desk: Desk, told: Mapping[str, Any]) -> str:
+    """The outcome of a comparison by people or a judge, in this person's language."""
+    names = ("outcome", "won", "lost", "tied", "win_rate", "p_value")
+    return Preference(**{name: told[name] for name in names}, interval=tuple(told["interval"])).words(desk.lang)
+
+
 def show_figures(desk: Desk, base: Mapping[str, Any], tuned: Mapping[str, Any]) -> None:
-    names = [name for name in (*METRICS, "stopped", "length") if name in base and name in tuned]
+    names = [name for name in METRICS if name in base and name in tuned]
     with card(desk.say("web.result.figures")):
         table(
             [desk.say("web.result.metric"), desk.say("web.result.before"), desk.say("web.result.after")],

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import socket
+import tarfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +103,50 @@ def test_attack_07_suffix_and_metadata_stay_texts(server: Served, http: httpx.Cl
     job = http.post("/fine_tuning/jobs", json=order).json()
     assert (job["user_provided_suffix"], job["metadata"]) == ("../../x", {"../..": "../../y"})
     assert not [path for path in server.store.directory.parent.rglob("*") if path.name in ("x", "y")]
+
+
+def archives() -> dict[str, bytes]:
+    """Names that lead out, links and devices."""
+    zipped, tarred = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        for name in ("../../escaped", "/tmp/escaped-postil", "train.jsonl"):
+            archive.writestr(name, rows())
+    with tarfile.open(fileobj=tarred, mode="w") as archive:
+        for name, kind in (
+            ("a", tarfile.SYMTYPE),
+            ("b", tarfile.LNKTYPE),
+            ("c", tarfile.CHRTYPE),
+            ("d", tarfile.FIFOTYPE),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, "/etc/passwd"
+            archive.addfile(entry)
+    return {"train.zip": zipped.getvalue(), "train.tar": tarred.getvalue(), "train.jsonl": tarred.getvalue(),
+            "train.xlsx": zipped.getvalue()}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["train.zip", "train.tar", "train.jsonl", "train.xlsx"])
+def test_attack_08_an_archive_is_no_training_file_and_is_not_unpacked(
+    server: Served, http: httpx.Client, name: str
+) -> None:
+    sent = http.post("/files", data={"purpose": "fine-tune"}, files={"file": (name, archives()[name])}).json()
+    assert sent["status"] == "error" and "passwd" not in str(sent["status_details"])
+    assert not list(server.store.directory.parent.rglob("escaped*"))
+    assert not Path("/tmp/escaped-postil").exists()
+    order = http.post("/fine_tuning/jobs", json={"model": BASE, "training_file": sent["id"]})
+    refused(order, 400, param="training_file")
+
+
+def test_attack_08_a_link_in_the_store_is_not_followed(server: Served, http: httpx.Client, tmp_path: Path) -> None:
+    file = upload(http, b"mine", purpose="user_data")
+    (tmp_path / "secret").write_text("a secret")
+    name = hashlib.sha256(b"mine").hexdigest()
+    place = server.store.directory / "blobs" / name[:2] / name
+    place.unlink()
+    place.symlink_to(tmp_path / "secret")
+    answer = http.get(f"/files/{file}/content")
+    assert answer.status_code >= 400 and "a secret" not in answer.text
+    place.unlink()
 
 
 def test_attack_10_bodies_of_every_kind_are_refused_and_cost_nothing(http: httpx.Client) -> None:
@@ -249,6 +297,21 @@ def test_attack_18_no_url_of_a_request_is_fetched(
         body = {"model": BASE, "messages": [{"role": "user", "content": [part]}]}
         refused(http.post("/chat/completions", json=body), 400, param="messages[0].content[0]")
     assert http.post("/fine_tuning/jobs", json={"model": url, "training_file": "file-x"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "field", ["training_file", "training_file_ids", "url", "endpoint", "wandb_base_url", "webhook"]
+)
+def test_attack_18_no_address_in_a_description_of_a_job_is_fetched(
+    server: Served, http: httpx.Client, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job of another service may name addresses; only the command line asks any, and only the one it was given."""
+    asked: list[Any] = []
+    monkeypatch.setattr("urllib.request.OpenerDirector.open", lambda *told, **named: asked.append(told))
+    job = {"model": "m", "training_file": "f", field: "http://127.0.0.1:9/v1"}
+    told = http.post("/postil/imports", json={"description": job})
+    assert told.status_code == 200
+    assert not asked
 
 
 def test_attack_19_a_slow_head_is_cut_off(server_module: Any, server: Served) -> None:

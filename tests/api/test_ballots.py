@@ -153,3 +153,16 @@ def test_attack_16_a_vote_of_another_project_does_not_exist(server: Served, http
 def test_there_is_no_vote_without_answers(http: httpx.Client) -> None:
     job = http.post("/fine_tuning/jobs", json={"model": BASE, "training_file": upload(http)}).json()["id"]
     refused(http.post("/postil/ballots", json={"name": "x", "job": job}), 400, "job_not_evaluated")
+
+
+def test_the_result_is_a_workbook_too(server: Served, http: httpx.Client, ballot: str) -> None:
+    import io
+
+    import openpyxl
+
+    link = server.url + invite(http, ballot)
+    httpx.post(link + "/votes", json={"row": 2, "choice": "both_bad"})
+    answer = http.get(f"/postil/ballots/{ballot}/sheet")
+    assert "spreadsheetml" in answer.headers["content-type"] and "attachment" in answer.headers["content-disposition"]
+    sheet = openpyxl.load_workbook(io.BytesIO(answer.content)).worksheets[0]
+    assert sheet.max_row == 26 and [cell.value for cell in sheet[4]][-4:] == [0, 0, 0, 1]

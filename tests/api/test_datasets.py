@@ -10,21 +10,21 @@ import httpx
 import openpyxl
 import pytest
 
-from postil.api.asking import ask
 from postil.store import new_id
 from tests.api.served import Served, refused, upload
+from tests.story import told
 
 ROWS = "问题,答案\n" + "".join(f"第{i}个问题？,第{i}个答案。\n" for i in range(20)) + "没有答案？,\n坏了？,<p>修</p>\n"
 
 
 @pytest.fixture
 def asked(server: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The real commands; the list has their names."""
+    """The real commands, in this process; the list has their names."""
     names: list[str] = []
 
     def counted(arguments: Any, seconds: float) -> Any:
         names.append(arguments[0])
-        return ask(arguments, seconds)
+        return told(arguments)
 
     monkeypatch.setattr(server.house, "ask", counted)
     yield names
@@ -55,9 +55,9 @@ def test_the_next_window_reads_nothing_again(http: httpx.Client, file: str, aske
 def test_a_check_keeps_what_it_found_and_a_deleted_file_takes_it_along(
     server: Served, http: httpx.Client, file: str, asked: list[str]
 ) -> None:
-    told = http.post("/postil/check", json={"file": file}).json()
-    assert told["kind"]["value"] == "service_qa" and told["kind"]["reason"] and told["gauge"]["state"] == "few"
-    assert told["gauge"]["advised"] == [500, 1000] and told["corrections"] == {
+    found = http.post("/postil/check", json={"file": file}).json()
+    assert found["kind"]["value"] == "service_qa" and found["kind"]["reason"] and found["gauge"]["state"] == "few"
+    assert found["gauge"]["advised"] == [500, 1000] and found["corrections"] == {
         "edits": {},
         "without": [],
         "mask": False,
@@ -94,9 +94,9 @@ def test_the_own_workbook_comes_back_with_marks(http: httpx.Client, file: str, a
 
 def test_two_versions_are_compared(http: httpx.Client, file: str, asked: list[str]) -> None:
     sides = {"before": {"file": file}, "after": {"file": file, "edits": {"B2": "换了。"}, "without": [3]}}
-    told = http.post("/postil/diff", json=sides).json()
-    assert (told["same"], told["counts"]) == (19, {"added": 0, "removed": 1, "changed": 1})
-    assert told["changed"][0]["after"]["messages"][-1]["content"] == "换了。"
+    found = http.post("/postil/diff", json=sides).json()
+    assert (found["same"], found["counts"]) == (19, {"added": 0, "removed": 1, "changed": 1})
+    assert found["changed"][0]["after"]["messages"][-1]["content"] == "换了。"
     refused(
         http.post("/postil/diff", json={**sides, "after": {"file": "file-none"}}), 400, "file_not_found", "after.file"
     )

@@ -100,6 +100,38 @@ def test_13_a_paused_job_ends_with_the_same_bytes(working: Served) -> None:
     assert second.x_postil["adapter_sha256"] == first.x_postil["adapter_sha256"]
 
 
+def test_a_training_is_judged_voted_on_kept_as_a_set_and_known_by_its_card(working: Served) -> None:
+    client = working.openai()
+    http = working.http(client.api_key)
+    file = client.files.create(file=("训练.jsonl", rows(60)), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(model=BASE, training_file=file.id, seed=3, extra_body=SMALL,
+                                         hyperparameters={"n_epochs": 1, "batch_size": 8})  # fmt: skip
+    done = ended(client, job.id)
+    assert done.status == "succeeded", done.error
+    codes = [one["code"] for one in http.get(f"/postil/jobs/{job.id}/findings").json()["data"]]
+    assert "few_updates" in codes and "too_few_rows" in codes
+    made = http.post("/postil/sets", json={"name": "test part", "job": job.id}).json()
+    assert made["examples"] == 4
+    ballot = http.post("/postil/ballots", json={"name": "vote", "job": job.id}).json()
+    assert ballot["questions"] + ballot["same"] == 4
+    judged = http.post("/postil/judgements", json={"job": job.id, "judge": f"local:{BASE}"}).json()
+    deadline = time.monotonic() + 240
+    while judged["status"] not in ("succeeded", "failed") and time.monotonic() < deadline:
+        time.sleep(0.1)
+        judged = http.get(f"/postil/tasks/{judged['id']}").json()
+    assert judged["status"] == "succeeded", judged
+    told = http.get(f"/postil/judgements/{judged['id']}/rows").json()["judgement"]
+    assert len(told["rows"]) == 4 and told["judge"] == f"local:{BASE}"
+    names = [http.get(f"/files/{one}").json()["filename"] for one in judged["result_files"]]
+    assert names == ["judgement.json", "judgement.xlsx"]
+    card = http.get("/postil/models/card", params={"model": done.fine_tuned_model}).json()
+    assert card["job"]["id"] == job.id and card["report"] and card["job"]["examples"]["test"] == 4
+    assert [one["kind"] for one in card["evaluations"]] == ["judgement"]
+    again = http.post(f"/postil/jobs/{job.id}/again", json={"settings": {"n_epochs": 2}}).json()
+    more = ended(client, again["id"])
+    assert more.status == "succeeded" and more.hyperparameters.n_epochs == 2
+
+
 OLDER = """
 import sys, json, openai
 base, key, model, tuned = sys.argv[1:]

@@ -62,6 +62,18 @@ def test_an_evaluation_is_a_task_and_no_fine_tuning_job(server: Served, http: ht
     refused(http.get(f"/postil/tasks/{made['id']}"), 404)
 
 
+def test_an_evaluation_takes_corrections_and_a_sheet_to_be_filled_none(
+    server: Served, http: httpx.Client, key: str
+) -> None:
+    body = {"model": server.model(key), "file": upload(http, purpose="evals"), "without": [3], "edits": {"1:x": "y"}}
+    made = http.post("/postil/evaluations", json=body).json()
+    with server.store.database.read() as session:
+        assert session.query(Job).filter_by(id=made["id"]).one().order["reading"] == {
+            "without": [3], "edits": {"1:x": "y"}
+        }  # fmt: skip
+    refused(http.post("/postil/answers", json=body), 400, "unsupported_parameter", "edits")
+
+
 def test_a_base_is_not_evaluated(http: httpx.Client) -> None:
     refused(
         http.post("/postil/evaluations", json={"model": BASE, "file": upload(http)}), 400, "model_not_tuned", "model"
@@ -89,7 +101,7 @@ def events(text: str) -> list[tuple[str, str, dict[str, object]]]:
     return found
 
 
-def test_a_job_is_told_live_and_taken_up_where_one_was(server: Served, http: httpx.Client, key: str) -> None:
+def test_fault_17_a_job_is_told_live_and_taken_up_where_one_was(server: Served, http: httpx.Client, key: str) -> None:
     job = http.post("/fine_tuning/jobs", json={"model": BASE, "training_file": upload(http)}).json()["id"]
     http.post(f"/fine_tuning/jobs/{job}/cancel")
     told = events(http.get(f"/postil/jobs/{job}/live").text)
@@ -146,6 +158,7 @@ def test_a_training_takes_the_same_corrections(server: Served, http: httpx.Clien
     with server.store.database.read() as session:
         row = session.query(Job).filter_by(id=job["id"]).one()
     assert row.order["reading"] == vendor
+    assert job["x_postil"]["requested"] == {"corrections": {"edits": 1, "without": 1}}
 
 
 def test_an_export_is_a_task_of_a_tuned_model(server: Served, http: httpx.Client, key: str) -> None:

@@ -235,7 +235,7 @@ cells = st.one_of(
 )
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=10), st.data())
 def test_whatever_is_put_right_each_row_has_one_fate(rows: list[tuple[str, ...]], data: st.DataObject) -> None:
     head = data.draw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postil.dataset import applied, fix_all, load
+from postil.dataset import applied, fix_all, load, read, with_actions
 from postil.dataset.raw import Line, Raw, Record, Row, Sheet
 from postil.errors import DataError
 from postil.records import Corrections, Dataset, Issue
@@ -89,8 +90,6 @@ def test_texts_of_records_are_found_where_they_are(tmp_path: Path) -> None:
 def test_only_the_problems_that_are_named_are_mended(tmp_path: Path) -> None:
     rows = "".join(f"{a},{b}\n" for a, b in [*PAIRS, *((a, b) for a, b, _ in DIRT)])
     path = csv(tmp_path / "made.csv", "问题,答案\n" + rows).path
-    from postil.dataset import read
-
     right, found = fix_all(read(path), Corrections({"B2": "改了。"}, (3,)), ["html_left"])
     assert right == Corrections({"B2": "改了。", "B19": "很好 的"}, (3,)) and "missing_answer" in codes(found)
 
@@ -127,7 +126,7 @@ HEADS = [
 ]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(HEADS), st.lists(st.tuples(words, words, words), min_size=1, max_size=14), st.integers(0, 2))
 def test_all_clicks_together(head: tuple[str, ...], rows: list[tuple[str, ...]], kind: int) -> None:
     numbered = list(enumerate((head, *rows), 1))
@@ -138,6 +137,14 @@ def test_all_clicks_together(head: tuple[str, ...], rows: list[tuple[str, ...]],
         Raw(Path("a.txt"), "0", "txt", "", None,
             lines=tuple(Line(n, ("问：", "答：", "")[n % 3] + row[2]) for n, row in numbered)),
     )[kind])  # fmt: skip
+
+
+def test_an_example_that_is_cut_for_a_model_can_be_left_out(tmp_path: Path) -> None:
+    found = with_dirt(tmp_path, DIRT[0])
+    issues = (Issue("label_cut", "error", 5), Issue("label_end_not_a_token", "error", 5))
+    assert [issue.action for issue in with_actions(replace(found, issues=issues)).issues] == [
+        {"kind": "leave_out", "rows": [5]}, None,
+    ]  # fmt: skip
 
 
 def test_an_issue_without_a_click() -> None:

@@ -26,7 +26,7 @@ def delimited(sign: str) -> str:
 
 def write(path: Path) -> Path:
     kind = path.suffix
-    if kind in (".xlsx", ".xlsm"):
+    if kind == ".xlsx":
         book = openpyxl.Workbook()
         for row in (HEAD, *ROWS):
             book.worksheets[0].append(list(row))
@@ -48,7 +48,7 @@ def write(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["xlsx", "xlsm", "csv", "tsv", "txt", "md", "xls", "parquet", "json", "jsonl"])
+@pytest.mark.parametrize("kind", ["xlsx", "csv", "tsv", "txt", "md", "xls", "parquet", "json", "jsonl"])
 def test_columns_by_their_headings(tmp_path: Path, kind: str) -> None:
     found = load(write(tmp_path / f"a.{kind}"), columns=BY_NAME)
     assert said(found)[3] == [("system", "设定3"), ("user", "备注3怎么办？"), ("assistant", "标题3")]
@@ -62,15 +62,13 @@ def test_columns_by_their_letters(tmp_path: Path, kind: str) -> None:
     assert said(found) == said(load(path, columns=BY_NAME)) and {**found.columns, "conversation": "-"} == BY_LETTER
 
 
-@pytest.mark.parametrize("kind", ["xlsx", "csv", "md", "xls"])
-@pytest.mark.parametrize("column", ["F", "会话"])
+@pytest.mark.parametrize(("kind", "column"), [("xlsx", "F"), ("csv", "会话"), ("md", "F")])
 def test_the_column_that_holds_a_dialogue_together(tmp_path: Path, kind: str, column: str) -> None:
     found = load(write(tmp_path / f"a.{kind}"), columns={"question": "D", "answer": "标题", "conversation": column})
     assert len(found.examples) == 6 and len(found.examples[0].messages) == 4
 
 
-@pytest.mark.parametrize("kind", ["csv", "xlsx"])
-def test_corrections_hold_with_columns_of_ones_own(tmp_path: Path, kind: str) -> None:
+def test_corrections_hold_with_columns_of_ones_own(tmp_path: Path) -> None:
     options: dict[str, Any] = {"columns": BY_LETTER, "edits": {"B2": "换了"}, "without": [3]}
-    found = load(write(tmp_path / f"a.{kind}"), **options)
+    found = load(write(tmp_path / "a.csv"), **options)
     assert said(found)[0][-1] == ("assistant", "换了") and len(found.examples) == 11

@@ -19,10 +19,11 @@ import psutil
 import pytest
 
 from postil.jobs import Pace, Watch, lease
+from postil.jobs.lease import Lease
 from postil.settings import for_child
 from postil.store import LOCAL
 from tests.jobs import invariants
-from tests.jobs.shop import Shop, ended, until
+from tests.jobs.shop import SETTINGS, Shop, ended, until
 from tests.jobs.stage import Forked, Stage, gone, step_told
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that can fork")]
@@ -47,6 +48,9 @@ def test_fault_01_a_worker_killed_at_random_moments(
     lost = [message for message in stage.shop.messages(job) if "worker was lost" in message]
     assert len(lost) == KILLS
     print(f"{KILLS} kills, went on from {row.resumed_from}")
+    struck_at = sorted(random.Random(11).choices(range(1, UPDATES), k=KILLS))
+    for struck, resumed in zip(reversed(struck_at), reversed(row.resumed_from), strict=False):
+        assert 0 <= struck - resumed <= int(SETTINGS["save_steps"])  # no more is lost than since the last checkpoint
     assert row.resumed_from == sorted(row.resumed_from)
     invariants.check(stage.shop, reference=reference)
 
@@ -132,9 +136,15 @@ def test_fault_05_06_07_the_server_is_killed_alone_with_its_workers_and_asked_to
     server = Server(shop.directory)
     until(step_told(stage, job, row.last_checkpoint + 40))
     pid = stage.pid(job)
+    later = [shop.order(settings=LONG, priority=priority) for priority in (0, 1, 0)]
     server.process.kill()  # 6: all together
     os.killpg(pid, signal.SIGKILL)
     server.end(signal.SIGKILL)
+    assert [one.id for one in Lease(shop.store, "nobody").waiting() if one.id != second.id] == [
+        later[1].id, later[0].id, later[2].id
+    ]  # fmt: skip  # the order is kept
+    for one in later:
+        shop.queue.cancel(LOCAL, one.id)
     server = Server(shop.directory)
     until(ended(shop, job, second), 280)
     assert server.end(signal.SIGTERM) == 0
@@ -220,10 +230,12 @@ def damage(path: Path, how: str) -> None:
 
 
 FILES = ("adapter.safetensors", "best.safetensors", "moments.safetensors", "state.json", "manifest.json")
-DAMAGES = [(FILES[i % len(FILES)], how) for i, how in enumerate(("bit", "truncate", "zero", "gone", "bit"))]
+HOW = ("bit", "truncate", "zero", "gone")
+EACH_ONCE = [(file, HOW[i % len(HOW)]) for i, file in enumerate(FILES)] + [("all", "gone")]
+OTHERS = [(file, how) for file in FILES for how in HOW if (file, how) not in EACH_ONCE]
 
 
-@pytest.mark.parametrize(("file", "how"), [*DAMAGES, ("all", "gone")])
+@pytest.mark.parametrize(("file", "how"), [*EACH_ONCE, *(pytest.param(*one, marks=pytest.mark.full) for one in OTHERS)])
 def test_fault_14_a_damaged_checkpoint_is_never_used(stage: Stage, reference: str, file: str, how: str) -> None:
     stage.executor.faults = lambda run_id: {"after": 23, "action": "kill"} if run_id.endswith(":2") else None
     job = stage.shop.order()

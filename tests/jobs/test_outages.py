@@ -70,7 +70,7 @@ def test_fault_12_a_disk_that_fails(stage: Stage, reference: str, fault: dict[st
     met = "step-0000" not in str(fault.get("read only"))
     assert (len(lost), row.attempt) == ((1, 3) if met else (0, 2))
     assert all(told in message for message in lost)
-    assert not any("full" in message for message in stage.shop.messages(job))
+    assert not any("disk is full" in message for message in stage.shop.messages(job))
     invariants.check(stage.shop, reference=reference)
 
 
@@ -93,7 +93,7 @@ def test_fault_13_out_of_memory(stage: Stage, reference: str) -> None:
     row = stage.shop.get(greedy)
     assert row.status == "failed" and row.error is not None, stage.shop.messages(greedy)
     assert row.error["code"] == "out_of_memory" and row.attempt == 2
-    assert "batch_size=8" in row.error["message"]
+    assert "batch_size=8" in row.error["message"] or "smaller base model" in row.error["message"]
     assert stage.shop.get(healthy).adapter_sha256 == reference
     invariants.check(stage.shop)
 
@@ -134,10 +134,9 @@ def test_fault_15_what_was_laid_out(stage: Stage, reference: str, file: str) -> 
     """Changed between two attempts: it is laid out anew from the file that was uploaded."""
     job = stage.shop.order()
     watch = stage.shop.watch(stage.executor)
-    while stage.shop.get(job).status != "queued":
-        watch.tick()
-        if stage.shop.get(job).status == "queued":
-            break
+    watch.tick()
+    until(lambda: (stage.shop.attempt(job, 1) / "outcome.json").exists())
+    watch.lease.leave()
     run = stage.shop.attempt(job, 1) / "run"
     place = run / file if file == "plan.json" else run / "data" / file
     place.write_bytes(place.read_bytes()[:-40])
@@ -237,13 +236,12 @@ def test_fault_19_a_storm_of_actions_and_kills(stage: Stage, reference: str, mon
     kills = 0
     for _ in range(500):
         job = chance.choice(jobs)
+        running = [one for one in jobs if shop.get(one).claimed]
         action = chance.choices(["pause", "resume", "kill", "cancel"], [40, 40, 15, 1])[0]
-        if action == "kill":
+        if action == "kill" and running:
             with suppress(OSError, psutil.Error, ValueError):
-                pid = stage.pid(job)
-                if shop.get(job).claimed and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                    os.kill(pid, signal.SIGKILL)
-                    kills += 1
+                os.kill(psutil.Process(stage.pid(chance.choice(running))).pid, signal.SIGKILL)
+                kills += 1
         else:
             with suppress(JobError):
                 getattr(shop.queue, action)(LOCAL, job.id)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from postil.errors import ModelError, PlanError
 from postil.model.load import load_base, load_template, stored_dtypes
+from postil.records import Message
 from tests.models import FAMILIES
 
 
@@ -112,14 +114,66 @@ def test_a_broken_tokenizer_is_refused(copied, text):
     assert refused(path).code in ("model_load_failed", "config_unreadable")
 
 
-def test_attack_03_a_hostile_chat_template_cannot_leave_its_sandbox(copied, tmp_path):
+BREAKS_OUT = (
+    "{{ lipsum.__globals__['os'].mkdir('CANARY') }}",
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ cycler.__init__.__globals__.os.mkdir('CANARY') }}",
+    "{{ joiner.__init__.__globals__['__builtins__']['open']('CANARY', 'w') }}",
+    "{{ '{0.__class__.__init__.__globals__}'.format(namespace) }}",
+    "{{ self.__init__.__globals__.__builtins__.__import__('os').mkdir('CANARY') }}",
+    "{{ (messages | attr('__class__') | attr('__base__')).__subclasses__() }}",
+    "{% set x = raise_exception.__globals__ %}{{ x['os'].mkdir('CANARY') }}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("payload", BREAKS_OUT)
+def test_attack_03_a_hostile_chat_template_cannot_leave_its_sandbox(copied, tmp_path, payload):
     path = copied("llama3")
     canary = tmp_path / "canary"
-    (path / "chat_template.jinja").write_text(
-        "{{ lipsum.__globals__['os'].mkdir('" + str(canary) + "') }}{{ messages[-1].content }}"
-    )
-    assert refused(path).code == "template_refuses"
+    text = payload.replace("CANARY", str(canary))
+    (path / "chat_template.jinja").write_text(text + "{{ messages[-1].content }}")
+    try:
+        written = load_template(path).prompt_text([Message("user", "Hi")])
+    except ModelError as error:
+        assert error.code in ("template_refuses", "template_drops_answer", "template_unbounded")
+    else:  # what it asked for was nothing
+        assert "<class" not in written and "globals" not in written
     assert not canary.exists()
+
+
+BOMBS = {
+    "nested ranges": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "much text": "{{ 'a' * 10**10 }}",
+    "text piece by piece": "{% for a in range(99999) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' }}{% endfor %}",
+    "a macro of itself": "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(60) }}",
+    "a large number": "{{ 9**(9**9) }}",
+    "loops in loops": "{% for a in messages %}" * 9 + "{% endfor %}" * 9,
+    "only in a long dialogue": "{% if messages | length > 20 %}{{ 'a' * 10**10 }}{% endif %}",
+}  # fmt: skip
+
+
+SOON = ("much text", "text piece by piece")  # those that take no time to find out
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in SOON else pytest.param(name, marks=pytest.mark.slow) for name in BOMBS]
+)
+def test_attack_04_a_template_that_does_not_end_is_refused_soon(copied, name):
+    path = copied("llama3")
+    (path / "chat_template.jinja").write_text(BOMBS[name] + "{{ messages[-1].content }}")
+    started = time.monotonic()
+    assert refused(path).code == "template_unbounded"
+    assert time.monotonic() - started < 40
+
+
+def test_attack_04_macros_loops_and_products_of_honest_templates_pass(copied):
+    path = copied("llama3")
+    honest = (
+        "{% macro line(m) %}{{ '=' * 3 }}{{ m.role }}: {{ m.content }}<|eot_id|>{% endmacro %}"
+        "{% for i in range(messages | length) %}{{ line(messages[i]) }}{% endfor %}"
+    )
+    (path / "chat_template.jinja").write_text(honest)
+    assert load_template(path).prompt_text([Message("user", "Hi")]) == "===user: Hi<|eot_id|>"
 
 
 # ── what is not done twice ──

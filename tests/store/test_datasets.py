@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+
 import pytest
 
 from postil.errors import StoreError
@@ -25,6 +28,19 @@ def test_versions_follow_each_other(store: Store) -> None:
     branch = store.datasets.revise(LOCAL, first.id, reading={})
     assert (branch.version, branch.parent) == (3, first.id)
     assert store.datasets.get(LOCAL, first.id).reading == {"edits": {"B7": "x"}}
+
+
+def test_two_who_revise_at_once_make_two_versions(store: Store) -> None:
+    first = store.datasets.create(LOCAL, "话术", file(store), {})
+    revise = partial(store.datasets.revise, LOCAL, first.id)
+    threads = [threading.Thread(target=partial(revise, reading={"without": [n]})) for n in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    versions = store.datasets.versions(LOCAL, first.id)
+    assert [one.version for one in versions] == list(range(1, 8))
+    assert [one.newest for one in versions] == [False] * 6 + [True]
 
 
 def test_the_same_again_is_the_same_version(store: Store) -> None:

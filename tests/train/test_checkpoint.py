@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from postil.errors import TrainError
+from postil.store import sha256
 from postil.train import checkpoint
 from postil.train.checkpoint import FILES, Position, Saved, latest, read, save, tidy, whole
 
@@ -124,3 +126,26 @@ def test_only_the_newest_are_kept(tmp_path):
 def test_the_same_step_again_replaces_it(two):
     save(two, replace(saved(14), position=Position(step=14, best_step=9)))
     assert read(two / "step-00000014").position.best_step == 9
+
+
+def rewritten(directory, change):
+    """The newest checkpoint with another state, and a manifest that agrees."""
+    path = directory / "step-00000014"
+    state = json.loads((path / "state.json").read_text())
+    change(state)
+    (path / "state.json").write_text(json.dumps(state))
+    (path / "manifest.json").write_text(json.dumps({name: sha256(path / name) for name in FILES}))
+
+
+def test_fault_20_a_checkpoint_of_an_older_version_is_gone_on_from(two):
+    rewritten(two, lambda state: state.pop("trained_tokens"))
+    found, broken = latest(two)
+    assert found is not None and not broken
+    assert (found.position.step, found.position.trained_tokens) == (14, 0)
+
+
+def test_fault_20_a_checkpoint_of_a_newer_version_is_refused_with_its_reason(two):
+    rewritten(two, lambda state: state.update(new_value=3))
+    with pytest.raises(TrainError) as refused:
+        latest(two)
+    assert refused.value.code == "checkpoint_newer" and "new_value" in refused.value.cause("en")

@@ -9,7 +9,11 @@ from openpyxl import Workbook, load_workbook
 from postil.samples import sample
 
 ATTACKS = (
-    "<img src=x onerror=alert(1)>", "{{7*7}}", "<script>alert(2)</script>", "javascript:alert(3)", "</textarea><b>bold",
+    "<img src=x onerror=alert(1)>",
+    "{{7*7}}",
+    "<script>alert(2)</script>",
+    "javascript:alert(3)",
+    "</textarea><b>bold",
     "<svg/onload=alert(4)>",
 )
 

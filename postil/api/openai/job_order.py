@@ -150,9 +150,15 @@ def order_of(body: CreateJob) -> Order:
         suffix=body.suffix, seed=body.seed, settings=settings, preset=vendor.preset, priority=vendor.priority or 0,
         learning_rate_multiplier=wanted.learning_rate_multiplier, metadata=body.metadata or {},
         reading={name: value for name, value in reading.items() if value is not None},
-        request={"hyperparameters": wanted.told(), "integrations": integrations,
-                 "x_postil": vendor.model_dump(exclude_none=True)},
+        request={"hyperparameters": wanted.told(), "integrations": integrations, "x_postil": _requested(vendor)},
     )  # fmt: skip
+
+
+def _requested(vendor: Any) -> dict[str, Any]:
+    """Our own options as the job shows them: of corrections, which may be thousands, how many there are."""
+    shown: dict[str, Any] = vendor.model_dump(exclude_none=True, exclude={"edits", "without"})
+    counts = {"edits": len(vendor.edits or {}), "without": len(vendor.without or [])}
+    return {**shown, "corrections": counts} if any(counts.values()) else shown
 
 
 def _hyperparameters(body: CreateJob) -> Hyperparameters:

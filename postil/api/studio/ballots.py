@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from postil.api.bodies import Body, StrictRoute
 from postil.api.house import Caller, House, TheHouse, may
@@ -16,12 +18,15 @@ from postil.api.once import fingerprint, once
 from postil.api.refusals import documented
 from postil.api.studio.findings import evaluation_of
 from postil.api.studio.tasks import any_job
+from postil.dataset import write_scores
 from postil.evaluate import Tally, revealed, tally
+from postil.judging import score_table
 from postil.locales import say
 
 if TYPE_CHECKING:
-    from postil.store.tables import Ballot, Rater
+    from postil.store.tables import Ballot, Key, Rater
 
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MOST = 500  # questions: more than anybody votes on
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: votes"], responses=documented(409))
@@ -104,21 +109,24 @@ class VotedRows(BaseModel):
 @router.post("/ballots", response_model=BallotObject, dependencies=[may("train")])
 def create_ballot(request: Request, body: BallotBody, house: TheHouse, caller: Caller) -> JSONResponse:
     """Begin a blind vote on the answers of an evaluation."""
-    job = any_job(house, caller, body.job)
-    told = evaluation_of(house, job)
-    names = ("question", "reference", "base", "tuned")
-    rows = [{name: str(row.get(name, "")) for name in names} for row in told["rows"][: body.most or MOST]]
-    model = str(job.fine_tuned_model or job.model)
 
     def make(reply: str | None) -> BallotObject:
-        question = body.question or say("blind.question")
-        return shown(house, house.store.ballots.create(caller.project, body.name, question, job.id, model, rows,
-                                                       reply=reply))  # fmt: skip
+        return shown(house, begun_ballot(house, caller, body, reply))
 
     def again(ballot_id: str) -> BallotObject:
         return shown(house, house.store.ballots.get(caller.project, ballot_id))
 
     return once(request, house, caller, fingerprint(body.model_dump_json()), make, again, retried=True)
+
+
+def begun_ballot(house: House, caller: Key, body: BallotBody, reply: str | None = None) -> Ballot:
+    """A vote on the answers of an evaluation. Raises JobError `job_not_found`, `job_not_evaluated`."""
+    job = any_job(house, caller, body.job)
+    told = evaluation_of(house, job)
+    names = ("question", "reference", "base", "tuned")
+    rows = [{name: str(row.get(name, "")) for name in names} for row in told["rows"][: body.most or MOST]]
+    model, question = str(job.fine_tuned_model or job.model), body.question or say("blind.question")
+    return house.store.ballots.create(caller.project, body.name, question, job.id, model, rows, reply=reply)
 
 
 @router.get("/ballots", dependencies=[may("read")])
@@ -149,6 +157,21 @@ def ballot_rows(ballot_id: str, house: TheHouse, caller: Caller) -> VotedRows:
     return VotedRows(data=[
         VotedRow(row=i, **row, votes=_at(meant, i), comments=_at(comments, i)) for i, row in enumerate(ballot.rows)
     ])  # fmt: skip
+
+
+@router.get(
+    "/ballots/{ballot_id}/sheet", dependencies=[may("read")], response_class=Response,
+    responses={200: {"content": {XLSX: {"schema": {"type": "string", "format": "binary"}}}}},
+)  # fmt: skip
+def ballot_sheet(ballot_id: str, house: TheHouse, caller: Caller) -> Response:
+    """Every question with both answers and the votes in columns, as a workbook."""
+    ballot = house.store.ballots.get(caller.project, checked_name(ballot_id, "ballot"))
+    by_row = counted(house, ballot).by_row
+    with tempfile.TemporaryDirectory(prefix="sheet-", dir=house.store.directory) as directory:
+        file = Path(directory) / "votes.xlsx"
+        write_scores(file, *score_table(None, ballot.rows, votes=by_row))
+        headers = {"content-disposition": 'attachment; filename="votes.xlsx"'}
+        return Response(file.read_bytes(), media_type=XLSX, headers=headers)
 
 
 @router.post("/ballots/{ballot_id}/close", dependencies=[may("train")])

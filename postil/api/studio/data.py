@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from postil.store.tables import File, Key
 
 PLAN_SECONDS = 300.0
+LONG_SECONDS = 300.0  # where a file is checked more than once, or written again
 ROLES = ("question", "answer", "conversation", "system")
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MOST_EDITS, MOST_ROWS = 20_000, 200_000
@@ -123,7 +124,8 @@ def check(body: CheckBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     options = {**_checked(house, body), "--fix": body.fix}
     row = _file(house, caller, body.file)
     with on_disk(house.store, row) as path:
-        told: dict[str, Any] = house.ask(_command("check", body, options, path, keep=not body.fix), CHECK_SECONDS)
+        command = _command("check", body, options, path, keep=not body.fix)
+        told: dict[str, Any] = house.ask(command, LONG_SECONDS if body.fix else CHECK_SECONDS)
         if (made := path.parent / FINDINGS).exists():
             house.looks.findings(row.sha256, _key(body), lambda: nullcontext(made))
     return told
@@ -166,7 +168,7 @@ def marked(body: CheckBody, house: TheHouse, caller: Caller) -> Response:
     row, options = _file(house, caller, body.file), _checked(house, body)
     with on_disk(house.store, row) as path:
         report = path.with_name("marked.xlsx")
-        house.ask([*_command("check", body, options, path), f"--report={report}"], CHECK_SECONDS)
+        house.ask([*_command("check", body, options, path), f"--report={report}"], LONG_SECONDS)
         content = report.read_bytes()
     name = quote(f"{Path(row.filename).stem}.marked.xlsx")
     return Response(content, media_type=XLSX, headers={"content-disposition": f"attachment; filename*=UTF-8''{name}"})
@@ -182,7 +184,7 @@ def difference(body: DiffBody, house: TheHouse, caller: Caller) -> dict[str, Any
         for (name, side), path in zip(sides.items(), (first, second), strict=True):
             write_json(path.with_name("reading.json"), reading_of(side))
             command.append(f"--{name}={path.with_name('reading.json')}")
-        told: dict[str, Any] = house.ask(command, CHECK_SECONDS)
+        told: dict[str, Any] = house.ask(command, LONG_SECONDS)
     return told
 
 

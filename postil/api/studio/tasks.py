@@ -15,8 +15,8 @@ from postil.api.once import fingerprint, once
 from postil.api.openai.job_shown import JobFault, JobObject, fault
 from postil.api.openai.jobs import placed, trained
 from postil.api.openai.jobs import shown as shown_job
-from postil.api.refusals import documented
-from postil.api.studio.data import Reading
+from postil.api.refusals import documented, refused
+from postil.api.studio.data import Corrected, reading_of
 from postil.errors import JobError
 from postil.jobs import Order
 from postil.records import Target
@@ -24,13 +24,14 @@ from postil.records import Target
 if TYPE_CHECKING:
     from postil.store.tables import Job, Key
 
-KINDS = ("evaluation", "answers", "base", "export")
+KINDS = ("evaluation", "answers", "judgement", "base", "export")
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: tasks"], responses=documented(409))
 
 
-class TaskBody(Reading):
-    """What a fine-tuned model shall do with a file."""
+class TaskBody(Corrected):
+    """What a fine-tuned model shall do with a file. What was put right in it counts for an evaluation; a sheet that is
+    to be filled is given back as it is."""
 
     model: str = Field(min_length=1, max_length=255)
     metadata: Metadata | None = None
@@ -55,7 +56,8 @@ class BaseBody(Body):
 
 
 class TaskObject(BaseModel):
-    """An evaluation, a filled sheet, an export or a download; `result` and `result_files` when it succeeded."""
+    """An evaluation, a filled sheet, a judgement, an export or a download; `result` and `result_files` when it
+    succeeded."""
 
     id: str
     object: Literal["postil.task"] = "postil.task"
@@ -109,7 +111,7 @@ def list_evaluations(
     house: TheHouse, caller: Caller, after: After, limit: Annotated[int, limited(20)]
 ) -> ListOf[TaskObject]:
     """The project's evaluations, newest first."""
-    return _listed("evaluation", house, caller, after, limit)
+    return listed_tasks("evaluation", house, caller, after, limit)
 
 
 @router.get("/answers", dependencies=[may("read")])
@@ -117,7 +119,7 @@ def list_answers(
     house: TheHouse, caller: Caller, after: After, limit: Annotated[int, limited(20)]
 ) -> ListOf[TaskObject]:
     """The project's filled sheets, newest first."""
-    return _listed("answers", house, caller, after, limit)
+    return listed_tasks("answers", house, caller, after, limit)
 
 
 @router.post("/exports", response_model=TaskObject, dependencies=[may("train")])
@@ -136,7 +138,7 @@ def list_exports(
     house: TheHouse, caller: Caller, after: After, limit: Annotated[int, limited(20)]
 ) -> ListOf[TaskObject]:
     """The project's exports, newest first."""
-    return _listed("export", house, caller, after, limit)
+    return listed_tasks("export", house, caller, after, limit)
 
 
 @router.post("/bases", response_model=TaskObject, dependencies=[may("train")])
@@ -147,7 +149,7 @@ def download_base(request: Request, body: BaseBody, house: TheHouse, caller: Cal
 
 @router.get("/tasks/{task_id}", dependencies=[may("read")])
 def retrieve_task(task_id: str, house: TheHouse, caller: Caller) -> TaskObject:
-    """One evaluation, filled sheet, export or download."""
+    """One evaluation, filled sheet, judgement, export or download."""
     return shown(house, task(house, caller, task_id))
 
 
@@ -197,10 +199,13 @@ def task(house: House, caller: Key, task_id: str) -> Job:
 
 def _created(kind: Literal["evaluation", "answers"], request: Request, body: TaskBody, house: House, caller: Key
              ) -> JSONResponse:  # fmt: skip
-    told = body.model_dump(exclude_none=True)
+    reading = reading_of(body)
+    for name in ("edits", "without", "mask") if kind == "answers" else ():
+        if name in reading:
+            raise refused("unsupported_parameter", param=name)
     order = Order(
         kind=kind, model=body.model, training_file=body.file, metadata=body.metadata or {}, priority=body.priority or 0,
-        reading={name: told[name] for name in ("sheet", "columns", "system", "instruction") if name in told},
+        reading=reading,
     )  # fmt: skip
     return _placed(request, body, order, house, caller)
 
@@ -217,6 +222,7 @@ def _placed(request: Request, body: Body, order: Order, house: House, caller: Ke
     return once(request, house, caller, fingerprint(body.model_dump_json()), make, again, retried=True)
 
 
-def _listed(kind: str, house: House, caller: Key, after: str | None, limit: int) -> ListOf[TaskObject]:
+def listed_tasks(kind: str, house: House, caller: Key, after: str | None, limit: int) -> ListOf[TaskObject]:
+    """The project's tasks of this kind."""
     page = house.queue.list(caller.project, kinds=(kind,), after=after, limit=limit)
     return listed([shown(house, job) for job in page.rows], page.more)

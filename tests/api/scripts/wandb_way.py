@@ -3,10 +3,12 @@
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import openai
+import wandb
 from wandb.integration.openai.fine_tuning import WandbLogger
 from wandb.proto import wandb_internal_pb2 as written
 
@@ -32,11 +34,22 @@ def told(items: object) -> dict:
     return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
+def whole() -> list[written.Record]:
+    return [one for path in Path("wandb").glob("offline-run-*/*.wandb") for one in records(path)]
+
+
 client = openai.OpenAI()
 WandbLogger._logged_in = True  # its service is not there to log in to; nothing else is touched
 WandbLogger.sync(fine_tune_job_id=sys.argv[1], openai_client=client, log_datasets=False)
+wandb.teardown()  # another process of theirs writes the file, and goes on after the run is finished
+deadline = time.monotonic() + 60
+found = whole()
+while not any(record.HasField("exit") for record in found):
+    assert time.monotonic() < deadline, found[-3:]
+    time.sleep(0.1)
+    found = whole()
 summary, config, history = {}, {}, []
-for record in records(next(Path("wandb").glob("offline-run-*/*.wandb"))):
+for record in found:
     summary |= told(record.summary.update)
     config |= told(record.config.update) | told(record.run.config.update)
     if record.history.item:
