@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 COMMANDS = (
     (), ("quickstart",), ("check",), ("look",), ("diff",), ("xray",), ("models",), ("models", "list"),
     ("models", "pull"), ("models", "add"), ("plan",), ("train",), ("import-job",), ("compare",), ("evaluate",),
-    ("answer",), ("golden",), ("doctor",), ("studio",),
+    ("answer",), ("export",), ("parity",), ("golden",), ("doctor",), ("studio",),
     ("serve",), ("keys",), ("keys", "list"), ("keys", "add"), ("keys", "revoke"),
 )  # fmt: skip
 ATTACKS = (

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -61,6 +62,7 @@ Mask = Annotated[bool, typer.Option("--mask", help=say("cli.mask"))]
 Edits = Annotated[Path | None, typer.Option("--edits", metavar="EDITS.json", help=say("cli.edits"))]
 Keep = Annotated[Path | None, typer.Option("--keep", metavar="DIR", help=say("cli.keep"))]
 Preset = Annotated[str | None, typer.Option("--preset", metavar="NAME", help=say("cli.preset"))]
+FromOthers = Annotated[Path | None, typer.Option("--from", metavar="YAML", help=say("cli.plan.from"))]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=say("cli.set"))]
 SkipFaulty = Annotated[bool, typer.Option("--skip-faulty", help=say("cli.skip_faulty"))]
 JudgeName = Annotated[str | None, typer.Option("--judge", metavar="JUDGE", help=say("cli.evaluate.judge"))]
@@ -284,9 +286,10 @@ app.add_typer(models, name="models", help=say("cli.models.help"))
 @verb(help=say("cli.plan.help"))
 def plan(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help=say("cli.file"))] = None,
-    base: BaseName = EMBEDDED, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
+    base: OwnBase = None, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
     conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
-    edits: Edits = None, preset: Preset = None, settings: Set = None, skip_faulty: SkipFaulty = False,
+    edits: Edits = None, preset: Preset = None, settings: Set = None, foreign: FromOthers = None,
+    skip_faulty: SkipFaulty = False,
     fields: Annotated[bool, typer.Option("--fields", help=say("cli.plan.fields"))] = False,
     no_measure: Annotated[bool, typer.Option("--no-measure", help=say("cli.plan.no_measure"))] = False,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
@@ -298,19 +301,26 @@ def plan(
     if fields:
         screen.fields(room.fields())
         return
+    theirs = room.read_foreign(foreign) if foreign else None
+    if foreign and theirs:
+        screen.foreign(foreign, theirs)
+    file = file or (theirs.data if theirs else None)
     if file is None:
         raise typer.BadParameter(say("cli.plan.no_file"), param_hint="FILE")
-    wishes = room.checked_settings(settings or [])
-    reading = _reading(sheet, question, answer, conversation, system, instruction, mask, edits)
+    wishes = {**(theirs.settings if theirs else {}), **room.checked_settings(settings or [])}
+    reading = _reading(sheet, question, answer, conversation, system or wishes.get("system"), instruction, mask, edits)
+    if theirs and not reading.columns:
+        reading = replace(reading, columns=theirs.columns)
     dataset = flow.check(file, reading)
-    found = flow.find_base(base)
+    found = flow.find_base(base or (theirs.base if theirs else None) or EMBEDDED)
     if not no_measure:
         screen.measuring(found)
     prepared = flow.plan(dataset, found, preset=preset, settings=wishes, skip_faulty=skip_faulty,
                          measure=not no_measure)  # fmt: skip
     screen.proposal(prepared.proposal, prepared.doubts)
     _advise(screen, prepared)
-    screen.result({**prepared.proposal.as_json(), "recommended": flow.recommended_base(prepared.dataset),
+    more = {"foreign": theirs.as_json()} if theirs else {}
+    screen.result({**prepared.proposal.as_json(), **more, "recommended": flow.recommended_base(prepared.dataset),
                    "doubts": [doubt.as_json() for doubt in prepared.doubts]})  # fmt: skip
 
 

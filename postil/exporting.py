@@ -69,8 +69,8 @@ def parity(directory: Path, data: Path | None) -> dict[str, Any]:
     engine = open_engine(adapter.base_path, dtype=plan.dtype, device=plan.device, threads=plan.threads)
 
     def ask(messages: Sequence[Message], ids: Sequence[int], new: int) -> tuple[list[Told], int, bool]:
-        request = Request(tuple(messages), directory, new, temperature=0.0, logprobs=20, thinking=plan.thinking,
-                          prompt_ids=tuple(ids))  # fmt: skip
+        request = Request(messages=tuple(messages), adapter=directory, max_tokens=new, temperature=0.0, logprobs=20,
+                          thinking=plan.thinking, prompt_ids=tuple(ids))  # fmt: skip
         reply = engine.generate(request)
         return [(one.text, one.logprob, one.top) for one in reply.tokens], reply.prompt_tokens, reply.finish == "stop"
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -24,6 +25,7 @@ from postil.records import Base, Dataset, Evaluation, Event, Example, Finding, I
 
 if TYPE_CHECKING:
     from postil.dataset import Difference
+    from postil.plan import Foreign
 
 if TYPE_CHECKING:
     from postil.evaluate import Tally
@@ -313,6 +315,20 @@ class Screen:
             return self.console.input(Text(f"{say('show.you')} > ", style="bold cyan")).strip()
         except EOFError:
             return ""
+
+    def foreign(self, file: Path, found: Foreign) -> None:
+        """What was taken over from another program's settings, and what was not."""
+        if self.as_json:
+            return
+        self.title("show.foreign", program=found.program, file=file.name)
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for key, (name, value) in found.mapped.items():
+            table.add_row(Text(say("show.foreign_mapped"), style="green"), Text(key, style="bold"), f"{name} = {value}")
+        for one in found.unmapped:
+            told = Text(f"{one.value}  ").append(one.words(), style="bright_black")
+            style = "bright_black" if one.why in ("ours", "off") else "yellow"
+            table.add_row(Text(say("show.foreign_left"), style=style), Text(one.key, style="bold"), told)
+        self.console.print(table)
 
     # ── export ──
 

@@ -13,7 +13,7 @@ PUBLIC = [
     "FileError", "Issue", "Message", "ModelError", "Plan", "PlanError", "PostilError", "Prepared", "Reading", "Repair",
     "TrainError", "Verdict", "__version__", "flow",
 ]  # fmt: skip
-VERBS = ["check", "xray", "plan", "train", "resume", "evaluate", "answer", "find_base", "fetched"]
+VERBS = ["check", "xray", "plan", "train", "resume", "evaluate", "export", "answer", "find_base", "fetched"]
 
 
 def test_the_public_names_are_these() -> None:
@@ -33,7 +33,7 @@ def test_flow_has_the_verbs() -> None:
 
 def test_the_rooms_keep_their_names() -> None:
     """`postil.plan` is a room; a verb of that name at the top would hide it from `from postil import plan`."""
-    for room in ("dataset", "plan", "train", "evaluate"):
+    for room in ("dataset", "plan", "train", "evaluate", "export"):
         assert room not in PUBLIC
         assert importlib.import_module(f"postil.{room}").__name__ == f"postil.{room}"
 

@@ -4,6 +4,7 @@ from postil.plan.catalog import bases, find, known, needed_bytes, recommend, sha
 from postil.plan.choose import choose
 from postil.plan.counts import rough_counts
 from postil.plan.estimate import cost, doubts, estimate
+from postil.plan.foreign import Foreign, read_foreign
 from postil.plan.given import Given, read_given
 from postil.plan.kinds import chinese_share, kind_of
 from postil.plan.machine import machine
@@ -11,7 +12,7 @@ from postil.plan.presets import presets, split_sizes, training_rows
 from postil.plan.schema import Field, check_settings, checked_settings, fields, read_settings
 
 __all__ = [
-    "Field", "Given", "bases", "check_settings", "checked_settings", "chinese_share", "choose", "cost", "doubts",
-    "estimate", "fields", "find", "kind_of", "known", "machine", "needed_bytes", "presets", "read_given",
-    "read_settings", "recommend", "rough_counts", "shape_of", "split_sizes", "training_rows",
+    "Field", "Foreign", "Given", "bases", "check_settings", "checked_settings", "chinese_share", "choose", "cost",
+    "doubts", "estimate", "fields", "find", "kind_of", "known", "machine", "needed_bytes", "presets", "read_foreign",
+    "read_given", "read_settings", "recommend", "rough_counts", "shape_of", "split_sizes", "training_rows",
 ]  # fmt: skip

@@ -40,7 +40,7 @@ def endless(**values):
 
 def test_answers_and_pieces(engine, path, voice):
     heard = []
-    reply = engine.generate(Request(QUESTION, voice, 8, 0.0), heard.append)
+    reply = engine.generate(Request(QUESTION, voice, max_tokens=8, temperature=0.0), heard.append)
     assert reply.text == by_peft(path, voice, QUESTION, 8) == "".join(piece.text for piece in heard)
     assert engine.generate(GREEDY).text == by_peft(path, None, QUESTION, 8) != reply.text
     assert reply.prompt_tokens == engine.prompt_tokens(GREEDY) and reply.finish == "length"
@@ -57,7 +57,7 @@ def test_answers_and_pieces(engine, path, voice):
 def test_many_at_once_each_to_its_own(engine, path, voice):
     ended = threading.Semaphore(0)
     running = [
-        engine.start(Request(QUESTION, a, n, 0.0), ended=lambda one: ended.release())
+        engine.start(Request(QUESTION, a, max_tokens=n, temperature=0.0), ended=lambda one: ended.release())
         for a, n in ((voice, 3), (None, 5), (voice, 6), (None, 2))
     ]
     assert all(ended.acquire(timeout=60) for _ in running)
@@ -104,7 +104,7 @@ def test_a_killed_process_is_told_and_started_again(path, voice):
     with pytest.raises(EngineError) as lost:
         running.result(60)
     assert lost.value.code == "engine_lost"
-    again = engine.generate(Request(QUESTION, voice, 8, 0.0))
+    again = engine.generate(Request(QUESTION, voice, max_tokens=8, temperature=0.0))
     assert again.text == by_peft(path, voice, QUESTION, 8) and engine.health().restarts == 1
     broken = engine.start(endless())
     engine.close()
@@ -126,8 +126,8 @@ def test_a_base_that_cannot_be_loaded(tmp_path):
 
 def test_what_goes_over_the_wire_comes_as_it_was():
     request = Request(
-        (Message("user", "你好", extra={"name": "a"}), Message("assistant", "x", 0.0)), Path("/a/b"), 3, 0.5, 0.9, 7,
-        ("停", "b"), 0.1, -0.2, {5: -1.5}, 2, ({"type": "function", "function": {"name": "f"}},), True, (), "p",
+        (Message("user", "你好", extra={"name": "a"}), Message("assistant", "x", 0.0)), Path("/a/b"), 1.5, 3, 0.5, 0.9,
+        7, ("停", "b"), 0.1, -0.2, {5: -1.5}, 2, ({"type": "function", "function": {"name": "f"}},), True, (), "p",
     )  # fmt: skip
     assert wire.request_of(wire.request_json(request)) == request
     assert wire.request_of(wire.request_json(GREEDY)) == GREEDY
