@@ -126,8 +126,8 @@ def test_a_base_that_cannot_be_loaded(tmp_path):
 
 def test_what_goes_over_the_wire_comes_as_it_was():
     request = Request(
-        (Message("user", "你好", extra={"name": "a"}), Message("assistant", "x", 0.0)), Path("/a/b"), 1.5, 3, 0.5, 0.9,
-        7, ("停", "b"), 0.1, -0.2, {5: -1.5}, 2, ({"type": "function", "function": {"name": "f"}},), True, (), "p",
+        (Message("user", "你好", extra={"name": "a"}), Message("assistant", "x", 0.0)), Path("/a/b"), 3, 0.5, 0.9,
+        7, ("停", "b"), 0.1, -0.2, {5: -1.5}, 2, ({"type": "function", "function": {"name": "f"}},), True, (), "p", 1.5,
     )  # fmt: skip
     assert wire.request_of(wire.request_json(request)) == request
     assert wire.request_of(wire.request_json(GREEDY)) == GREEDY
