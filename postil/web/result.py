@@ -99,7 +99,7 @@ def show_rows(desk: Desk, rows: Sequence[Mapping[str, Any]], instruction: str | 
         headers = [desk.say(f"web.result.{name}") for name in ("question", "wanted", "before", "after")]
         table(
             headers,
-            [(asked(row.get("question", ""), instruction), *(row.get(name, "") for name in ("reference", "base", "tuned")))
+            [(asked(row["question"], instruction), row.get("reference", ""), row["base"], row["tuned"])
              for row in rows[:SHOWN_ROWS]],
             desk.say("web.result.answers"),
         )  # fmt: skip
