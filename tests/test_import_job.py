@@ -76,8 +76,8 @@ def test_it_trains_at_once_when_it_is_told_where(base: Build, tmp_path: Path, mo
         asked.update(file=file, output=output, model=model, others=others, choice=choice)
         return {"updates": 3}
 
-    monkeypatch.setattr("postil.cli._train", train)
-    monkeypatch.setattr("postil.cli._finished", lambda *told: None)
+    monkeypatch.setattr("postil.cli.training._train", train)
+    monkeypatch.setattr("postil.cli.training._finished", lambda *told: None)
     data = sheet(tmp_path / "a.csv", 60)
     found = told(["import-job", described(tmp_path / "job.json", job), "--data", data, "--validation", data,
                   "--base", base("qwen2"), "--output", tmp_path / "run"])  # fmt: skip

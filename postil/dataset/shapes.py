@@ -391,7 +391,9 @@ def _tools(value: Any) -> tuple[Mapping[str, Any], ...]:
 
 
 def _system(value: Mapping[str, Any], keys: Keys) -> str:
-    return as_text(value[keys.roles["system"][0]]) if "system" in keys.roles else ""
+    """The system prompt beside the messages; nothing where its key holds one of them itself."""
+    key = keys.roles.get("system", ("",))[0]
+    return as_text(value[key]) if key in value else ""
 
 
 # ── pairs ─────────────────────────────────────────────────────────────────────────────────────────

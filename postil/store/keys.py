@@ -6,8 +6,10 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from postil.errors import StoreError
@@ -103,9 +105,10 @@ class Keys:
 
 
 def ensure_project(session: Session, project: str, quota_bytes: int | None = None) -> None:
-    if session.get(Project, project) is None:
-        session.add(Project(id=project, quota_bytes=quota_bytes, created_at=now()))
-        session.flush()
+    """The project, made if it is new; two who make it at once make one."""
+    insert: Any = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    row = insert(Project).values(id=project, quota_bytes=quota_bytes, created_at=now())
+    session.execute(row.on_conflict_do_nothing(index_elements=["id"]))
 
 
 def _digest(salt: str, secret: str) -> str:

@@ -18,9 +18,10 @@ from postil.errors import PostilError
 from postil.evaluate import read_evaluation
 from postil.serve import Piece
 from postil.serve import Request as Question
-from postil.store import read_json
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import Text, box, button, card, chip, frame, go, guarded, heading, labelled, note, text, told
+from postil.web.result import asked as without
+from postil.web.result import plan_of
 
 if TYPE_CHECKING:
     from postil.store.tables import Model
@@ -50,7 +51,7 @@ class Compare:
     def __init__(self, desk: Desk, known: dict[str, Model], chosen: list[str]) -> None:
         self._desk, self._known, self._chosen = desk, known, chosen
         self._base = known[chosen[0]].base
-        self._plan = _plan(self._directory(chosen[0]))
+        self._plan = plan_of(self._directory(chosen[0]))
         self._scale = 1.0
         self._answers: dict[str, str] = {}
 
@@ -91,8 +92,7 @@ class Compare:
 
     def _asking(self, asked: str) -> Any:
         async def run(*_: Any) -> None:
-            instruction = self._plan.get("instruction") or ""
-            self._input.value = asked.removeprefix(instruction).strip()
+            self._input.value = without(asked, self._plan.get("instruction"))
             await self._ask()
 
         return run
@@ -243,11 +243,6 @@ def differences(before: str, after: str) -> list[tuple[str, str]]:
     return pieces or [("span", after)]
 
 
-def _plan(directory: Path) -> dict[str, Any]:
-    path = directory / "plan.json"
-    return dict(read_json(path).get("plan", {})) if path.exists() else {}
-
-
 def _shortened(asked: str, instruction: Any) -> str:
-    words = asked.removeprefix(str(instruction or "")).strip()
+    words = without(asked, instruction)
     return words if len(words) <= 40 else words[:39] + "…"

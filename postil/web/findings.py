@@ -30,7 +30,8 @@ async def show_findings(desk: Desk, job: Job) -> None:
                     words = ", ".join(f"{desk.say(f'plan.{name}.label')} = {_shown(value)}"
                                       for name, value in finding.settings.items())  # fmt: skip
                     act = guarded(desk, partial(_again, desk, job, finding))
-                    button(desk.say("web.findings.again", settings=words), act)
+                    with box("line"):
+                        button(desk.say("web.findings.again", settings=words), act)
 
 
 async def _again(desk: Desk, job: Job, finding: Finding, *_: Any) -> None:

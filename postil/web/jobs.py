@@ -31,7 +31,7 @@ from postil.web.frame import (
     table,
     text,
 )
-from postil.web.result import show_result
+from postil.web.result import asked, show_result
 
 if TYPE_CHECKING:
     from postil.store.tables import Job, JobEvent
@@ -125,8 +125,8 @@ class Live:
             self._stages = box("stages")
             self._numbers = box("line")
             self._acts = box("line")
-        self._findings = box("stack").props("aria-live=polite")
         self._result = box("stack")
+        self._findings = box("stack").props("aria-live=polite")
         with card(desk.say("web.job.curve")) as self._curve_card:
             self._curve = Curve(desk)
         self._curve_card.visible = self._job.kind == "training"
@@ -196,7 +196,9 @@ class Live:
         headers = [self._desk.say(f"web.{name}") for name in names]
         self._samples.clear()
         with self._samples:
-            rows = [(one["step"], one["question"], one["wanted"], one["answer"]) for one in reversed(self._sampled)]
+            fixed = self._job.resolved.get("instruction")
+            rows = [(one["step"], asked(one["question"], fixed), one["wanted"], one["answer"])
+                    for one in reversed(self._sampled)]  # fmt: skip
             table(headers, rows, self._desk.say("web.job.samples"))
 
     def _words(self, event: JobEvent) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from postil.evaluate import METRICS, forgets, forgetting_words, read_evaluation
 from postil.records import Preference, Verdict
+from postil.store import read_json
 from postil.web.desk import Desk, adapter_directory
 from postil.web.frame import box, button, card, go, link, note, table, text
 
@@ -59,7 +61,7 @@ async def show_proof(desk: Desk, model: str) -> None:
     found = await desk.do(read_evaluation, adapter_directory(desk, model))
     if found:
         show_figures(desk, found.base, found.tuned)
-        show_rows(desk, found.rows)
+        show_rows(desk, found.rows, plan_of(adapter_directory(desk, model)).get("instruction"))
 
 
 def show_verdict(desk: Desk, told: Mapping[str, Any], forgetting: float | None) -> None:
@@ -90,16 +92,28 @@ def show_figures(desk: Desk, base: Mapping[str, Any], tuned: Mapping[str, Any]) 
         )
 
 
-def show_rows(desk: Desk, rows: Sequence[Mapping[str, Any]]) -> None:
+def show_rows(desk: Desk, rows: Sequence[Mapping[str, Any]], instruction: str | None = None) -> None:
+    """The first questions with both answers. `instruction`: what stands before every question, and is not repeated."""
     with card(desk.say("web.result.answers")):
         text(desk.say("web.result.answers.lead", n=len(rows)), "soft")
         headers = [desk.say(f"web.result.{name}") for name in ("question", "wanted", "before", "after")]
         table(
             headers,
-            [(row.get("question", ""), row.get("reference", ""), row.get("base", ""), row.get("tuned", ""))
+            [(asked(row["question"], instruction), row.get("reference", ""), row["base"], row["tuned"])
              for row in rows[:SHOWN_ROWS]],
             desk.say("web.result.answers"),
         )  # fmt: skip
+
+
+def asked(question: str, instruction: str | None) -> str:
+    """A question without the instruction that stands before all of them."""
+    return question.removeprefix(instruction or "").strip() or question
+
+
+def plan_of(directory: Path) -> dict[str, Any]:
+    """The plan that lies beside an adapter; nothing where there is none."""
+    path = directory / "plan.json"
+    return dict(read_json(path).get("plan", {})) if path.exists() else {}
 
 
 def figure(name: str, value: float | None) -> str:

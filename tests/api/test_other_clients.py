@@ -24,6 +24,7 @@ from tests.api.served import BASE, Served, rows, served
 from tests.api.test_story import SMALL, ended
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+large = pytest.mark.full  # hundreds of megabytes to install
 SCRIPTS = Path(__file__).parent / "scripts"
 LOST = "Break off"
 
@@ -54,6 +55,7 @@ def told(server: Served, key: str, **more: str) -> dict[str, str]:
     return {"OPENAI_BASE_URL": f"{server.url}/v1", "OPENAI_API_KEY": key, "OPENAI_ADMIN_KEY": key, **more}
 
 
+@large
 def test_19_litellm(server: Served, key: str, kept: Path, data: Path, tmp_path: Path) -> None:
     python = python_with(kept, "litellm==1.110.2")
     command = [python, "-W", "ignore", SCRIPTS / "litellm_way.py", BASE, server.model(key), data]
@@ -128,6 +130,7 @@ def test_19_instructor(server: Served, key: str, client: openai.OpenAI, kept: Pa
     assert table, shown[-3000:]
 
 
+@large
 def test_19_weights_and_biases(working: Served, kept: Path, tmp_path: Path) -> None:
     python = python_with(kept, "wandb==0.31.0", "openai==1.109.1", "pandas", "numpy")
     client = working.openai(key := working.key())
@@ -152,6 +155,7 @@ def test_19_weights_and_biases(working: Served, kept: Path, tmp_path: Path) -> N
     assert found["rows"] == 40
 
 
+@large
 def test_19_dspy(working: Served, kept: Path, data: Path, tmp_path: Path) -> None:
     python = python_with(kept, "dspy==3.4.1", "litellm==1.110.2", "openai==3.57.0")
     working.says = lambda request: "[[ ## answer ## ]]\nBlue\n\n[[ ## completed ## ]]"

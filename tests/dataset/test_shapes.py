@@ -31,6 +31,7 @@ PAIR = [("user", "在吗"), ("assistant", "在的")]
         ({"conversation": [{"human": "在吗", "assistant": "在的"}]}, PAIR),
         ({"conversation": {"input": "在吗", "output": "在的"}}, PAIR),
         ({"dialogue": ["在吗", "在的"]}, PAIR),
+        ({"system": {"role": "user", "content": "在吗"}, "b": {"role": "assistant", "content": "在的"}}, PAIR),
         ({"对话": [{"角色": "用户", "内容": "在吗"}, {"角色": "客服", "内容": "在的"}]}, PAIR),
         ({"contents": [{"role": "user", "parts": [{"text": "在吗"}]}, {"role": "model", "parts": [{"text": "在的"}]}]}, PAIR),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "在"}, {"type": "text", "text": "吗"}]},
