@@ -58,7 +58,7 @@ def test_what_is_no_key_is_told_in_the_page(stranger: httpx.Client, given: str) 
 
 
 @pytest.mark.parametrize("cookie", ["", "key_x", "key_x.abc.def", "a" * 5000, "key_x.aaaa.\x7f"])
-def test_a_forged_cookie_opens_nothing(stranger: httpx.Client, cookie: str) -> None:
+def test_attack_15_a_forged_cookie_opens_nothing(stranger: httpx.Client, cookie: str) -> None:
     answer = stranger.get("/jobs", headers={"cookie": f"postil_session={cookie}"})
     assert answer.status_code in (303, 400)
 
@@ -71,7 +71,7 @@ def test_the_door_leads_only_into_the_pages(studio: Studio, there: str) -> None:
     assert 'url=/studio/"' in answer.text
 
 
-def test_another_site_is_refused(studio: Studio) -> None:
+def test_attack_13_14_another_site_is_refused(studio: Studio) -> None:
     """Cross-site posts and frames, foreign names for this address, a socket from elsewhere."""
     client = signed_in(studio)
     for headers in ({"origin": "http://evil.test"}, {"sec-fetch-site": "cross-site"}, {"host": "evil.test"}):

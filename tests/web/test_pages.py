@@ -57,8 +57,8 @@ def test_a_dirty_sheet_is_shown_and_mended(visitor: Visitor, tmp_path: Path) -> 
     assert marked.value.suggested_filename.endswith(".xlsx")
 
 
-def test_texts_that_would_run_are_texts(visitor: Visitor, tmp_path: Path) -> None:
-    """Attack 12: what stands in a cell appears as it stands there, on every page that shows it."""
+def test_attack_12_texts_that_would_run_are_texts(visitor: Visitor, tmp_path: Path) -> None:
+    """What stands in a cell appears as it stands there, on every page that shows it."""
     page = visitor.go("/new")
     upload(page, dirty.attacks(tmp_path / "<img src=x onerror=alert(9)>.xlsx"))
     page.wait_for_url(re.compile("/studio/data/"))
