@@ -332,6 +332,8 @@ class Looking:
                     shown.classes("marked" + (" bad" if mark["severity"] == "error" else ""))
                     shown.props["title"] = mark["message"]
                 shown.props("tabindex=0 role=button")
+                if not cell["text"].strip():
+                    labelled(shown, self._desk.say("web.data.edit", cell=cell["at"]))
                 act = guarded(self._desk, partial(self._edit, row["number"], cell))
                 shown.on("click", act, args=[])
                 shown.on("keydown.enter", act, args=[])

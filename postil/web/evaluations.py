@@ -13,9 +13,9 @@ from postil.web.desk import Desk, desk_of
 from postil.web.frame import button, card, frame, go, link, status_chip, table, text
 from postil.web.jobs import file_name, moment
 from postil.web.judging import begin_judging
-from postil.web.models import upload_box
 from postil.web.people import begin_vote
 from postil.web.result import preference_words, verdict_words
+from postil.web.upload import Upload
 
 
 @ui.page("/evaluations")
@@ -67,7 +67,7 @@ def _begin(desk: Desk, models: list[str]) -> None:
             job = await desk.do(desk.house.queue.create, desk.project, order)
             go(f"/jobs/{job.id}")
 
-        upload_box(desk, begin, desk.say("web.evaluations.file"))
+        Upload(desk, begin, desk.say("web.evaluations.file"))
 
 
 def _said(desk: Desk, row: Any) -> str:

@@ -165,10 +165,9 @@ def soon(desk: Desk, act: Callable[..., Awaitable[None]], *, every: float | None
 async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncIterator[None]:
     """The page's head and what stands in it. An error of ours in the middle is told in its place."""
     ui.page_title(f"{title} · Postil 批注")
-    ui.add_css(_style())
+    _dress(desk)
     dark = desk.cookies.get(DARK_COOKIE)
     mode = ui.dark_mode(None if dark is None else dark == "1")
-    ui.colors(primary="#b3261e", positive="#1b6b3a", negative="#b3261e", warning="#8a5200", info="#1f5a96")
     with ui.header(wrap=False).classes("top"), box("top-in"):
         link("Postil 批注", "/", "brand")
         with labelled(box("nav", "nav"), desk.say("web.nav.label")):
@@ -188,13 +187,19 @@ async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncItera
             told(desk, error)
 
 
+def _dress(desk: Desk) -> None:
+    """Style and language of a page."""
+    ui.add_css(_style())
+    ui.add_head_html(f'<script>document.documentElement.lang = "{desk.lang}"</script>')
+    ui.colors(primary="#b3261e", positive="#1b6b3a", negative="#b3261e", warning="#8a5200", info="#1f5a96")
+
+
 @asynccontextmanager
 async def plain_frame(desk: Desk, title: str) -> AsyncIterator[None]:
     """A page without the way to the others: for whoever is no user of the studio."""
     ui.page_title(f"{title} · Postil 批注")
-    ui.add_css(_style())
+    _dress(desk)
     ui.dark_mode(None)
-    ui.colors(primary="#b3261e", positive="#1b6b3a", negative="#b3261e", warning="#8a5200", info="#1f5a96")
     with box("main"):
         text("Postil 批注", "brand", "div")
         yield

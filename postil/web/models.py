@@ -15,6 +15,7 @@ from postil.web.desk import Desk, desk_of
 from postil.web.frame import box, button, card, chip, frame, go, guarded, labelled, link, note, table, text
 from postil.web.jobs import file_name, moment, sure
 from postil.web.result import compare_path, show_proof, show_verdict, verdict_words, zip_path
+from postil.web.upload import Upload
 
 if TYPE_CHECKING:
     from postil.store.tables import Model
@@ -158,7 +159,7 @@ async def _fill(desk: Desk, row: Model) -> None:
             job = await desk.do(desk.house.queue.create, desk.project, order)
             go(f"/jobs/{job.id}")
 
-        upload_box(desk, begin)
+        Upload(desk, begin)
 
 
 def _export(desk: Desk, row: Model) -> None:
@@ -176,35 +177,6 @@ def _export(desk: Desk, row: Model) -> None:
 
         with box("line"):
             button(desk.say("web.export.begin"), guarded(desk, begin))
-
-
-def upload_box(desk: Desk, came: Any, label: str = "") -> ui.upload:
-    """Where a file is dropped or chosen. `came` gets {"id", "filename"} of what is now in the store."""
-    from postil.api import FILE_BYTES, PAGE_UPLOAD
-
-    with box("drop"):
-        made = ui.upload(label=label or desk.say("web.upload.label"), auto_upload=True, max_files=1)
-    made.props(f'field-name=file flat :max-file-size="{FILE_BYTES}"')
-    made.props["url"] = PAGE_UPLOAD.removeprefix("/studio")
-    labelled(made, desk.say("web.upload.label"))
-
-    async def uploaded(event: Any) -> None:
-        made.reset()
-        await came(event.args)
-
-    def failed(event: Any) -> None:
-        made.reset()
-        ui.notify(str(event.args or desk.say("web.upload.failed")), type="negative", multi_line=True, timeout=10_000)
-
-    made.on("uploaded", guarded(desk, uploaded), js_handler="({xhr}) => emit(JSON.parse(xhr.responseText))")
-    made.on(
-        "failed",
-        failed,
-        js_handler="""({xhr}) => {
-        try { emit(JSON.parse(xhr.responseText).error.message) } catch { emit('') } }""",
-    )
-    made.on("rejected", lambda: ui.notify(desk.say("web.upload.rejected"), type="negative"), args=[])
-    return made
 
 
 def _call(desk: Desk, row: Model, url: str) -> None:

@@ -11,7 +11,7 @@ from postil.samples import TITLES_INSTRUCTION, TITLES_SYSTEM, sample
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import box, button, card, frame, go, guarded, heading, text
 from postil.web.jobs import KINDS, job_list
-from postil.web.models import upload_box
+from postil.web.upload import Upload
 
 RECENT = 5
 SAMPLES: dict[str, dict[str, Any]] = {
@@ -42,7 +42,7 @@ def _door(desk: Desk) -> None:
     """Where a sheet comes in."""
     with card(desk.say("web.new.drop")):
         text(desk.say("web.new.formats"), "soft")
-        upload_box(desk, _came(desk))
+        Upload(desk, _came(desk))
         text(desk.say("web.new.or_sample"), "soft")
         with box("line"):
             for name in SAMPLES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -18,8 +19,16 @@ SERIOUS = ("serious", "critical")
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_no_serious_finding(studio: Studio, browser: Any, lang: str, dark: bool) -> None:
     visitor, found = Visitor(browser, studio, lang=lang, dark=dark), {}
-    for path in EMPTY:
+    page = visitor.go("/new")
+    page.locator("main .plain-act").first.click()  # the first sample
+    page.wait_for_url(re.compile("/studio/data/"))
+    page.wait_for_selector("#rows td", timeout=120_000)
+    data = page.url.partition("/studio")[2]
+    for path in (*EMPTY, data, f"{data}/plan", f"{data}/versions"):
         page = visitor.go(path)
+        page.wait_for_selector("table tbody tr, .drop, .card", timeout=120_000)
+        if path.startswith(data):
+            page.wait_for_selector("table tbody tr", timeout=120_000)
         page.wait_for_timeout(300)
         faults = [one for one in axe.Axe().run(page).response["violations"] if one["impact"] in SERIOUS]
         found[path] = [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in faults]

@@ -1,0 +1,79 @@
+"""Where a file comes in: dropped or chosen, sent with its progress, and stopped if wished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nicegui import ui
+
+from postil.api import FILE_BYTES, PAGE_UPLOAD
+from postil.web.desk import Desk
+from postil.web.frame import bar, box, button, guarded, text
+
+Came = Callable[[dict[str, Any]], Awaitable[None]]  # hears {"id", "filename"} of what is in the store now
+
+# The browser sends the file itself; the page's connection only hears how far it is.
+SEND = """(event) => {
+  const file = (event.dataTransfer || event.target).files[0];
+  if (!file) return;
+  if (file.size > %(most)d) { emit({state: 'large'}); return; }
+  const form = new FormData(); form.append('file', file);
+  const sent = window.postilUpload = new XMLHttpRequest();
+  let told = 0;
+  sent.upload.onprogress = (e) => {
+    if (Date.now() - told > 300) { told = Date.now(); emit({state: 'sending', percent: 100 * e.loaded / e.total}); }
+  };
+  sent.onload = () => {
+    let reply = null;
+    try { reply = JSON.parse(sent.responseText); } catch { reply = null; }
+    emit({state: sent.status === 200 && reply ? 'done' : 'failed', reply: reply});
+  };
+  sent.onerror = () => emit({state: 'failed', reply: null});
+  sent.onabort = () => emit({state: 'stopped'});
+  sent.open('POST', %(path)s);
+  sent.send(form);
+  if (event.target.value) event.target.value = '';
+}"""
+SCRIPT = SEND % {"most": FILE_BYTES, "path": json.dumps(PAGE_UPLOAD)}
+
+
+class Upload:
+    """A place for one file."""
+
+    def __init__(self, desk: Desk, came: Came, label: str = "") -> None:
+        self._desk, self._came = desk, came
+        heard = guarded(desk, self._heard)
+        with box("drop stack") as place:
+            with box("drop-label", "label"):
+                text(label or desk.say("web.upload.label"), "strong", "span")
+                box(tag="input").props("type=file").on("change", heard, js_handler=SCRIPT)
+            self._progress = box("stack").props("aria-live=polite")
+        place.on("dragover.prevent", js_handler="() => {}")
+        place.on("drop.prevent", heard, js_handler=SCRIPT)
+
+    async def _heard(self, event: Any) -> None:
+        told = event.args
+        state = told["state"]
+        if state == "sending":
+            self._show(float(told["percent"]))
+            return
+        self._progress.clear()
+        if state == "done":
+            await self._came(told["reply"])
+        elif state == "large":
+            ui.notify(self._desk.say("web.upload.rejected"), type="negative")
+        elif state == "failed":
+            error = (told.get("reply") or {}).get("error") or {}
+            words = str(error.get("message") or self._desk.say("web.upload.failed"))
+            ui.notify(words, type="negative", multi_line=True, timeout=10_000, close_button="×")
+
+    def _show(self, percent: float) -> None:
+        desk = self._desk
+        self._progress.clear()
+        with self._progress:
+            bar(percent, desk.say("web.upload.progress"))
+            with box("line"):
+                text(f"{percent:.0f} %", "small soft number", "span")
+                button(desk.say("web.upload.stop"), lambda: ui.run_javascript("window.postilUpload?.abort()"))
