@@ -78,6 +78,7 @@ class Planning:
             with box("line"):
                 self._start = button(desk.say("web.plan.train"), guarded(desk, self._train), main=True)
                 self._waits = text("", "soft small", "span")
+        self._start.disable()  # until the plan stands
         self._show_choices()
 
     # ── choices ──

@@ -19,11 +19,13 @@ from postil.dataset import load
 began = time.monotonic()
 found = load(Path(sys.argv[1]))
 seconds = time.monotonic() - began
-info = psutil.Process().memory_info()
-peak = getattr(info, "peak_wset", 0)
-if not peak:
+peak = getattr(psutil.Process().memory_info(), "peak_wset", 0)
+if sys.platform == "linux":
+    # Not ru_maxrss: it begins at the size of the process that started this one.
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+elif not peak:
     import resource
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"seconds": seconds, "peak": peak, "examples": len(found.examples), "rows": found.rows,
                   "dropped": len(found.dropped)}))
 """

@@ -140,9 +140,9 @@ def test_fault_05_06_07_the_server_is_killed_alone_with_its_workers_and_asked_to
     server.process.kill()  # 6: all together
     os.killpg(pid, signal.SIGKILL)
     server.end(signal.SIGKILL)
-    assert [one.id for one in Lease(shop.store, "nobody").waiting() if one.id != second.id] == [
-        later[1].id, later[0].id, later[2].id
-    ]  # fmt: skip  # the order is kept
+    ordered = [one.id for one in (later[1], later[0], later[2]) if not shop.get(one).claimed]
+    waiting = [one.id for one in Lease(shop.store, "nobody").waiting()]
+    assert [one for one in waiting if one in ordered] == ordered  # the order is kept
     for one in later:
         shop.queue.cancel(LOCAL, one.id)
     server = Server(shop.directory)
@@ -274,7 +274,7 @@ def test_fault_18_a_poison_job_ends_and_the_next_one_runs(stage: Stage, referenc
 
 
 def test_fault_19_pause_and_resume_and_stop_and_keep(stage: Stage, reference: str) -> None:
-    shop, paused, kept = stage.shop, stage.shop.order(), stage.shop.order()
+    shop, paused, kept = stage.shop, stage.shop.order(), stage.shop.order(settings=LONG)
     stage.executor.faults = lambda run_id: None
     watch = shop.watch(stage.executor)
     watch.start()
@@ -291,7 +291,7 @@ def test_fault_19_pause_and_resume_and_stop_and_keep(stage: Stage, reference: st
     watch.stop(1.0)
     assert shop.get(paused).adapter_sha256 == reference and len(shop.get(paused).resumed_from) == 1
     row = shop.get(kept)
-    assert row.status == "succeeded" and row.result is not None and row.result["updates"] < UPDATES
+    assert row.status == "succeeded" and row.result is not None and row.result["updates"] < 25 * UPDATES
     events = shop.queue.events_since(LOCAL, kept.id, 0)[1]
     assert [event.level for event in events if event.code == "kept"] == ["warn"]
     invariants.check(shop)
