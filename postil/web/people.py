@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from nicegui import ui
-from starlette.responses import Response
 
 from postil.api import BallotBody, begun_ballot, counted, differing
 from postil.evaluate import shown_rows
@@ -30,7 +29,7 @@ from postil.web.frame import (
     told,
 )  # fmt: skip
 from postil.web.jobs import sure
-from postil.web.session import RATER_COOKIE, ROOT
+from postil.web.session import ROOT
 
 if TYPE_CHECKING:
     from postil.store.tables import Ballot, Rater
@@ -146,9 +145,8 @@ async def _delete(desk: Desk, ballot_id: str, event: Any) -> None:
 
 
 @ui.page("/rate/{token}")
-async def rate(token: str, request: Request, response: Response) -> None:
+async def rate(token: str, request: Request) -> None:
     """Whoever has the link may vote, and sees nothing else."""
-    response.set_cookie(RATER_COOKIE, "1", max_age=24 * 3600, path=ROOT, httponly=True, samesite="strict")
     desk = Desk(request.app.state.house, None, language(), dict(request.cookies))
     async with plain_frame(desk, desk.say("web.rate.title")):
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 ROOT = "/studio"
 COOKIE = "postil_session"
-RATER_COOKIE = "postil_rater"
+RATER_COOKIE = "postil_rater"  # with which the socket of a page of votes is let in
 MONTH = 30 * 24 * 3600
-OPEN = (f"{ROOT}/login", f"{ROOT}/rate/", f"{ROOT}/_nicegui/", f"{ROOT}/favicon.ico")
+RATING = f"{ROOT}/rate/"
+OPEN = (f"{ROOT}/login", RATING, f"{ROOT}/_nicegui/", f"{ROOT}/favicon.ico")
 OF_VISITORS = f"{ROOT}/_nicegui/client/"  # what a page of somebody's own receives
 SAFE = {
     b"content-security-policy": b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -38,6 +40,9 @@ SAFE = {
     b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
 }
+RATER = {
+    b"set-cookie": f"{RATER_COOKIE}=1; HttpOnly; Max-Age={24 * 3600}; Path={ROOT}; SameSite=strict".encode()
+}  # here, because a page of NiceGUI answers with a response of its own
 
 
 class Sessions:
@@ -90,18 +95,19 @@ class SignIn:
             wanted = quote(scope["path"], safe="/")
             await RedirectResponse(f"{ROOT}/login?next={wanted}", 303)(scope, receive, send)
             return
-        await self._app(scope, receive, _dressed(send))
+        votes = scope["path"].startswith(RATING)
+        await self._app(scope, receive, _dressed({**SAFE, **(RATER if votes else {})}, send))
 
 
 def _is_open(path: str) -> bool:
     return path.startswith(OPEN) and not path.startswith(OF_VISITORS)
 
 
-def _dressed(send: Send) -> Send:
+def _dressed(headers: Mapping[bytes, bytes], send: Send) -> Send:
     async def dressed(message: Any) -> None:
         if message["type"] == "http.response.start":
             named = {name.lower() for name, _ in message["headers"]}
-            message["headers"] = [*message["headers"], *((n, v) for n, v in SAFE.items() if n not in named)]
+            message["headers"] = [*message["headers"], *((n, v) for n, v in headers.items() if n not in named)]
         await send(message)
 
     return dressed

@@ -25,7 +25,7 @@ class Studio:
     """`postil studio` on a free port. It can be killed and started again on the same port and store."""
 
     def __init__(self, home: Path, data: Path) -> None:
-        self._home, self._data, self._port = home, data, 0
+        self._home, self.data, self._port = home, data, 0
         self.process: subprocess.Popen[str] | None = None
         self.link = self.key = ""
 
@@ -34,7 +34,7 @@ class Studio:
         return f"http://127.0.0.1:{self._port}/studio"
 
     def start(self) -> None:
-        told = {**for_child(), "POSTIL_HOME": str(self._home), "POSTIL_DATA": str(self._data), "POSTIL_LANG": "en"}
+        told = {**for_child(), "POSTIL_HOME": str(self._home), "POSTIL_DATA": str(self.data), "POSTIL_LANG": "en"}
         command = [sys.executable, "-m", "postil", "studio", "--no-browser", "--port", str(self._port)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=told)
         said, until = "", time.monotonic() + 60

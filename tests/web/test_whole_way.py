@@ -84,10 +84,11 @@ def test_from_a_dirty_sheet_to_a_model_that_answers(real: Studio, browser: Any, 
     vote.goto(link)
     text = vote.inner_text("main")
     assert "ft:" not in text and "微调" not in text
-    while "谢谢" not in vote.inner_text("main"):
-        shown = vote.inner_text("main")
+    shown = vote.inner_text("main")
+    while "谢谢" not in shown:
         vote.keyboard.press("1")
         vote.wait_for_function("old => document.querySelector('main').innerText !== old", arg=shown)
+        shown = vote.inner_text("main")
     page.reload()
     expect(page.locator("main")).to_contain_text("题", timeout=MINUTES)
 
