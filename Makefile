@@ -46,8 +46,8 @@ lint: .venv/ready
 	$(BIN)/lint-imports
 
 test-slow: .venv/ready
-	$(SAY) "Slow tests: the real base model, 200,000 rows, many kills. At most 50 minutes."
-	$(call LIMIT,3000) $(BIN)/pytest -m "slow and not full" --timeout=1200
+	$(SAY) "Slow tests: the real base model, a browser, 200,000 rows, many kills. About 15 minutes on two cores."
+	$(call LIMIT,3000) $(BIN)/pytest -m "slow and not full" -n 2 --dist loadfile --timeout=1200
 
 test-faults: .venv/ready
 	$(SAY) "Faults on purpose: $(KILLS) kills, power cuts, damaged checkpoints, failing disks, killed databases. About 25 minutes."
