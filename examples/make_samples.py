@@ -8,6 +8,7 @@ same seed give the same bytes.
 from __future__ import annotations
 
 import random
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -244,10 +245,7 @@ def packed(book: Workbook) -> bytes:
     book.save(raw)
     with ZipFile(raw) as old, ZipFile(fixed, "w", ZIP_STORED) as new:
         for name in sorted(old.namelist()):
-            content = old.read(name)
-            if name == "docProps/core.xml":
-                head, _, tail = content.partition(b'<dcterms:modified xsi:type="dcterms:W3CDTF">')
-                content = head + tail.partition(b"</dcterms:modified>")[2]
+            content = re.sub(rb"<dcterms:modified.*?</dcterms:modified>", b"", old.read(name))
             new.writestr(ZipInfo(name, (2026, 6, 1, 0, 0, 0)), content)
     return fixed.getvalue()
 
