@@ -27,8 +27,9 @@ KEPT_SCORES = (
 )  # elements of a piece; more are computed again on the way back, so that memory grows with length only
 
 
-class Unpackable(NotImplementedError):
-    """This architecture attends in a way that a pack cannot give it."""
+class Unpackable(Exception):
+    """This architecture attends in a way that a pack cannot give it. A signal within this room, no error of a user's:
+    whoever packs catches it and computes without packs."""
 
 
 class Packed(Protocol):
