@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from postil.errors import TrainError
 from postil.model.adapt import put_weights, weights_of
+from postil.model.attention import Unpackable
 from postil.model.layout import Batch, lay_out
 from postil.model.loss import Loss, why_not_packed
 from postil.model.memory import lacks_memory
@@ -110,10 +111,12 @@ class Learner:
             start += parameter.numel()
 
     def _fitting(self, work: Callable[[], Result]) -> Result:
-        """`work`, with ever smaller micro-batches until it fits into memory."""
+        """`work`, without packs where a row does not allow them, and with ever smaller micro-batches until it fits."""
         while True:
             try:
                 return work()
+            except Unpackable as error:  # a row longer than any of those at which `_find_out` looked
+                self.packs, self.why_not_packed = False, str(error)
             except (RuntimeError, MemoryError) as error:
                 self._retreat(error)
 

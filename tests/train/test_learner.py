@@ -6,6 +6,7 @@ import torch
 from postil.errors import TrainError
 from postil.model.adapt import attach
 from postil.model.loss import Loss
+from postil.model.template import Tokens
 from postil.settings import Ranks
 from postil.train.learner import Learner
 from tests.models import CHAT, opened, plan, titles
@@ -42,6 +43,20 @@ def test_an_update_does_not_depend_on_the_micro_batch(make, family):
     other, other_losses = learned(*make(family, micro_batch_tokens=64))
     assert relative(other, one) < 1e-4
     assert other_losses == pytest.approx(one_losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "mistral"])
+def test_rows_longer_than_the_window_are_padded_when_they_come(make, family):
+    """The first rows fit into the sliding window of 24 tokens; a later one does not."""
+    learner, rows = make(family)
+    short = [[Tokens(s.ids[-12:], s.weights[-12:], ()) for s in row] for row in rows]
+    other, _ = make(family)
+    other.packs = False
+    losses = []
+    for one in (learner, other):
+        losses.append([one.update(0, short, 1e-2), one.update(1, rows, 1e-2)])
+    assert learner.packs is False and learner.why_not_packed
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_nor_with_prompts_that_count(make):
