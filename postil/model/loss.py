@@ -125,8 +125,9 @@ def why_not_packed(
 
 
 def _few(sequences: Sequence[Tokens], most_tokens: int) -> list[Tokens]:
-    """The first sequences, as far as they fit; one at least."""
-    few = list(sequences[:FEW])
+    """The longest sequence, which a sliding window may not reach, and the first others, as far as they fit."""
+    at = max(range(len(sequences)), key=lambda i: len(sequences[i].ids), default=0)
+    few = [*sequences[at : at + 1], *sequences[:at], *sequences[at + 1 :]][:FEW]
     while len(few) > 1 and len(few) * max(len(sequence.ids) for sequence in few) > most_tokens:
         few.pop()
     return few

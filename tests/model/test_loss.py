@@ -174,3 +174,10 @@ def test_nothing_that_counts_is_a_loss_of_zero(base):
     model = opened(base("llama3")).model
     for make in (pack, pad):
         assert float(Loss(model).sum(make([Tokens((1, 2), (0.0, 0.0), ())]))) == 0
+
+
+def test_the_longest_row_decides_whether_a_window_allows_packs(base):
+    model = opened(base("mistral")).model  # its window is 24 tokens
+    rows = [Tokens(tuple(range(3, 3 + length)), (1.0,) * length, ()) for length in (*[8] * 40, 30)]
+    assert why_not_packed(model, rows[:-1], "cpu") is None
+    assert why_not_packed(model, rows, "cpu") is not None
