@@ -50,11 +50,11 @@ def questions(count: int = ROWS) -> list[Any]:
 def postil(shape: Shape, pace: Pace) -> None:
     """`Pair.answers`, base and tuned, as `postil evaluate` has them."""
     from postil import flow
-    from postil.model.pair import Pair
+    from postil.model.pair import open_pair
 
     asked, found = questions(), flow.open_adapter(adapter())
     pace.before_weights()
-    pair = Pair.open(found)
+    pair = open_pair(found)
 
     def update(index: int) -> Mapping[str, Any]:
         some = asked[:index]

@@ -17,6 +17,7 @@ from postil.model.load import load_base
 from postil.model.template import Tokens
 from postil.settings import Ranks
 from postil.train.learner import Learner
+from postil.train.objectives.causal_lm import CausalLM
 from tests.models import CHAT, build, dialogue, titles
 
 FAMILIES = ("llama3", "qwen2", "qwen3", "mistral", "gemma3", "phi", "phi3")
@@ -75,9 +76,9 @@ def gradient(path: Path, *, shares: bool | None, exact: bool = False) -> torch.T
     if shares is None:
         one_by_one(model, [s for row in rows for s in row])
     else:
-        learner = Learner(model, chosen, Ranks())
+        learner = Learner(CausalLM(model, chosen), chosen, Ranks())
         if not shares:
-            learner.shares = False
+            learner.objective.shares = False
         learner.update(0, rows, 1e-3)
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 

@@ -14,6 +14,7 @@ from postil.plan.presets import preset
 from postil.records import Plan
 from postil.settings import Ranks
 from postil.train.learner import Learner
+from postil.train.objectives.causal_lm import CausalLM
 
 if TYPE_CHECKING:
     from benchmarks.side import Pace
@@ -33,9 +34,9 @@ def tight() -> Mapping[str, Any]:
 
 def learner_of(model: Any, chosen: Plan, *, shares: bool) -> Learner:
     """A fresh adapter on `model`. Without `shares` every row is read whole."""
-    learner = Learner(attach(model, chosen, ""), chosen, Ranks())
+    learner = Learner(CausalLM(attach(model, chosen, ""), chosen), chosen, Ranks())
     if not shares:
-        learner.shares = False
+        learner.objective.shares = False
     return learner
 
 

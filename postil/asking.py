@@ -24,10 +24,10 @@ class Comparison:
 
     def __init__(self, directory: Path) -> None:
         quiet()
-        from postil.model.pair import Pair
+        from postil.model.pair import open_pair
 
         self._adapter = open_adapter(directory)
-        self._pair = Pair.open(self._adapter)
+        self._pair = open_pair(self._adapter)
 
     def ask(self, question: str, *, tuned: bool, say: Callable[[str], None] = lambda piece: None,
             sample: bool = False, system: str | None = None) -> Answer:  # fmt: skip

@@ -319,7 +319,7 @@ def evaluate(
     quiet()
     from postil import evaluate as room
     from postil import train as training
-    from postil.model.pair import Pair
+    from postil.model.pair import open_pair
     from postil.store import write_json
 
     adapter = open_adapter(directory)
@@ -338,7 +338,7 @@ def evaluate(
     def tell(what: str, share: float) -> None:
         emit(Event("stage", {"stage": "evaluate", "what": what, "percent": round(_EVALUATED[what](share), 1)}))
 
-    evaluation = room.evaluate(Pair.open(adapter), examples, adapter.plan.metric, tell)
+    evaluation = room.evaluate(open_pair(adapter), examples, adapter.plan.metric, adapter.plan.task, tell)
     if not path:
         write_json(directory / "evaluation.json", evaluation.as_json())
     return evaluation

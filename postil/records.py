@@ -16,6 +16,9 @@ from postil.locales import say
 Role = Literal["system", "user", "assistant", "tool"]
 Severity = Literal["error", "warning", "advice"]
 Kind = Literal["copywriting", "service_qa", "consulting", "extraction", "chat"]
+Task = Literal["causal_lm", "seq_cls", "token_cls", "seq_2_seq_lm", "pretraining", "dpo"]
+Method = Literal["lora", "rslora", "dora", "lora_plus", "pissa", "olora", "eva", "qlora", "full", "partial",
+                 "bottleneck", "ia3", "prefix", "prompt", "p_tuning"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Example:
     rows: tuple[int, ...]
     group: str = ""  # examples of one group never stand on both sides of a split
     tools: tuple[Mapping[str, Any], ...] = ()
+    rejected: str | None = None  # of preference tuning: the answer that is not wanted
 
     @property
     def question(self) -> tuple[Message, ...]:
@@ -57,6 +61,8 @@ class Example:
         shown: dict[str, Any] = {"messages": [message.as_json() for message in self.messages]}
         if self.tools:
             shown["tools"] = [dict(tool) for tool in self.tools]
+        if self.rejected is not None:
+            shown["rejected"] = self.rejected
         return shown
 
     def _last_answer(self) -> int:
@@ -337,6 +343,7 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # what is learned
+    task: Task = "causal_lm"
     kind: Kind = "service_qa"
     system: str | None = None
     instruction: str | None = None
@@ -345,11 +352,16 @@ class Plan(BaseModel):
     prompt_loss_weight: float = Field(0.0, ge=0, le=1)
 
     # the adapter
+    method: Method = "lora"
     r: int = Field(8, ge=1, le=1024)
     lora_alpha: float = Field(16, gt=0, le=4096)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: str = "all-linear"  # all-linear | mlp-only | attention-only | names with commas
     bias: Literal["none"] = "none"  # a trained bias would change the base, and "off" would no longer be the base
+    lora_plus_ratio: float = Field(16.0, ge=1, le=1000)  # LoRA+: learning rate of B over that of A
+    trained_modules: str = "last-2"  # partial tuning: last-<k> blocks | head | names with commas
+    bottleneck: int = Field(64, ge=1, le=4096)  # width of a bottleneck adapter
+    num_virtual_tokens: int = Field(20, ge=1, le=1024)  # prefix, prompt and P-tuning
 
     # the training
     n_epochs: int = Field(3, ge=1, le=200)
@@ -360,6 +372,7 @@ class Plan(BaseModel):
     lr_scheduler: Literal["linear", "cosine", "constant"] = "linear"
     warmup_ratio: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0, le=1)
+    dpo_beta: float = Field(0.1, gt=0, le=10)
     max_grad_norm: float = Field(1.0, gt=0, le=1000)
     gradient_checkpointing: bool = False
     seed: int = Field(42, ge=0, le=2_147_483_647)
@@ -375,7 +388,7 @@ class Plan(BaseModel):
     save_total_limit: int = Field(3, ge=2, le=100)
 
     # the proof
-    metric: Literal["exact_match", "char_f1", "rouge_l", "bleu", "loss"] = "char_f1"
+    metric: Literal["exact_match", "char_f1", "rouge_l", "bleu", "loss", "entity_f1", "preferred"] = "char_f1"
     max_new_tokens: int = Field(256, ge=1, le=32_768)
     temperature: float = Field(0.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)

@@ -109,7 +109,7 @@ def test_off_is_the_untouched_base(story: dict[str, Any]) -> None:
 
 def test_the_instruction_is_used_again_by_every_later_verb(trained: Trained, tmp_path: Path, monkeypatch: Any) -> None:
     """What was said before each question in training is said again in comparing, evaluating and answering."""
-    from postil.model.pair import Pair
+    from postil.model.chat import ChatPair as Pair
 
     asked: list[Any] = []
     answers, stream = Pair.answers, Pair.stream

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from postil.evaluate.metrics import score, summary, visible
 from postil.evaluate.neutral import neutral_texts
+from postil.evaluate.tasks import of_task
 from postil.evaluate.verdict import verdict
 from postil.records import Answer, Evaluation, Example, Verdict
 from postil.store import read_json
@@ -19,10 +20,14 @@ if TYPE_CHECKING:
 Tell = Callable[[str, float], None]  # what is being done, and how much of it [0..1]
 
 
-def evaluate(pair: Pair, examples: Sequence[Example], metric: str, tell: Tell = lambda what, share: None) -> Evaluation:
+def evaluate(
+    pair: Pair, examples: Sequence[Example], metric: str, task: str = "causal_lm",
+    tell: Tell = lambda what, share: None,
+) -> Evaluation:  # fmt: skip
     """Both models on every example: greedy answers, losses on the references, the verdict and the forgetting guard."""
     questions = [example.question for example in examples]
     references = [example.answer for example in examples]
+    own = of_task(task)
     answers: dict[bool, list[Answer]] = {}
     scores: dict[bool, dict[str, list[float]]] = {}
     summaries: dict[bool, dict[str, float]] = {}
@@ -35,8 +40,11 @@ def evaluate(pair: Pair, examples: Sequence[Example], metric: str, tell: Tell = 
         tell(name, 0.0)
         answers[tuned] = pair.answers(questions, tuned=tuned, tell=heard)
         losses = pair.losses(examples, tuned=tuned)
-        scores[tuned] = score(references, answers[tuned], losses)
-        summaries[tuned] = summary(references, answers[tuned], losses, scores[tuned])
+        scores[tuned] = {**score(references, answers[tuned], losses), **own.rows(references, answers[tuned])}
+        summaries[tuned] = {
+            **summary(references, answers[tuned], losses, scores[tuned]),
+            **own.whole(references, answers[tuned]),
+        }
     tell("neutral", 0.0)
     return Evaluation(
         base=summaries[False],
@@ -69,7 +77,8 @@ def read_evaluation(directory: Path) -> Evaluation | None:
     return Evaluation(**{**told, "rows": tuple(told["rows"])})
 
 
-def _forgetting(pair: Pair) -> float:
-    """How much the loss on neutral text rose, in nats per token."""
+def _forgetting(pair: Pair) -> float | None:
+    """How much the loss on neutral text rose, in nats per token; None where the tuned model continues no text."""
     texts = neutral_texts()
-    return fmean(pair.losses_of_texts(texts, tuned=True)) - fmean(pair.losses_of_texts(texts, tuned=False))
+    after, before = pair.losses_of_texts(texts, tuned=True), pair.losses_of_texts(texts, tuned=False)
+    return None if after is None or before is None else fmean(after) - fmean(before)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,25 @@ def targets(model: torch.nn.Module, wanted: str) -> list[str]:
     return sorted(set(names))
 
 
+@dataclass(frozen=True)
+class Method:
+    """A way to tune. make: (model, plan, name of the base) -> the model with a fresh adapter on it, in PEFT's manner.
+
+    shares: what rows begin with may be computed once for all of them; mixes: different adapters answer in one batch.
+    """
+
+    make: Callable[[torch.nn.Module, Plan, str], Any]
+    shares: bool = True
+    mixes: bool = False
+
+
 def attach(model: torch.nn.Module, plan: Plan, base: str) -> Any:
-    """A fresh LoRA adapter on `model`, by PEFT; its start depends on the plan's seed alone."""
+    """A fresh adapter on `model`, of the plan's method; its start depends on the plan's seed alone."""
+    torch.manual_seed(plan.seed)
+    return METHODS[plan.method].make(model, plan, base)
+
+
+def _lora(model: torch.nn.Module, plan: Plan, base: str) -> Any:
     config = LoraConfig(
         task_type="CAUSAL_LM",
         base_model_name_or_path=base,
@@ -62,8 +81,10 @@ def attach(model: torch.nn.Module, plan: Plan, base: str) -> Any:
         bias=plan.bias,
     )
     config._register_custom_module({torch.nn.Linear: FusedLinear})
-    torch.manual_seed(plan.seed)
     return get_peft_model(model, config, autocast_adapter_dtype=True)
+
+
+METHODS: Mapping[str, Method] = {"lora": Method(_lora, mixes=True)}
 
 
 def open_adapter(model: Any, directory: Path) -> Any:

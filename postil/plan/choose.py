@@ -17,6 +17,7 @@ from postil.plan import sizes
 from postil.plan.kinds import kind_of
 from postil.plan.presets import Preset, preset
 from postil.plan.schema import check_settings
+from postil.plan.tasks import metric_of, task_of
 from postil.records import Base, Choice, Counts, Example, Machine, Plan, Probe, Shape
 
 LORA_WITHOUT_REGRET = "Thinking Machines, LoRA Without Regret (2025)"
@@ -112,6 +113,8 @@ class _Draft:
 
 
 def _about_data(draft: _Draft, examples: Sequence[Example], counts: Counts, base: Base) -> None:
+    task, reason, values = task_of(examples)
+    draft.take("task", task, reason, "data", **values)
     kind, reason, values = kind_of(examples)
     draft.take("kind", kind, reason, "data", **values)
     system = _common_system(examples)
@@ -213,6 +216,11 @@ def _about_adapter(draft: _Draft, counts: Counts, shape: Shape, machine: Machine
     draft.take("lora_alpha", float(2 * rank), "alpha_twice_rank", ARTICLES, r=rank)
     draft.take("lora_dropout", 0.0, "dropout_zero")
     draft.take("bias", "none", "bias_none", ARTICLES)
+    draft.take("method", "lora", "method_lora", LORA_WITHOUT_REGRET)
+    draft.take("lora_plus_ratio", 16.0, "lora_plus_ratio", "arXiv 2402.12354")
+    draft.take("trained_modules", "last-2", "trained_modules")
+    draft.take("bottleneck", 64, "bottleneck", "arXiv 1902.00751")
+    draft.take("num_virtual_tokens", 20, "num_virtual_tokens", "arXiv 2104.08691")
 
 
 def _power_of_two(number: int) -> int:
@@ -239,6 +247,7 @@ def _about_training(draft: _Draft, counts: Counts, shape: Shape) -> None:
     draft.take("lr_scheduler", "linear", "scheduler_linear", ARTICLES)
     draft.take("warmup_ratio", 0.05, "warmup_short")
     draft.take("weight_decay", 0.0, "weight_decay_zero", LORA_WITHOUT_REGRET)
+    draft.take("dpo_beta", 0.1, "dpo_beta", "arXiv 2305.18290")
     draft.take("max_grad_norm", 1.0, "grad_norm_one")
     draft.take("seed", 42, "seed_fixed", ARTICLES)
 
@@ -303,7 +312,8 @@ def _about_stopping(draft: _Draft, counts: Counts) -> None:
 
 def _about_proof(draft: _Draft, counts: Counts, shape: Shape) -> None:
     kind = draft["kind"]
-    draft.take("metric", METRICS[kind], f"metric_{kind}")
+    own = metric_of(draft["task"])
+    draft.take("metric", own or METRICS[kind], f"metric_{draft['task'] if own else kind}")
     room = max(16, shape.context - (counts.longest - counts.longest_answer))
     wanted = 16 * math.ceil((1.5 * counts.longest_answer + 8) / 16)
     draft.take("max_new_tokens", min(max(wanted, 32), 2048, room), "new_tokens", "data", longest=counts.longest_answer)

@@ -7,12 +7,9 @@ update without any state of a loader. How its rows are grouped for the computati
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from postil.model.layout import weight_of
-from postil.model.template import Tokens
 from postil.records import Plan
 
 
@@ -55,8 +52,3 @@ def _order(n: int, seed: int, epoch: int) -> tuple[int, ...]:
     order = list(range(n))
     random.Random(f"{seed}:{epoch}").shuffle(order)  # noqa: S311 - an order, not a secret
     return tuple(order)
-
-
-def weight(sequences: Sequence[Tokens], plan: Plan) -> float:
-    """What the loss of an update is divided by: all that counts in it, over all processes."""
-    return sum(weight_of(sequence, plan.prompt_loss_weight) for sequence in sequences)

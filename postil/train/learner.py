@@ -12,25 +12,24 @@ import torch.distributed as dist
 from postil.errors import TrainError
 from postil.model.adapt import put_weights, weights_of
 from postil.model.attention import Unpackable
-from postil.model.layout import Batch, lay_out
-from postil.model.loss import Loss, why_not_packed
 from postil.model.memory import lacks_memory
-from postil.model.template import Tokens
 from postil.records import Plan
 from postil.settings import Ranks
-from postil.train.batches import weight
+from postil.train.objectives import Objective
 
 SMALLEST_MICRO_BATCH = 64  # tokens; below this, halving frees no memory worth having
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's own names
 Tensors = dict[str, torch.Tensor]
 Result = TypeVar("Result")
+Rows = Sequence[Sequence[Any]]  # for each example, its sequences
 
 
 class Learner:
     """An adapter on its base with AdamW. Rows are examples; an example may have several sequences."""
 
-    def __init__(self, model: Any, plan: Plan, ranks: Ranks) -> None:
-        self.model = model
+    def __init__(self, objective: Objective, plan: Plan, ranks: Ranks) -> None:
+        self.objective = objective
+        self.model = model = objective.model
         self.plan = plan
         self.ranks = ranks
         self.micro_batch_tokens = plan.micro_batch_tokens
@@ -39,17 +38,14 @@ class Learner:
             [p for _, p in self._names], lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
         )
         self._training = plan.lora_dropout > 0 or plan.gradient_checkpointing
-        self._loss = Loss(model)
         # Whether rows are packed; None: not found out yet. Why not, if this model cannot.
         self.packs: bool | None = None
         self.why_not_packed: str | None = None
-        # Whether what rows begin with is computed once for all of them; dropout must differ from row to row.
-        self.shares = plan.lora_dropout == 0
         if plan.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             model.enable_input_require_grads()
 
-    def update(self, step: int, rows: Sequence[Sequence[Tokens]], learning_rate: float) -> float:
+    def update(self, step: int, rows: Rows, learning_rate: float) -> float:
         """Learn from `rows` once. Returns their mean loss in nats per token that counts.
 
         Halves the micro-batch and tries again when memory runs out. Raises TrainError when the loss is not finite, or
@@ -65,35 +61,30 @@ class Learner:
         self._optimizer.step()
         return loss
 
-    def _gradients(self, step: int, rows: Sequence[Sequence[Tokens]]) -> float:
+    def _gradients(self, step: int, rows: Rows) -> float:
         self._optimizer.zero_grad(set_to_none=True)  # also what an attempt that failed has left
-        total = weight([s for row in rows for s in row], self.plan)
+        total = self.objective.weight([s for row in rows for s in row])
         mine = [s for row in rows[self.ranks.rank :: self.ranks.world] for s in row]
         loss = torch.zeros((), dtype=torch.float64)
         self._find_out(mine)
-        for micro, batch in enumerate(self._batches(mine, self.plan.prompt_loss_weight)):
+        for micro, batch in enumerate(self._batches(mine, learning=True)):
             torch.manual_seed(hash((self.plan.seed, step, micro, self.ranks.rank)) & 0x7FFF_FFFF)
-            part = self._loss.sum(batch) / total
+            part = self.objective.sum(batch)[0] / total
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach().double().cpu()
         if self.ranks.world > 1:
             self._sum_over_ranks(loss)
         return float(loss)
 
-    def _batches(self, sequences: Sequence[Tokens], prompt_weight: float = 0.0) -> Iterator[Batch]:
-        """`sequences` in as few passes as memory allows; however they are laid out, their loss is the same."""
-        found = lay_out(
-            sequences, self.micro_batch_tokens, packed=self.packs is not False, share=self.shares,
-            prompt_weight=prompt_weight, device=self.plan.device,
-        )  # fmt: skip
-        return (batch for _, batch in found)
+    def _batches(self, sequences: Sequence[Any], *, learning: bool) -> Iterator[Any]:
+        """`sequences` in as few passes as memory allows."""
+        packed = self.packs is not False
+        return self.objective.batches(sequences, self.micro_batch_tokens, packed=packed, learning=learning)
 
-    def _find_out(self, sequences: Sequence[Tokens]) -> None:
+    def _find_out(self, sequences: Sequence[Any]) -> None:
         """At the first update: where this model cannot take packs, rows are padded."""
         if self.packs is None and sequences:
-            self.why_not_packed = why_not_packed(
-                self.model, sequences, self.plan.device, self.micro_batch_tokens, gradients=True
-            )
+            self.why_not_packed = self.objective.why_not_packed(sequences, self.micro_batch_tokens)
             self.packs = self.why_not_packed is None
 
     def _sum_over_ranks(self, loss: torch.Tensor) -> None:
@@ -130,7 +121,7 @@ class Learner:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def validation_loss(self, rows: Sequence[Sequence[Tokens]]) -> float:
+    def validation_loss(self, rows: Rows) -> float:
         """Mean loss over the answers of `rows`, in nats per token."""
         self.model.eval()
         sequences = [s for row in rows[self.ranks.rank :: self.ranks.world] for s in row]
@@ -139,13 +130,13 @@ class Learner:
             dist.all_reduce(sums)
         return float(sums[0] / sums[1])
 
-    def _sums(self, sequences: Sequence[Tokens]) -> torch.Tensor:
+    def _sums(self, sequences: Sequence[Any]) -> torch.Tensor:
         """[loss, weight] of `sequences`."""
         sums = torch.zeros(2, dtype=torch.float64)
         self._find_out(sequences)
         with torch.inference_mode():
-            for batch in self._batches(sequences):
-                sums += torch.stack([self._loss.sum(batch), batch.weights.sum()]).double().cpu()
+            for batch in self._batches(sequences, learning=False):
+                sums += torch.stack(self.objective.sum(batch)).double().cpu()
         return sums
 
     def state(self) -> tuple[Tensors, Tensors]:

@@ -6,7 +6,7 @@ Written for any number of processes: each takes its share of an update's rows, g
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -17,16 +17,14 @@ import torch.distributed as dist
 
 from postil.errors import TrainError
 from postil.model.adapt import weights_of
-from postil.model.template import Tokens
 from postil.records import Plan
 from postil.settings import Ranks
 from postil.train import checkpoint
 from postil.train.batches import Schedule
 from postil.train.checkpoint import Position, Saved
-from postil.train.learner import Learner
+from postil.train.learner import Learner, Rows
+from postil.train.objectives import Objective
 from postil.train.progress import Progress
-
-Rows = Sequence[Sequence[Tokens]]  # for each example, its sequences
 
 PROBE_FACTORS = (0.3, 1.0, 3.0)
 PROBE_SHARE = 0.06  # of the updates, for each factor: 18 % more time in all
@@ -38,7 +36,7 @@ class Loop:
     """One run of training on one adapter, from wherever its checkpoints stand."""
 
     def __init__(
-        self, model: Any, plan: Plan, training: Rows, validation: Rows, directory: Path, progress: Progress,
+        self, objective: Objective, plan: Plan, training: Rows, validation: Rows, directory: Path, progress: Progress,
         stop: Callable[[], bool], ranks: Ranks, sample: Callable[[int], None] = lambda step: None,
     ) -> None:  # fmt: skip
         """`sample`: called with the step after each validation."""
@@ -47,9 +45,10 @@ class Loop:
         self._checkpoints = directory / "checkpoints"
         self._progress, self._stop, self._ranks = progress, stop, ranks
         self._schedule = Schedule(len(training), plan)
-        self._learner = Learner(model, plan, ranks)
-        self._model = model
-        self._best = weights_of(model)
+        self._learner = Learner(objective, plan, ranks)
+        self._model = objective.model
+        self._best = weights_of(self._model)
+        self._told_why: str | None = None
         self._at = Position(micro_batch_tokens=plan.micro_batch_tokens)
 
     def run(self) -> tuple[Position, dict[str, Any]]:
@@ -82,8 +81,9 @@ class Loop:
     def _after(self, loss: float, seconds: float) -> None:
         """Count, validate, tell and save as the plan says, after an update."""
         done = self._at.step + 1
-        if done == 1 and self._learner.why_not_packed:
-            self._progress.tell("not_packed", reason=self._learner.why_not_packed)
+        if self._learner.why_not_packed != self._told_why:  # also when a later row is the first that does not allow it
+            self._told_why = self._learner.why_not_packed
+            self._progress.tell("not_packed", reason=self._told_why)
         tokens = sum(len(s.ids) for i in self._schedule.rows(self._at.step) for s in self._training[i])
         self._at = replace(
             self._at,

@@ -26,8 +26,6 @@ from postil.errors import AdapterError, ModelError, TrainError
 from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, put_weights, read_tensors, to_bytes
 from postil.model.load import Loaded, load_base, stored_dtypes
 from postil.model.memory import peak_bytes
-from postil.model.template import Tokens
-from postil.model.tokenised import tokenised
 from postil.model.trust import fingerprint
 from postil.records import (
     Adapter,
@@ -44,7 +42,9 @@ from postil.records import (
 from postil.settings import Ranks
 from postil.store import read_json, sha256, write_bytes, write_json, write_text
 from postil.train.checkpoint import Position, latest
+from postil.train.learner import Rows
 from postil.train.loop import Loop
+from postil.train.objectives import Objective, objective
 from postil.train.progress import Emit, Progress
 from postil.train.samples import Samples
 
@@ -179,12 +179,13 @@ def run(
         if ranks.world > 1 and plan.device == "cuda":
             torch.cuda.set_device(ranks.local_rank)
         with progress.timed("load"):
-            loaded, model, rows = _loaded(directory, told, progress)
+            loaded, learned, rows = _loaded(directory, told, progress)
+        model = learned.model
         if ranks.rank == 0:
             _dress(directory, model, loaded)
         progress.stage("prepare", 1.0)
         samples = Samples(loaded, model, examples_of(directory, "validation"), plan, progress)
-        loop = Loop(model, plan, rows["training"], rows["validation"], directory, progress, stop, ranks,
+        loop = Loop(learned, plan, rows["training"], rows["validation"], directory, progress, stop, ranks,
                     samples.show if ranks.rank == 0 else lambda step: None)  # fmt: skip
         position, best = loop.run()
         _check_base(told)  # its weights were mapped into memory: what was written into them meanwhile was trained on
@@ -244,7 +245,9 @@ def _example(told: Mapping[str, Any]) -> Example:
         Message(m["role"], m["content"], m.get("weight", 1.0), {k: v for k, v in m.items() if k not in known})
         for m in told["messages"]
     )
-    return Example(tuple(messages), tuple(told["rows"]), tools=tuple(told.get("tools", ())))
+    return Example(
+        tuple(messages), tuple(told["rows"]), tools=tuple(told.get("tools", ())), rejected=told.get("rejected")
+    )
 
 
 def _clear(directory: Path) -> None:
@@ -255,8 +258,8 @@ def _clear(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
 
 
-def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded, Any, dict[str, list[list[Tokens]]]]:
-    """The base, a fresh adapter on it, and the sequences of the training and the validation part."""
+def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded, Objective, dict[str, Rows]]:
+    """The base, what is learned by a fresh adapter on it, and the sequences of the training and the validation part."""
     plan = told.plan
     _check_base(told)
     loaded = load_base(told.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
@@ -267,10 +270,11 @@ def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded,
     progress.stage("prepare", 0.5)
     parts = {part: examples_of(directory, part) for part in PARTS}
     every = [example for part in parts.values() for example in part]
-    rows = {part: tokenised(parts[part], loaded.template, plan.max_length, every) for part in PARTS[:2]}
     model = attach(loaded.model, plan, str(told.base_path))
+    learned = objective(model, plan)
+    rows: dict[str, Rows] = {part: learned.sequences(parts[part], loaded.template, every) for part in PARTS[:2]}
     _start_from(directory, model)
-    return loaded, model, rows
+    return loaded, learned, rows
 
 
 def _check_base(told: Adapter) -> None:

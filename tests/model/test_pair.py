@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from postil.model import adapt
-from postil.model.pair import Pair
+from postil.model.pair import open_pair
 from postil.model.trust import fingerprint
 from postil.records import Adapter, Message
 from tests.models import CHAT, opened, plan, titles
@@ -24,7 +24,7 @@ def pair(base, tmp_path):
         (tmp_path / adapt.CONFIG).write_bytes(adapt.config_bytes(adapted))
         (tmp_path / adapt.WEIGHTS).write_bytes(adapt.to_bytes(weights))
         path = base(family)
-        return Pair.open(Adapter(tmp_path, family, path, fingerprint(path), plan(max_new_tokens=8)))
+        return open_pair(Adapter(tmp_path, family, path, fingerprint(path), plan(max_new_tokens=8)))
 
     return build
 

@@ -5,9 +5,9 @@ from itertools import pairwise, product
 
 import pytest
 
-from postil.model.layout import lay_out
+from postil.model.layout import lay_out, weight_of
 from postil.model.template import Tokens
-from postil.train.batches import Schedule, weight
+from postil.train.batches import Schedule
 from tests.models import plan
 
 
@@ -54,6 +54,6 @@ def test_how_rows_are_grouped_changes_neither_their_number_nor_their_weight():
     rows = [Tokens((1,) * n, (0.0,) * (n - 3) + (1.0,) * 3, ()) for n in (5, 9, 30, 12, 4)]
     for most, packed in product((64, 1000), (True, False)):
         made = list(lay_out(rows, most, packed=packed))
-        assert sum(float(batch.weights.sum()) for _, batch in made) == weight(rows, plan()) == 15
+        assert sum(float(batch.weights.sum()) for _, batch in made) == sum(map(weight_of, rows)) == 15
         assert sorted(i for group, _ in made for i in group) == list(range(5))
-    assert weight(rows, plan(prompt_loss_weight=0.5)) == 15 + 0.5 * (60 - 15 - 5)
+    assert sum(weight_of(row, 0.5) for row in rows) == 15 + 0.5 * (60 - 15 - 5)

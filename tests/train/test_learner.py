@@ -9,6 +9,7 @@ from postil.model.loss import Loss
 from postil.model.template import Tokens
 from postil.settings import Ranks
 from postil.train.learner import Learner
+from postil.train.objectives.causal_lm import CausalLM
 from tests.models import CHAT, opened, plan, titles
 
 ALONE = Ranks(0, 0, 1)
@@ -22,7 +23,7 @@ def make(base):
         chosen = plan(**values)
         loaded = opened(base(family), dtype=chosen.dtype)
         rows = [loaded.template.sequences(example) for example in (*titles(7), CHAT)]
-        return Learner(attach(loaded.model, chosen, "tiny"), chosen, ALONE), rows
+        return Learner(CausalLM(attach(loaded.model, chosen, "tiny"), chosen), chosen, ALONE), rows
 
     return build
 
@@ -195,7 +196,7 @@ def test_dropout_depends_on_seed_and_step_alone(make):
 
     one, again, other = after(1), after(1), after(2)
     assert torch.equal(one, again) and not torch.equal(one, other)
-    assert learner.packs and not learner.shares  # a shared beginning would have the same dropout for all rows
+    assert learner.packs and not learner.objective.shares  # a shared beginning would have the same dropout for all rows
 
 
 def test_validation_has_no_dropout(make):

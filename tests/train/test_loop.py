@@ -10,6 +10,7 @@ from postil.model.adapt import attach, weights_of
 from postil.settings import Ranks
 from postil.train.checkpoint import latest
 from postil.train.loop import Loop
+from postil.train.objectives.causal_lm import CausalLM
 from postil.train.progress import Progress
 from tests.models import opened, plan, titles
 
@@ -24,7 +25,7 @@ def make(base, tmp_path):
         rows = [loaded.template.sequences(example) for example in titles(16 + validation)]
         model = attach(loaded.model, chosen, "tiny")
         progress = Progress(tmp_path, build.events.append, 0.5, writes=True)
-        return Loop(model, chosen, rows[:16], rows[16:], tmp_path, progress, stop, Ranks(0, 0, 1))
+        return Loop(CausalLM(model, chosen), chosen, rows[:16], rows[16:], tmp_path, progress, stop, Ranks(0, 0, 1))
 
     build.events = []
     build.told = lambda code: [e.data for e in build.events if e.type == "message" and e.data["code"] == code]

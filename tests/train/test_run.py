@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from postil.errors import AdapterError, DataError, ModelError, TrainError
 from postil.model.labels import proven
 from postil.model.load import load_template
-from postil.model.pair import Pair
+from postil.model.pair import open_pair
 from postil.train import examples_of, read_adapter, run
 from tests.models import CHAT, dialogue, plan, titles
 from tests.runs import adapter_hashes, laid_out
@@ -46,13 +46,13 @@ def test_a_run_leaves_an_adapter_a_tokenizer_and_what_it_was(trained):
 def test_the_adapter_is_known_and_speaks(trained):
     adapter = read_adapter(trained[0])
     assert adapter.base == "tiny" and adapter.plan.n_epochs == 2
-    both = Pair.open(adapter)
+    both = open_pair(adapter)
     losses = [sum(both.losses(titles(30)[24:], tuned=tuned)) for tuned in (True, False)]
     assert losses[0] < losses[1]
 
 
 def test_the_validation_loss_that_it_tells_is_the_one_of_the_adapter_on_disk(trained):
-    both = Pair.open(read_adapter(trained[0]))
+    both = open_pair(read_adapter(trained[0]))
     examples = examples_of(trained[0], "validation")
     template = both._loaded.template
     weights = [sum(s.learned for s in template.sequences(example)) for example in examples]

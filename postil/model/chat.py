@@ -1,0 +1,97 @@
+"""Base and tuned as they answer in a chat, from one base in memory: the adapter is switched off and on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from postil.model.adapt import open_adapter
+from postil.model.generate import generate, stream
+from postil.model.layout import lay_out
+from postil.model.load import Loaded, load_base
+from postil.model.loss import Loss, why_not_packed
+from postil.model.template import Tokens
+from postil.records import Adapter, Answer, Example, Message, Plan
+
+MOST_TOKENS = 4096
+
+
+class ChatPair:
+    """See `model/pair.py`."""
+
+    def __init__(self, loaded: Loaded, plan: Plan) -> None:
+        self._loaded = loaded
+        self._plan = plan
+
+    @classmethod
+    def open(cls, adapter: Adapter) -> ChatPair:
+        plan = adapter.plan
+        torch.set_num_threads(plan.threads)
+        loaded = load_base(adapter.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
+        loaded.model = open_adapter(loaded.model, adapter.path)
+        return cls(loaded, plan)
+
+    def answers(
+        self,
+        questions: Sequence[Sequence[Message]],
+        *,
+        tuned: bool,
+        tell: Callable[[int], None] = lambda done: None,
+        max_new_tokens: int | None = None,
+    ) -> list[Answer]:
+        """Greedy answers to `questions` (all messages before the answer), in their order."""
+        prompts = [self._loaded.template.prompt(question) for question in questions]
+        with self._switched(tuned):
+            new = max_new_tokens or self._plan.max_new_tokens
+            return generate(self._loaded, prompts, max_new_tokens=new, tell=tell)
+
+    def stream(
+        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False
+    ) -> Answer:
+        """One answer, given to `say` piece by piece; greedy, or sampled as the plan says."""
+        plan = self._plan
+        with self._switched(tuned):
+            return stream(
+                self._loaded, self._loaded.template.prompt(question), say, max_new_tokens=plan.max_new_tokens,
+                temperature=plan.temperature if sample else 0.0, top_p=plan.top_p, seed=plan.seed,
+            )  # fmt: skip
+
+    def losses(self, examples: Sequence[Example], *, tuned: bool) -> list[float]:
+        """The mean loss of each example's answers, in nats per token."""
+        encoded = [self._loaded.template.sequences(example) for example in examples]
+        owners = [i for i, sequences in enumerate(encoded) for _ in sequences]
+        totals = self._sums([s for sequences in encoded for s in sequences], tuned)
+        sums = [[0.0, 0.0] for _ in examples]
+        for owner, (loss, weight) in zip(owners, totals, strict=True):
+            sums[owner][0] += loss
+            sums[owner][1] += weight
+        return [loss / weight if weight else 0.0 for loss, weight in sums]
+
+    def losses_of_texts(self, texts: Sequence[str], *, tuned: bool) -> list[float]:
+        """The mean loss of each plain text, every token of it counted, in nats per token."""
+        encoded = []
+        for text in texts:
+            ids = tuple(self._loaded.tokenizer.encode(text))
+            encoded.append(Tokens(ids, (0.0, *[1.0] * (len(ids) - 1)), ()))
+        return [loss / weight if weight else 0.0 for loss, weight in self._sums(encoded, tuned)]
+
+    def _sums(self, sequences: Sequence[Tokens], tuned: bool) -> list[tuple[float, float]]:
+        """(weighted loss, weight) of each sequence."""
+        sums: list[tuple[float, float]] = [(0.0, 0.0)] * len(sequences)
+        with torch.inference_mode(), self._switched(tuned):
+            model, device = self._loaded.model, self._loaded.device
+            packed, losses = why_not_packed(model, sequences, device) is None, Loss(model)
+            for group, batch in lay_out(sequences, MOST_TOKENS, packed=packed, device=device):
+                if not len(batch.targets):
+                    continue
+                loss = (losses.each(batch) * batch.weights).double()
+                for place, i in enumerate(group):
+                    own = batch.owners == place
+                    sums[i] = (float(loss[own].sum()), float(batch.weights[own].sum()))
+        return sums
+
+    def _switched(self, tuned: bool) -> AbstractContextManager[None]:
+        switch: AbstractContextManager[None] = nullcontext() if tuned else self._loaded.model.disable_adapter()
+        return switch
