@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from postil.model.chat import ChatPair
+from postil.model.sample import Sampling
 from postil.records import Adapter, Answer, Example, Message
 
 Tell = Callable[[int], None]
@@ -26,9 +27,13 @@ class Pair(Protocol):
         ...
 
     def stream(
-        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False
-    ) -> Answer:
-        """One answer, given to `say` piece by piece; greedy, or sampled as the plan says."""
+        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False,
+        how: Sampling | None = None, max_new_tokens: int | None = None,
+    ) -> Answer:  # fmt: skip
+        """One answer, given to `say` piece by piece; greedy, or sampled as the plan says, or as `how` does.
+
+        What `say` raises ends the answer and is raised again. max_new_tokens: the plan's, if it is not said.
+        """
         ...
 
     def losses(self, examples: Sequence[Example], *, tuned: bool) -> list[float] | None:
