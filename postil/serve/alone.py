@@ -20,10 +20,10 @@ from postil.errors import AdapterError, EngineError, PostilError
 from postil.model.load import load_template
 from postil.model.pair import Pair, open_pair
 from postil.model.sample import Sampling
-from postil.records import Adapter, Plan
+from postil.records import Adapter, Answer, Plan
 from postil.serve.batching import Asked, Listener, Turns
 from postil.serve.engine import Finish, Limits, Piece, Reply, Request
-from postil.serve.kind import TASKS, WEIGHTS, Stamp, plan_of, stamp
+from postil.serve.kind import WEIGHTS, Stamp, asked_of, plan_of, stamp
 from postil.store import read_json
 
 CONTEXT = 4096  # of a base that does not say how much it can read
@@ -77,7 +77,7 @@ class Alone:
     def prompt(self, request: Request) -> list[int]:
         """The tokens of what is asked; where a task has no dialogue, those of the words alone."""
         task = str(plan_of(request.adapter).get("task", "causal_lm")) if request.adapter else "causal_lm"
-        if task in TASKS and not TASKS[task].plain:
+        if not asked_of(task).plain:
             return self._template.prompt(request.messages)
         return self._template.tokenizer.encode("\n".join(message.content for message in request.messages))
 
@@ -132,15 +132,21 @@ class Alone:
             raise EngineError("alone_cannot", what="enable_thinking")
         saying = _Saying(asked, self.between)
         try:
-            answer = opened.pair.stream(
-                request.messages, saying.say, tuned=request.scale > 0, max_new_tokens=asked.new, how=_how(request)
-            )
+            answer = self._said(opened, request, asked.new, saying.say)
         except _EnoughError as enough:
             tokens, finish = len(self._template.tokenizer.encode(saying.whole)), enough.finish
         else:
             saying.rest()
-            tokens, finish = answer.tokens, "stop" if answer.stopped or saying.stopped else "length"
+            tokens, finish = answer.tokens, "stop" if answer.stopped else "length"
         asked.listener.reply(Reply(saying.whole, finish, len(asked.ids), tokens))
+
+    def _said(self, opened: Opened, request: Request, new: int, say: Callable[[str], None]) -> Answer:
+        pair, tuned = opened.pair, request.scale > 0
+        if not asked_of(opened.plan.task).whole:
+            return pair.stream(request.messages, say, tuned=tuned, max_new_tokens=new, how=_how(request))
+        (answer,) = pair.answers([request.messages], tuned=tuned)
+        say(answer.text)
+        return answer
 
     def _pair(self, path: Path) -> Opened:
         """The pair of this adapter, opened if it is not here or was written anew since; any other goes first."""

@@ -6,14 +6,20 @@ One holds the base and all adapters that answer together; another, if ever one i
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from postil.errors import EngineError
 from postil.serve import wire
 from postil.serve.engine import Ended, Engine, Health, Heard, Limits, Reply, Request, Running
 from postil.serve.kind import kind_of
+from postil.serve.launched import Launched, Server
 from postil.serve.link import Link
+from postil.serve.vllm import Vllm
+from postil.settings import Settings, vllm_key
 
 
 def open_engine(
@@ -21,6 +27,27 @@ def open_engine(
 ) -> Engine:
     """An engine for the base model in `base`; its process starts when it is first asked. threads 0: all cores."""
     return Local(base, dtype=dtype, device=device, threads=threads or os.cpu_count() or 1, limits=limits or Limits())
+
+
+def opener(settings: Settings) -> Callable[[Path], Engine]:
+    """What opens the engine of a base, as the settings say.
+
+    Raises EngineError `engine_unknown`, `vllm_missing`; ours needs nothing.
+    """
+    if settings.engine == "ours":
+        return open_engine
+    if settings.engine != "vllm":
+        raise EngineError("engine_unknown", engine=settings.engine[:60])
+    command, more = shlex.split(settings.vllm_command), shlex.split(settings.vllm_args)
+    if not settings.vllm_url and (not command or shutil.which(command[0]) is None):
+        raise EngineError("vllm_missing", reason=settings.vllm_command)
+
+    def reach(engine: Vllm, base: Path) -> Server:
+        if settings.vllm_url:
+            return Server(settings.vllm_url, vllm_key())
+        return Launched(command, base, more, engine.answers)
+
+    return lambda base: Vllm(base, lambda engine: reach(engine, base))
 
 
 class Local:

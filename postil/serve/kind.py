@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,21 @@ Stamp = tuple[int, int]
 @dataclass(frozen=True)
 class Asked:
     """How the models of a task are asked. together: they write token after token as their base does, so that several
-    can answer at once. plain: they go on with a text as it is, without a dialogue around it."""
+    can answer at once. plain: they read the words alone, without a dialogue around them. whole: their answer comes
+    in one piece."""
 
     together: bool = False
     plain: bool = False
+    whole: bool = False
 
 
 TASKS: Mapping[str, Asked] = {
     "causal_lm": Asked(together=True),
     "dpo": Asked(together=True),
     "pretraining": Asked(together=True, plain=True),
+    "seq_2_seq_lm": Asked(plain=True),
+    "seq_cls": Asked(plain=True, whole=True),
+    "token_cls": Asked(plain=True, whole=True),
 }
 OTHER_BASES = ("qlora",)  # methods whose matrices were trained beside other weights than the engine's
 
@@ -37,27 +42,27 @@ _BEYOND = ("use_dora", "modules_to_save", "trainable_token_indices", "layer_repl
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
 
 
-@dataclass(frozen=True)
-class Kind:
-    """together: it can answer in one batch with others; plain: it is asked without a dialogue around the text."""
-
-    together: bool = True
-    plain: bool = False
-
-
-def kind_of(adapter: Path) -> Kind:
-    """The kind of the adapter in a directory; where nothing can be read of it, that of any other one."""
+def kind_of(adapter: Path) -> Asked:
+    """How the adapter in a directory is asked: by its task, and alone where it is more than two matrices a layer. Of a
+    directory that holds none, whoever opens it says so."""
     return _kind(adapter, stamp(adapter / CONFIG), stamp(adapter / PLAN))
 
 
 @lru_cache(maxsize=4096)
-def _kind(adapter: Path, config: Stamp | None, plan: Stamp | None) -> Kind:
+def _kind(adapter: Path, config: Stamp | None, plan: Stamp | None) -> Asked:
     if config is None:
-        return Kind()
+        return TASKS["causal_lm"]
     told = plan_of(adapter) if plan else {}
-    asked = TASKS.get(str(told.get("task", "causal_lm")), Asked())
+    asked = asked_of(str(told.get("task", "causal_lm")))
     plainly = not beyond(_read(adapter / CONFIG)) and told.get("method") not in OTHER_BASES
-    return Kind(asked.together and plainly, asked.plain)
+    return replace(asked, together=asked.together and plainly)
+
+
+def asked_of(task: str) -> Asked:
+    """How the models of a task are asked. Raises AdapterError for one that a newer version may know."""
+    if task not in TASKS:
+        raise AdapterError("task_unknown", task=task[:60])
+    return TASKS[task]
 
 
 def plan_of(adapter: Path) -> Mapping[str, Any]:

@@ -160,8 +160,8 @@ def test_the_kind_of_an_adapter(path, dora, tmp_path):
     plain = adapter(path, tmp_path, 1)
     assert kind_of(plain).together and not kind_of(plain).plain
     for task, together, plainly in (("causal_lm", True, False), ("dpo", True, False), ("pretraining", True, True),
-                                    ("seq_cls", False, False), ("token_cls", False, False),
-                                    ("seq_2_seq_lm", False, False)):  # fmt: skip
+                                    ("seq_cls", False, True), ("token_cls", False, True),
+                                    ("seq_2_seq_lm", False, True)):  # fmt: skip
         (plain / "plan.json").write_text(json.dumps({"plan": {"task": task, "method": "lora"}, "n": task}))
         assert (kind_of(plain).together, kind_of(plain).plain) == (together, plainly), task
 
