@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from postil.errors import AdapterError, PlanError
+from postil.model.heads import HEADS, head_modules, linears_in_head
 from postil.model.lowrank import FusedLinear
 from postil.model.trust import check_directory
 from postil.records import Plan
@@ -25,9 +26,10 @@ CONFIG = "adapter_config.json"
 def linear_names(model: torch.nn.Module) -> dict[str, list[str]]:
     """The linear layers inside the blocks by their last name, in groups: all, mlp, attention. The head is in none."""
     head = getattr(model, "get_output_embeddings", lambda: None)()
+    without = set(linears_in_head(model)) if head is None else set()
     groups: dict[str, list[str]] = {"all-linear": [], "mlp-only": [], "attention-only": []}
     for path, layer in model.named_modules():
-        if not isinstance(layer, torch.nn.Linear) or layer is head:
+        if not isinstance(layer, torch.nn.Linear) or layer is head or path in without:
             continue
         name = path.rsplit(".", 1)[-1]
         within = "attention-only" if "attn" in path or "attention" in path else "mlp-only"
@@ -71,14 +73,17 @@ def attach(model: torch.nn.Module, plan: Plan, base: str) -> Any:
 
 
 def _lora(model: torch.nn.Module, plan: Plan, base: str) -> Any:
+    head = HEADS[plan.task]
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=head.peft,
         base_model_name_or_path=base,
         r=plan.r,
         lora_alpha=plan.lora_alpha,
         lora_dropout=plan.lora_dropout,
         target_modules=targets(model, plan.target_modules),
         bias=plan.bias,
+        modules_to_save=head_modules(model) if head.fresh else None,
+        exclude_modules=linears_in_head(model) if head.fresh else None,
     )
     config._register_custom_module({torch.nn.Linear: FusedLinear})
     return get_peft_model(model, config, autocast_adapter_dtype=True)
