@@ -74,6 +74,7 @@ class Reading:
         default_factory=dict
     )  # address of a text (B7, 12:answer) -> what shall stand there
     without: Sequence[int] = ()  # numbers of rows to leave out
+    task: str | None = None  # what is to be learned, where that changes what an example is
 
     def of_another_file(self) -> Reading:
         """The same without what was put right: that is of one file alone."""
@@ -101,8 +102,8 @@ def check(path: Path, reading: Reading = Reading(), base: str | None = None) -> 
     from postil import dataset as data
 
     raw = data.read(path, reading.sheet)
-    return against(base, data.load(raw, mask=reading.mask, edits=reading.edits, without=reading.without,
-                                    **options(raw, reading)))  # fmt: skip
+    found = data.load(raw, mask=reading.mask, edits=reading.edits, without=reading.without, **options(raw, reading))
+    return against(base, data.for_task(found, reading.task), reading.task or "causal_lm")
 
 
 def options(raw: Raw, reading: Reading) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def options(raw: Raw, reading: Reading) -> dict[str, Any]:
     return {"sheet": reading.sheet, "columns": columns, "system": system, "instruction": reading.instruction}
 
 
-def against(base: str | None, found: Dataset) -> Dataset:
+def against(base: str | None, found: Dataset, task: str = "causal_lm") -> Dataset:
     """The data set, held against the labels that a base model's template gives it."""
     if base is None:
         return found
@@ -123,7 +124,8 @@ def against(base: str | None, found: Dataset) -> Dataset:
     from postil.model.proof import with_issues
 
     model = fetched(find_base(base))
-    return with_actions(with_issues(found, template_of(model, thinks(found.examples)), model.shape.context))
+    template = template_of(model, thinks(found.examples), task)
+    return with_actions(with_issues(found, template, model.shape.context))
 
 
 def xray(path: Path, base: str, reading: Reading = Reading(), max_length: int | None = None) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def xray(path: Path, base: str, reading: Reading = Reading(), max_length: int | 
     from postil.model.xray import look
 
     dataset, found = check(path, reading), fetched(find_base(base))
-    template = template_of(found, thinks(dataset.examples))
+    template = template_of(found, thinks(dataset.examples), reading.task or "causal_lm")
     return look(dataset.examples, template, max_length or found.shape.context)
 
 
@@ -164,12 +166,14 @@ def plan(
     wishes = {"system": dataset.system, "instruction": dataset.instruction, **room.check_settings(settings or {})}
     wishes = {name: value for name, value in wishes.items() if value is not None}
     kept = given.values if given else {}
+    task = str({"task": room.task_of(dataset.examples)[0], **kept, **wishes}["task"])
+    dataset = data.for_task(dataset, task)
     thinking = {"thinking": thinks(dataset.examples), **kept, **wishes}["thinking"]
-    template = template_of(base, thinking) if base.path else None
+    template = template_of(base, thinking, task) if base.path else None
     if template:
         dataset = _proven(dataset, template, base.shape.context, skip_faulty)
     data.require_enough(dataset)
-    split = _split(dataset, preset, {**kept, **wishes}, validation, test)
+    split = _split(dataset, preset, {**kept, **wishes}, validation, test, task)
     counts = count(split, template) if template else room.rough_counts(
         split.training, base, len(split.validation), len(split.test)
     )  # fmt: skip
@@ -182,7 +186,8 @@ def plan(
         wishes = {**wishes, **room.check_settings({"learning_rate": str(chosen.learning_rate * rate_multiplier)})}
         chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
     estimate = room.estimate(chosen, counts, base, machine, probe, Settings())
-    doubts = room.doubts(chosen, counts, estimate, machine)
+    hints = room.suggestions(task, dataset.examples, tagged=data.looks_tagged(dataset.examples))
+    doubts = (*room.doubts(chosen, counts, estimate, machine), *hints)
     return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts, stages)
 
 
@@ -198,10 +203,15 @@ def _proven(dataset: Dataset, template: Template, max_length: int, skip_faulty: 
 
 
 def _split(
-    dataset: Dataset, preset: str | None, wishes: Mapping[str, Any], validation: Dataset | None, test: Dataset | None
-) -> Split:
-    """Three parts; the user's own validation and test files overrule what would be held out."""
+    dataset: Dataset, preset: str | None, wishes: Mapping[str, Any], validation: Dataset | None, test: Dataset | None,
+    task: str,
+) -> Split:  # fmt: skip
+    """Three parts; the user's own validation and test files overrule what would be held out.
+
+    Raises DataError where the task has labels and these are none that can be learned: see `labelset.labels_of`.
+    """
     from postil import dataset as data
+    from postil.model.labelset import LABELLED, labels_of
     from postil.plan import split_sizes, training_rows
 
     n_validation, n_test = split_sizes(len(dataset.examples), preset, wishes)
@@ -212,12 +222,17 @@ def _split(
         seed=int(wishes.get("seed", 42)),
     )
     own = {
-        **({"validation": validation.examples} if validation else {}),
-        **({"test": test.examples} if test else {}),
+        **({"validation": data.for_task(validation, task).examples} if validation else {}),
+        **({"test": data.for_task(test, task).examples} if test else {}),
     }
     split = replace(split, **own)
     rows = training_rows(preset, wishes)
-    return replace(split, training=split.training[:rows]) if rows else split
+    split = replace(split, training=split.training[:rows]) if rows else split
+    if task in LABELLED:
+        of = LABELLED[task].of
+        split = data.with_every_label(split, of, validation=validation is None, test=test is None)
+        labels_of(task, split.training, split.validation)
+    return split
 
 
 def _measured(split: Split, base: Base, template: Template) -> Probe | None:
@@ -225,7 +240,7 @@ def _measured(split: Split, base: Base, template: Template) -> Probe | None:
     from postil.model.probe import probe
 
     rows = [sequence for example in split.training[:8] for sequence in template.sequences(example)][:8]
-    return probe(base.path, rows)
+    return probe(base.path, rows) if template.end_id is not None else probe(None)  # an encoder takes no such step
 
 
 # ── train ─────────────────────────────────────────────────────────────────────────────────────────
@@ -328,6 +343,7 @@ def evaluate(
             reading,
             system=reading.system or adapter.plan.system,
             instruction=reading.instruction or adapter.plan.instruction,
+            task=adapter.plan.task,
         )
         examples = check(path, reading).examples
     else:
@@ -338,7 +354,8 @@ def evaluate(
     def tell(what: str, share: float) -> None:
         emit(Event("stage", {"stage": "evaluate", "what": what, "percent": round(_EVALUATED[what](share), 1)}))
 
-    evaluation = room.evaluate(open_pair(adapter), examples, adapter.plan.metric, adapter.plan.task, tell)
+    learned = training.examples_of(directory, "training") if training.has_examples(directory) else ()
+    evaluation = room.evaluate(open_pair(adapter), examples, adapter.plan.metric, adapter.plan.task, tell, learned)
     if not path:
         write_json(directory / "evaluation.json", evaluation.as_json())
     return evaluation

@@ -18,11 +18,12 @@ from postil.dataset.corrections import check_rows, edited, left_out, of_sheet
 from postil.dataset.drafts import Draft, Ledger, blank
 from postil.dataset.names import meanings, misspelt
 from postil.dataset.places import Places
-from postil.dataset.raw import Line, Raw, Sheet, column_letter
+from postil.dataset.raw import Line, Raw, Row, Sheet, column_letter
 from postil.dataset.read import read
 from postil.dataset.repair import mend, unnumbered, wrapped
 from postil.dataset.rows import Table, read_table
 from postil.dataset.shapes import read_records
+from postil.dataset.tokenrows import are_inline, find_pieces, pieces_of_lines, read_inline, read_pieces
 from postil.errors import DataError
 from postil.records import Dataset, Issue, Repair
 
@@ -96,6 +97,8 @@ def _no_collection() -> Iterator[None]:
 
 
 def _understood(raw: Raw, sheet: str | None, wanted: Mapping[str, str], without: Sequence[int]) -> _Understood:
+    if not wanted and (marked := _marked(raw, sheet, without)) is not None:
+        return marked
     if raw.sheets:
         return _table(raw, sheet, wanted, without)
     return _records(raw, wanted, without) if raw.records else _lines(raw, without)
@@ -105,7 +108,7 @@ def _used_sheet(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> Sheet
     """The sheet of `raw` that its data is taken from; None where there are no sheets."""
     if not raw.sheets:
         return None
-    if not wanted and (only := _one_column(raw.sheets, sheet)) is not None:
+    if not wanted and (only := _one_column(raw.sheets, sheet) or _marked_sheet(raw.sheets, sheet)) is not None:
         return only
     return choose_sheet(raw.sheets, sheet, wanted).own
 
@@ -295,6 +298,53 @@ def _named(chosen: Choice, role: str) -> str:
 def _letter(chosen: Choice, column: int) -> str:
     """What the sheet calls a column of the table: its letter, or the row's number if the table lies on its side."""
     return str(chosen.across[column]) if chosen.across else column_letter(column + 1)
+
+
+# ── marks in texts ────────────────────────────────────────────────────────────────────────────────
+
+
+def _marked(raw: Raw, sheet: str | None, without: Sequence[int]) -> _Understood | None:
+    """The texts of a file that holds a piece of a text with its tag on each row, or one text with marks inside it."""
+    if raw.records:
+        return None
+    own = _marked_sheet(raw.sheets, sheet)
+    rows = own.rows if own is not None else pieces_of_lines(raw.lines)
+    pieces = find_pieces(rows)
+    texts = [] if pieces else _alone(own.rows if own else [Row(line.number, (line.text,)) for line in raw.lines])
+    if pieces is None and not are_inline([text for _, text, _ in texts]):
+        return None
+    ledger = Ledger([row.number for row in rows])
+    ledger.leave_out(check_rows(without, ledger.numbers))
+    name = own.name if own is not None else None
+    if pieces is not None:
+        drafts = read_pieces(rows, pieces, ledger, own is not None)
+        header = rows[pieces.header].number if pieces.header is not None and own is not None else None
+        columns = {"question": column_letter(pieces.token + 1), "answer": column_letter(pieces.tag + 1)}
+        return _Understood(ledger, drafts, "tags", name, header, columns if own is not None else {}, own=own)
+    used = {i for i, _, _ in texts}
+    for i in range(len(rows)):
+        if i not in used:
+            ledger.skip(i, "blank_row")
+    drafts = read_inline([one for one in texts if not ledger.known(one[0])], ledger)
+    return _Understood(ledger, drafts, "inline", name, own=own)
+
+
+def _marked_sheet(sheets: Sequence[Sheet], wanted: str | None) -> Sheet | None:
+    """The sheet with tags or with marks inside its texts; None where there is none."""
+    for sheet in sheets:
+        if wanted is None or sheet.name == wanted:
+            texts = [text for _, text, _ in _alone(sheet.rows)]
+            if find_pieces(sheet.rows) is not None or are_inline(texts):
+                return sheet
+    return None
+
+
+def _alone(rows: Sequence[Row]) -> list[tuple[int, str, str | None]]:
+    """(index, text, cell) of each row, if all texts stand in one column; else nothing."""
+    found = [(i, c, cell) for i, row in enumerate(rows) for c, cell in enumerate(row.cells) if not blank(cell)]
+    if len({c for _, c, _ in found}) != 1:
+        return []
+    return [(i, cell, f"{column_letter(c + 1)}{rows[i].number}") for i, c, cell in found]
 
 
 # ── records and lines ─────────────────────────────────────────────────────────────────────────────

@@ -35,6 +35,9 @@ def examine(example: Example, template: Template, max_length: int) -> tuple[list
         return [], [Fault("nothing_asked", example.rows)]
     try:
         sequences = template.sequences(example)
+        causes = template.causes(example, sequences, max_length)
+        if causes is not None:
+            return sequences, [Fault(cause, example.rows) for cause in causes]
         return sequences, prove(example, sequences, template, max_length)
     except ModelError as error:
         if error.code != "template_refuses":

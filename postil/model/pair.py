@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from postil.model.chat import ChatPair
+from postil.model.classifier import ClassifierPair
+from postil.model.tagger import TaggerPair
 from postil.records import Adapter, Answer, Example, Message
 
 Tell = Callable[[int], None]
@@ -44,6 +46,8 @@ PAIRS: Mapping[str, Callable[[Adapter], Pair]] = {
     "causal_lm": ChatPair.open,
     "pretraining": ChatPair.open,
     "dpo": ChatPair.open,
+    "seq_cls": ClassifierPair.open,
+    "token_cls": TaggerPair.open,
 }
 
 

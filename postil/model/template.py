@@ -168,6 +168,10 @@ class Template:
         at = text.rfind(self.end_text)
         return text if at < 0 else text[: at + len(self.end_text)]
 
+    def causes(self, example: Example, sequences: Sequence[Tokens], max_length: int) -> list[str] | None:
+        """What is wrong with an example that is no dialogue to be answered; None: it is one, see `labels.prove`."""
+        return None
+
     # ── the template itself ──
 
     def _render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, ask: bool) -> str:

@@ -17,7 +17,7 @@ from postil.plan import sizes
 from postil.plan.kinds import kind_of
 from postil.plan.presets import Preset, preset
 from postil.plan.schema import check_settings
-from postil.plan.tasks import metric_of, task_of
+from postil.plan.tasks import ONE_ANSWER, kind_of_task, metric_of, task_of
 from postil.records import Base, Choice, Counts, Example, Machine, Plan, Probe, Shape
 
 LORA_WITHOUT_REGRET = "Thinking Machines, LoRA Without Regret (2025)"
@@ -114,9 +114,10 @@ class _Draft:
 
 def _about_data(draft: _Draft, examples: Sequence[Example], counts: Counts, base: Base) -> None:
     task, reason, values = task_of(examples)
-    draft.take("task", task, reason, "data", **values)
+    task = draft.take("task", task, reason, "data", **values)
     kind, reason, values = kind_of(examples)
-    draft.take("kind", kind, reason, "data", **values)
+    always = kind_of_task(task)
+    draft.take("kind", always or kind, "kind_of_task" if always else reason, "data", **values)
     system = _common_system(examples)
     draft.take("system", system, "system_in_data" if system else "system_none", "data" if system else "rule")
     draft.take("instruction", None, "instruction_none")
@@ -314,6 +315,11 @@ def _about_proof(draft: _Draft, counts: Counts, shape: Shape) -> None:
     kind = draft["kind"]
     own = metric_of(draft["task"])
     draft.take("metric", own or METRICS[kind], f"metric_{draft['task'] if own else kind}")
+    if draft["task"] in ONE_ANSWER:
+        draft.take("max_new_tokens", 1, "new_tokens_none")
+        draft.take("temperature", 0.0, "temperature_none")
+        draft.take("top_p", 1.0, "temperature_none")
+        return
     room = max(16, shape.context - (counts.longest - counts.longest_answer))
     wanted = 16 * math.ceil((1.5 * counts.longest_answer + 8) / 16)
     draft.take("max_new_tokens", min(max(wanted, 32), 2048, room), "new_tokens", "data", longest=counts.longest_answer)

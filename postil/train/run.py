@@ -24,6 +24,7 @@ import torch.distributed as dist
 from postil import __version__
 from postil.errors import AdapterError, ModelError, TrainError
 from postil.model.adapt import CONFIG, METHODS, WEIGHTS, attach, config_bytes, put_weights, read_tensors, to_bytes
+from postil.model.labelset import LABELLED, LABELS, labels_of, write_labels
 from postil.model.load import Loaded, load_planned, stored_dtypes
 from postil.model.memory import peak_bytes
 from postil.model.trust import fingerprint
@@ -105,6 +106,11 @@ def examples_of(directory: Path, part: str) -> tuple[Example, ...]:
     return tuple(_example(json.loads(line)) for line in _lines(file))
 
 
+def has_examples(directory: Path) -> bool:
+    """Whether the examples of a run lie beside it; those of an adapter that others made do not."""
+    return bool(_lines(file)) if (file := directory / "data" / "training.jsonl").exists() else False
+
+
 def read_adapter(directory: Path) -> Adapter:
     """What is known of the adapter in `directory`. Raises AdapterError when it is none, or not finished."""
     if not _is_run(directory):
@@ -184,7 +190,8 @@ def run(
         if ranks.rank == 0:
             _dress(directory, model, loaded)
         progress.stage("prepare", 1.0)
-        samples = Samples(loaded, model, examples_of(directory, "validation"), plan, progress)
+        held_out = () if plan.task in LABELLED else examples_of(directory, "validation")
+        samples = Samples(loaded, model, held_out, plan, progress)
         loop = Loop(learned, plan, rows["training"], rows["validation"], directory, progress, stop, ranks,
                     samples.show if ranks.rank == 0 else lambda step: None)  # fmt: skip
         position, best = loop.run()
@@ -254,7 +261,7 @@ def _clear(directory: Path) -> None:
     """Remove what a run wrote, and nothing else."""
     for name in ("checkpoints", "data"):
         rmtree(directory / name, ignore_errors=True)
-    for name in ("result.json", "evaluation.json", "metrics.jsonl", CONFIG, WEIGHTS, "plan.json"):
+    for name in ("result.json", "evaluation.json", "metrics.jsonl", CONFIG, WEIGHTS, LABELS, "plan.json"):
         (directory / name).unlink(missing_ok=True)
 
 
@@ -262,13 +269,15 @@ def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded,
     """The base, what is learned by a fresh adapter on it, and the sequences of the training and the validation part."""
     plan = told.plan
     _check_base(told)
-    loaded = load_planned(told.base_path, plan)
+    parts = {part: examples_of(directory, part) for part in PARTS}
+    labels = labels_of(plan.task, parts["training"], parts["validation"])
+    loaded = load_planned(told.base_path, plan, labels.names)
+    write_labels(directory, labels)
     wanted = STORED_AS[plan.dtype]
     other = [name for name in sorted(stored_dtypes(told.base_path) - {wanted}) if name in STORED_AS.values()]
     if other and plan.device == "cpu":
         progress.tell("weights_converted", stored=", ".join(other), wanted=wanted)
     progress.stage("prepare", 0.5)
-    parts = {part: examples_of(directory, part) for part in PARTS}
     every = [example for part in parts.values() for example in part]
     model = attach(loaded.model, plan, str(told.base_path))
     learned = objective(model, plan)

@@ -10,6 +10,8 @@ import torch
 from postil.model.template import Template
 from postil.records import Example, Plan
 from postil.train.objectives.causal_lm import CausalLM
+from postil.train.objectives.seq_cls import SeqCls
+from postil.train.objectives.token_cls import TokenCls
 
 
 class Sequenced(Protocol):
@@ -53,7 +55,11 @@ class Objective(Protocol):
         ...
 
 
-OBJECTIVES: Mapping[str, Callable[[Any, Plan], Objective]] = {"causal_lm": CausalLM}
+OBJECTIVES: Mapping[str, Callable[[Any, Plan], Objective]] = {
+    "causal_lm": CausalLM,
+    "seq_cls": SeqCls,
+    "token_cls": TokenCls,
+}
 
 
 def objective(model: Any, plan: Plan) -> Objective:
