@@ -121,18 +121,23 @@ def against(base: str | None, found: Dataset) -> Dataset:
         return found
     from postil.dataset import with_actions
     from postil.model.proof import with_issues
+    from postil.plan import longest, task_of
 
     model = fetched(find_base(base))
-    return with_actions(with_issues(found, template_of(model, thinks(found.examples)), model.shape.context))
+    task = task_of(found.examples, model)[0]
+    limit = longest(task, model.shape.context)
+    return with_actions(with_issues(found, template_of(model, thinks(found.examples)), limit, task))
 
 
 def xray(path: Path, base: str, reading: Reading = Reading(), max_length: int | None = None) -> dict[str, Any]:
     """For every example: which tokens are learned, ignored, or cut, and whether the end of the answer is learned."""
     from postil.model.xray import look
+    from postil.plan import longest, task_of
 
     dataset, found = check(path, reading), fetched(find_base(base))
     template = template_of(found, thinks(dataset.examples))
-    return look(dataset.examples, template, max_length or found.shape.context)
+    task = task_of(dataset.examples, found)[0]
+    return look(dataset.examples, template, max_length or longest(task, found.shape.context), task)
 
 
 # ── plan ──────────────────────────────────────────────────────────────────────────────────────────
@@ -166,15 +171,17 @@ def plan(
     kept = given.values if given else {}
     thinking = {"thinking": thinks(dataset.examples), **kept, **wishes}["thinking"]
     template = template_of(base, thinking) if base.path else None
+    task = room.settled_task(dataset.examples, base, {**kept, **wishes})
+    limit = room.longest(task, base.shape.context, {**kept, **wishes})
     if template:
-        dataset = _proven(dataset, template, base.shape.context, skip_faulty)
+        dataset = _proven(dataset, template, limit, task, skip_faulty)
     data.require_enough(dataset)
     split = _split(dataset, preset, {**kept, **wishes}, validation, test)
-    counts = count(split, template) if template else room.rough_counts(
+    counts = count(split, template, task, limit) if template else room.rough_counts(
         split.training, base, len(split.validation), len(split.test)
     )  # fmt: skip
     started = time.monotonic()
-    probe = _measured(split, base, template) if measure and template and not given else None
+    probe = _measured(split, base, template, task, limit) if measure and template and not given else None
     stages = {"measure": time.monotonic() - started} if probe else {}
     machine = room.machine(output, probe)
     chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
@@ -186,14 +193,14 @@ def plan(
     return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts, stages)
 
 
-def _proven(dataset: Dataset, template: Template, max_length: int, skip_faulty: bool) -> Dataset:
+def _proven(dataset: Dataset, template: Template, max_length: int, task: str, skip_faulty: bool) -> Dataset:
     """The data set, if the labels of all its examples are right; or what is left of it without those that are not."""
     from postil.model.proof import without_faulty
     from postil.model.tokenised import tokenised
 
     if skip_faulty:
-        dataset = without_faulty(dataset, template, max_length)
-    tokenised(dataset.examples, template, max_length)
+        dataset = without_faulty(dataset, template, max_length, task)
+    tokenised(dataset.examples, template, max_length, task=task)
     return dataset
 
 
@@ -220,11 +227,15 @@ def _split(
     return replace(split, training=split.training[:rows]) if rows else split
 
 
-def _measured(split: Split, base: Base, template: Template) -> Probe | None:
-    """A short real step of rows like these, in a child process."""
+def _measured(split: Split, base: Base, template: Template, task: str, max_length: int) -> Probe | None:
+    """A short real step of rows like these, in a child process; of a base with an encoder the machine alone."""
     from postil.model.probe import probe
+    from postil.model.readings import reading
 
-    rows = [sequence for example in split.training[:8] for sequence in template.sequences(example)][:8]
+    if base.shape.encoder_layers:
+        return probe(None)
+    make = reading(task)
+    rows = [row for example in split.training[:8] for row in make(example, template, max_length)[0]][:8]
     return probe(base.path, rows)
 
 

@@ -25,8 +25,9 @@ def evaluate(
     tell: Tell = lambda what, share: None,
 ) -> Evaluation:  # fmt: skip
     """Both models on every example: greedy answers, losses on the references, the verdict and the forgetting guard."""
-    questions = [example.question for example in examples]
-    references = [example.answer for example in examples]
+    asked = [pair.asks(example) for example in examples]
+    questions = [example.question for example in asked]
+    references = [example.answer for example in asked]
     own = of_task(task)
     answers: dict[bool, list[Answer]] = {}
     scores: dict[bool, dict[str, list[float]]] = {}
@@ -40,10 +41,15 @@ def evaluate(
         tell(name, 0.0)
         answers[tuned] = pair.answers(questions, tuned=tuned, tell=heard)
         losses = pair.losses(examples, tuned=tuned)
-        scores[tuned] = {**score(references, answers[tuned], losses), **own.rows(references, answers[tuned])}
+        scores[tuned] = {
+            **score(references, answers[tuned], losses),
+            **own.rows(references, answers[tuned]),
+            **own.measured(pair, examples, tuned),
+        }
         summaries[tuned] = {
             **summary(references, answers[tuned], losses, scores[tuned]),
             **own.whole(references, answers[tuned]),
+            **own.summed(scores[tuned]),
         }
     tell("neutral", 0.0)
     return Evaluation(
@@ -56,12 +62,13 @@ def evaluate(
                 "rows": list(example.rows),
                 "question": example.question[-1].content,
                 "reference": example.answer,
+                **({} if example.rejected is None else {"rejected": example.rejected}),
                 "base": visible(answers[False][i].text),
                 "tuned": visible(answers[True][i].text),
                 "base_score": scores[False][metric][i],
                 "tuned_score": scores[True][metric][i],
             }
-            for i, example in enumerate(examples)
+            for i, example in enumerate(asked)
         ),
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from postil.evaluate.curve import draw
-from postil.evaluate.metrics import METRICS, visible
+from postil.evaluate.metrics import NUMBERS, visible
 from postil.evaluate.render import Block, Code, Heading, Paragraph, Picture, Piece, Table, to_html, to_markdown
 from postil.evaluate.verdict import forgetting_words
 from postil.locales import knows, language, say
@@ -105,7 +105,7 @@ def _blocks(facts: Facts, curve: str, lang: str) -> Iterator[Block]:
 
 def _evaluation(evaluation: Evaluation, lang: str) -> Iterator[Block]:
     yield Heading(say("report.metrics", lang))
-    names = [name for name in METRICS if name in evaluation.base and name in evaluation.tuned]
+    names = [name for name in evaluation.base if name in evaluation.tuned]
     head = [say(f"report.metrics.{part}", lang) for part in ("metric", "base", "tuned", "change")]
     yield Table(head, [_metric(evaluation, name, lang) for name in names])
     yield Paragraph(forgetting_words(evaluation.forgetting, lang))
@@ -135,8 +135,8 @@ def _metric(evaluation: Evaluation, name: str, lang: str) -> list[str]:
     label = say(f"metric.{name}", lang)
     if name == evaluation.verdict.metric:
         label = say("report.metrics.decides", lang, metric=label)
-    if name in ("loss", "length"):
-        digits = 3 if name == "loss" else 1
+    if name in NUMBERS:
+        digits = NUMBERS[name]
         return [label, f"{base:.{digits}f}", f"{tuned:.{digits}f}", f"{round(tuned - base, digits) + 0.0:+.{digits}f}"]
     change = round(100 * (tuned - base), 1) + 0.0
     return [label, f"{base:.1%}", f"{tuned:.1%}", say("report.points", lang, change=change)]

@@ -20,6 +20,7 @@ from postil.records import Plan
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+TASK_TYPES: Mapping[str, str] = {"seq_2_seq_lm": "SEQ_2_SEQ_LM"}  # PEFT's words for tasks that are not a chat
 
 
 def linear_names(model: torch.nn.Module) -> dict[str, list[str]]:
@@ -30,7 +31,8 @@ def linear_names(model: torch.nn.Module) -> dict[str, list[str]]:
         if not isinstance(layer, torch.nn.Linear) or layer is head:
             continue
         name = path.rsplit(".", 1)[-1]
-        within = "attention-only" if "attn" in path or "attention" in path else "mlp-only"
+        lower = path.lower()
+        within = "attention-only" if "attn" in lower or "attention" in lower else "mlp-only"
         for group in ("all-linear", within):
             if name not in groups[group]:
                 groups[group].append(name)
@@ -72,7 +74,7 @@ def attach(model: torch.nn.Module, plan: Plan, base: str) -> Any:
 
 def _lora(model: torch.nn.Module, plan: Plan, base: str) -> Any:
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=TASK_TYPES.get(plan.task, "CAUSAL_LM"),
         base_model_name_or_path=base,
         r=plan.r,
         lora_alpha=plan.lora_alpha,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import logging
 
 from postil.errors import ModelError, PlanError
@@ -27,6 +27,7 @@ logging.disable_progress_bar()
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 WEIGHTS = (".safetensors", ".safetensors.index.json")
+CLASSES: Mapping[str, Any] = {"seq_2_seq_lm": AutoModelForSeq2SeqLM}  # of tasks that another head or body serves
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -74,8 +75,10 @@ def _beside_weights(path: Path) -> list[Path]:
     return sorted(f for f in path.iterdir() if f.name.endswith(known) and not f.name.endswith(WEIGHTS) and f.is_file())
 
 
-def load_base(path: Path, *, dtype: str = "float32", device: str = "cpu", thinking: bool = False) -> Loaded:
-    """The base model in `path`, frozen and in evaluation mode.
+def load_base(
+    path: Path, *, dtype: str = "float32", device: str = "cpu", thinking: bool = False, task: str = "causal_lm"
+) -> Loaded:
+    """The base model in `path` as a task needs it, frozen and in evaluation mode.
 
     Raises ModelError when the directory is unsafe, broken or of an unknown architecture, or when weights are missing
     (they would be random); PlanError `device_missing`. On a CPU the weights stay in their file, mapped into memory,
@@ -85,7 +88,7 @@ def load_base(path: Path, *, dtype: str = "float32", device: str = "cpu", thinki
     template = load_template(path, thinking=thinking)
 
     def read() -> Any:
-        return AutoModelForCausalLM.from_pretrained(
+        return CLASSES.get(task, AutoModelForCausalLM).from_pretrained(
             str(path), config=_config(path), dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True,
             trust_remote_code=False, output_loading_info=True,
         )  # fmt: skip

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from postil.model.chat import ChatPair
-from postil.records import Adapter, Answer, Example, Message
+from postil.model.load import Loaded
+from postil.model.pairs import PreferencePair, RewritingPair, TextPair
+from postil.records import Adapter, Answer, Example, Message, Plan
 
 Tell = Callable[[int], None]
 
@@ -31,6 +33,10 @@ class Pair(Protocol):
         """One answer, given to `say` piece by piece; greedy, or sampled as the plan says."""
         ...
 
+    def asks(self, example: Example) -> Example:
+        """The example as it is put to the model: what is asked, and what would be a right answer."""
+        ...
+
     def losses(self, examples: Sequence[Example], *, tuned: bool) -> list[float] | None:
         """The mean loss of each example's answers, in nats per token; None where a task has no such loss."""
         ...
@@ -40,13 +46,28 @@ class Pair(Protocol):
         ...
 
 
-PAIRS: Mapping[str, Callable[[Adapter], Pair]] = {
-    "causal_lm": ChatPair.open,
-    "pretraining": ChatPair.open,
-    "dpo": ChatPair.open,
+class Openable(Pair, Protocol):
+    """A kind of pair, made of a model in memory or of an adapter's directory."""
+
+    def __init__(self, loaded: Loaded, plan: Plan) -> None: ...
+
+    @classmethod
+    def open(cls, adapter: Adapter) -> Self: ...
+
+
+PAIRS: Mapping[str, type[Openable]] = {
+    "causal_lm": ChatPair,
+    "seq_2_seq_lm": RewritingPair,
+    "pretraining": TextPair,
+    "dpo": PreferencePair,
 }
 
 
 def open_pair(adapter: Adapter) -> Pair:
     """Base and tuned of an adapter, as its task asks."""
-    return PAIRS[adapter.plan.task](adapter)
+    return PAIRS[adapter.plan.task].open(adapter)
+
+
+def pair_on(loaded: Loaded, plan: Plan) -> Pair:
+    """The same of a model that is in memory already, with its adapter on it."""
+    return PAIRS[plan.task](loaded, plan)

@@ -262,7 +262,7 @@ def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded,
     """The base, what is learned by a fresh adapter on it, and the sequences of the training and the validation part."""
     plan = told.plan
     _check_base(told)
-    loaded = load_base(told.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
+    loaded = load_base(told.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking, task=plan.task)
     wanted = STORED_AS[plan.dtype]
     other = [name for name in sorted(stored_dtypes(told.base_path) - {wanted}) if name in STORED_AS.values()]
     if other and plan.device == "cpu":

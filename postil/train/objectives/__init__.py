@@ -10,6 +10,9 @@ import torch
 from postil.model.template import Template
 from postil.records import Example, Plan
 from postil.train.objectives.causal_lm import CausalLM
+from postil.train.objectives.dpo import DPO
+from postil.train.objectives.pretraining import Pretraining
+from postil.train.objectives.seq_2_seq_lm import Seq2SeqLM
 
 
 class Sequenced(Protocol):
@@ -53,7 +56,12 @@ class Objective(Protocol):
         ...
 
 
-OBJECTIVES: Mapping[str, Callable[[Any, Plan], Objective]] = {"causal_lm": CausalLM}
+OBJECTIVES: Mapping[str, Callable[[Any, Plan], Objective]] = {
+    "causal_lm": CausalLM,
+    "seq_2_seq_lm": Seq2SeqLM,
+    "pretraining": Pretraining,
+    "dpo": DPO,
+}
 
 
 def objective(model: Any, plan: Plan) -> Objective:
