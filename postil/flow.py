@@ -103,7 +103,7 @@ def check(path: Path, reading: Reading = Reading(), base: str | None = None) -> 
 
     raw = data.read(path, reading.sheet)
     found = data.load(raw, mask=reading.mask, edits=reading.edits, without=reading.without, **options(raw, reading))
-    return against(base, data.for_task(found, reading.task), reading.task or "causal_lm")
+    return against(base, data.for_task(found, reading.task), reading.task)
 
 
 def options(raw: Raw, reading: Reading) -> dict[str, Any]:
@@ -116,25 +116,29 @@ def options(raw: Raw, reading: Reading) -> dict[str, Any]:
     return {"sheet": reading.sheet, "columns": columns, "system": system, "instruction": reading.instruction}
 
 
-def against(base: str | None, found: Dataset, task: str = "causal_lm") -> Dataset:
-    """The data set, held against the labels that a base model's template gives it."""
+def against(base: str | None, found: Dataset, task: str | None = None) -> Dataset:
+    """The data set, held against the labels that a base model's template gives it. task: None: what the data says."""
     if base is None:
         return found
     from postil.dataset import with_actions
     from postil.model.proof import with_issues
+    from postil.plan import longest, task_of
 
     model = fetched(find_base(base))
+    task = task or task_of(found.examples, model)[0]
     template = template_of(model, thinks(found.examples), task)
-    return with_actions(with_issues(found, template, model.shape.context))
+    return with_actions(with_issues(found, template, longest(task, model.shape.context), task))
 
 
 def xray(path: Path, base: str, reading: Reading = Reading(), max_length: int | None = None) -> dict[str, Any]:
     """For every example: which tokens are learned, ignored, or cut, and whether the end of the answer is learned."""
     from postil.model.xray import look
+    from postil.plan import longest, task_of
 
     dataset, found = check(path, reading), fetched(find_base(base))
-    template = template_of(found, thinks(dataset.examples), reading.task or "causal_lm")
-    return look(dataset.examples, template, max_length or found.shape.context)
+    task = reading.task or task_of(dataset.examples, found)[0]
+    template = template_of(found, thinks(dataset.examples), task)
+    return look(dataset.examples, template, max_length or longest(task, found.shape.context), task)
 
 
 # ── plan ──────────────────────────────────────────────────────────────────────────────────────────
@@ -166,19 +170,20 @@ def plan(
     wishes = {"system": dataset.system, "instruction": dataset.instruction, **room.check_settings(settings or {})}
     wishes = {name: value for name, value in wishes.items() if value is not None}
     kept = given.values if given else {}
-    task = str({"task": room.task_of(dataset.examples)[0], **kept, **wishes}["task"])
+    task = room.settled_task(dataset.examples, base, {**kept, **wishes})
     dataset = data.for_task(dataset, task)
     thinking = {"thinking": thinks(dataset.examples), **kept, **wishes}["thinking"]
+    limit = room.longest(task, base.shape.context, {**kept, **wishes})
     template = template_of(base, thinking, task) if base.path else None
     if template:
-        dataset = _proven(dataset, template, base.shape.context, skip_faulty)
+        dataset = _proven(dataset, template, limit, task, skip_faulty)
     data.require_enough(dataset)
     split = _split(dataset, preset, {**kept, **wishes}, validation, test, task)
-    counts = count(split, template) if template else room.rough_counts(
+    counts = count(split, template, task, limit) if template else room.rough_counts(
         split.training, base, len(split.validation), len(split.test)
     )  # fmt: skip
     started = time.monotonic()
-    probe = _measured(split, base, template) if measure and template and not given else None
+    probe = _measured(split, base, template, task, limit) if measure and template and not given else None
     stages = {"measure": time.monotonic() - started} if probe else {}
     machine = room.machine(output, probe)
     chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
@@ -191,14 +196,14 @@ def plan(
     return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts, stages)
 
 
-def _proven(dataset: Dataset, template: Template, max_length: int, skip_faulty: bool) -> Dataset:
+def _proven(dataset: Dataset, template: Template, max_length: int, task: str, skip_faulty: bool) -> Dataset:
     """The data set, if the labels of all its examples are right; or what is left of it without those that are not."""
     from postil.model.proof import without_faulty
     from postil.model.tokenised import tokenised
 
     if skip_faulty:
-        dataset = without_faulty(dataset, template, max_length)
-    tokenised(dataset.examples, template, max_length)
+        dataset = without_faulty(dataset, template, max_length, task)
+    tokenised(dataset.examples, template, max_length, task=task)
     return dataset
 
 
@@ -235,12 +240,16 @@ def _split(
     return split
 
 
-def _measured(split: Split, base: Base, template: Template) -> Probe | None:
-    """A short real step of rows like these, in a child process."""
+def _measured(split: Split, base: Base, template: Template, task: str, max_length: int) -> Probe | None:
+    """A short real step of rows like these, in a child process; of a base with an encoder the machine alone."""
     from postil.model.probe import probe
+    from postil.model.readings import reading
 
-    rows = [sequence for example in split.training[:8] for sequence in template.sequences(example)][:8]
-    return probe(base.path, rows) if template.end_id is not None else probe(None)  # an encoder takes no such step
+    if base.shape.encoder_layers or template.end_id is None:  # what reads with an encoder takes no such step
+        return probe(None)
+    make = reading(task)
+    rows = [row for example in split.training[:8] for row in make(example, template, max_length)[0]][:8]
+    return probe(base.path, rows)
 
 
 # ── train ─────────────────────────────────────────────────────────────────────────────────────────

@@ -220,7 +220,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a decoder that memory and time depend on."""
+    """The sizes of a decoder that memory and time depend on; `encoder_layers`: of an encoder of the same width."""
 
     layers: int
     hidden: int
@@ -231,19 +231,28 @@ class Shape:
     vocab: int
     context: int
     tied: bool = True
+    encoder_layers: int = 0  # 0: there is no encoder
+    gated: bool = True  # whether an MLP has a gate beside its way up
 
     def linears(self) -> dict[str, tuple[int, int]]:
         """Name -> (inputs, outputs) of the linear layers of one block, as Llama and Qwen name them."""
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        gate = {"gate_proj": (self.hidden, self.intermediate)} if self.gated else {}
         return {
             "q_proj": (self.hidden, q), "k_proj": (self.hidden, kv), "v_proj": (self.hidden, kv),
-            "o_proj": (q, self.hidden), "gate_proj": (self.hidden, self.intermediate),
+            "o_proj": (q, self.hidden), **gate,
             "up_proj": (self.hidden, self.intermediate), "down_proj": (self.intermediate, self.hidden),
         }  # fmt: skip
 
+    def times(self, name: str) -> int:
+        """How often a linear layer stands in the whole model: attention also looks from each decoder block at what
+        the encoder has read."""
+        across = self.layers if self.encoder_layers and name in ("q_proj", "k_proj", "v_proj", "o_proj") else 0
+        return self.layers + self.encoder_layers + across
+
     @property
     def body_parameters(self) -> int:
-        return self.layers * sum(i * o for i, o in self.linears().values())
+        return sum(self.times(name) * i * o for name, (i, o) in self.linears().items())
 
     @property
     def head_parameters(self) -> int:

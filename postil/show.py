@@ -580,7 +580,9 @@ def _currency() -> str:
 
 
 def _metric(name: str, value: float) -> str:
-    return f"{value:.3f}" if name in ("loss",) else f"{value:.1f}" if name == "length" else f"{value:.1%}"
+    from postil.evaluate import NUMBERS
+
+    return f"{value:.{NUMBERS[name]}f}" if name in NUMBERS else f"{value:.1%}"
 
 
 def _said(example: Example) -> str:

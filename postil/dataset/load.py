@@ -10,7 +10,7 @@ from pathlib import Path
 
 from postil.dataset.actions import with_actions
 from postil.dataset.blocks import are_marked, read_lines
-from postil.dataset.check import check, masked, without_placeholders
+from postil.dataset.check import check, masked, with_rejected, without_placeholders
 from postil.dataset.choice import Choice, choose_sheet
 from postil.dataset.clean import Settled, prompted, settle, without_duplicates
 from postil.dataset.columns import Layout
@@ -23,6 +23,7 @@ from postil.dataset.read import read
 from postil.dataset.repair import mend, unnumbered, wrapped
 from postil.dataset.rows import Table, read_table
 from postil.dataset.shapes import read_records
+from postil.dataset.texts import draft_of, read_texts, text_column
 from postil.dataset.tokenrows import are_inline, find_pieces, pieces_of_lines, read_inline, read_pieces
 from postil.errors import DataError
 from postil.records import Dataset, Issue, Repair
@@ -110,7 +111,13 @@ def _used_sheet(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> Sheet
         return None
     if not wanted and (only := _one_column(raw.sheets, sheet) or _marked_sheet(raw.sheets, sheet)) is not None:
         return only
-    return choose_sheet(raw.sheets, sheet, wanted).own
+    try:
+        return choose_sheet(raw.sheets, sheet, wanted).own
+    except DataError as error:
+        filled = [s for s in raw.sheets if (sheet is None or s.name == sheet) and any(any(r.cells) for r in s.rows)]
+        if error.code != "no_columns" or wanted or len(filled) != 1:
+            raise
+        return filled[0]
 
 
 def _without(raw: Raw, found: _Understood, without: Sequence[int]) -> Raw:
@@ -176,20 +183,39 @@ def _examples(
     drafts: Sequence[Draft], ledger: Ledger, system: str | None, instruction: str | None, mask: bool
 ) -> list[Settled]:
     """Mended, settled, without duplicates, checked; then with the prompt for all rows."""
+    drafts = _without_texts(drafts, ledger)
     for draft in drafts:
-        for turn in draft.turns:
+        for turn in (*draft.turns, *([draft.rejected] if draft.rejected else [])):
             mend(turn, ledger)
     wrapped([turn for draft in drafts for turn in draft.turns], ledger)
     unnumbered([turn for draft in drafts for turn in draft.turns if turn.role == "user"], ledger)
     settled = [one for draft in drafts if (one := settle(draft, ledger)) is not None]
-    settled = without_placeholders(settled, ledger)
+    settled = with_rejected(without_placeholders(settled, ledger), ledger)
     if mask:
         settled = [masked(one, ledger) for one in settled]
     settled = without_duplicates(settled, ledger)
     if system and (own := sum(one.example.messages[0].role == "system" for one in settled)):
         ledger.issue("own_system_kept", "advice", count=own)
     check(settled, ledger)
+    _note_texts(settled, ledger)
     return [prompted(one, system, instruction) for one in settled]
+
+
+def _note_texts(settled: Sequence[Settled], ledger: Ledger) -> None:
+    """A file of texts has no questions, and there is one thing that it is good for."""
+    if settled and all(not one.example.question for one in settled):
+        ledger.issue("texts_only", "advice", count=len(settled))
+
+
+def _without_texts(drafts: Sequence[Draft], ledger: Ledger) -> list[Draft]:
+    """Texts among dialogues answer no question."""
+    if not any(draft.reads for draft in drafts) or all(draft.reads for draft in drafts):
+        return list(drafts)
+    for draft in drafts:
+        if draft.reads:
+            for at in draft.at:
+                ledger.drop(at, "missing_question", draft.turns[0].cell, text=draft.turns[0].content.strip()[:60])
+    return [draft for draft in drafts if not draft.reads]
 
 
 # ── tables ────────────────────────────────────────────────────────────────────────────────────────
@@ -200,7 +226,12 @@ def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str], without: Sequ
         lines = [Line(row.number, next((cell for cell in row.cells if not blank(cell)), "")) for row in only.rows]
         gone = check_rows(without, [line.number for line in lines])
         return replace(_spoken(lines, gone), sheet=only.name, own=only)
-    chosen = choose_sheet(raw.sheets, sheet, wanted)
+    try:
+        chosen = choose_sheet(raw.sheets, sheet, wanted)
+    except DataError as error:
+        if error.code != "no_columns" or wanted or (read_only := _texts(raw.sheets, sheet, without)) is None:
+            raise
+        return read_only
     rows = chosen.sheet.rows
     ledger = Ledger([row.number for row in rows])
     gone = ledger.leave_out(check_rows(without, ledger.numbers))
@@ -221,6 +252,31 @@ def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str], without: Sequ
         {role: ",".join(_letter(chosen, c) for c in found) for role, found in roles.items()},
         {role: ", ".join(layout.names[c] for c in found) for role, found in roles.items()},
         own=chosen.own, across=bool(chosen.across),
+    )  # fmt: skip
+
+
+def _texts(sheets: Sequence[Sheet], wanted: str | None, without: Sequence[int]) -> _Understood | None:
+    """The texts of the only sheet with content, if it has one column of them; None if it is none of that kind."""
+    filled = [s for s in sheets if (wanted is None or s.name == wanted) and any(any(row.cells) for row in s.rows)]
+    found = text_column(filled[0]) if len(filled) == 1 else None
+    if found is None:
+        return None
+    (own,), (column, header) = filled, found
+    ledger = Ledger([row.number for row in own.rows])
+    ledger.leave_out(check_rows(without, ledger.numbers))
+    drafts = []
+    for at, row in enumerate(own.rows):
+        text = row.cells[column] if column < len(row.cells) else ""
+        if at == header:
+            ledger.skip(at, "header_row")
+        elif blank(text):
+            ledger.skip(at, "empty_row" if any(not blank(cell) for cell in row.cells) else "blank_row")
+        elif not ledger.known(at):
+            drafts.append(draft_of(text, at, f"{column_letter(column + 1)}{row.number}"))
+    name = own.rows[header].cells[column] if header is not None else ""
+    return _Understood(
+        ledger, drafts, "texts", own.name, None if header is None else own.rows[header].number,
+        {"text": column_letter(column + 1)}, {"text": name}, own=own,
     )  # fmt: skip
 
 
@@ -372,5 +428,10 @@ def _spoken(lines: Sequence[Line], gone: frozenset[int]) -> _Understood:
     """The dialogues of marked lines."""
     ledger = Ledger([line.number for line in lines])
     ledger.leave_out(gone)
-    drafts, shape = read_lines(lines, ledger)
+    try:
+        drafts, shape = read_lines(lines, ledger)
+    except DataError as error:
+        if error.code != "no_dialogue_found" or not (drafts := read_texts(lines, ledger)):
+            raise
+        shape = "texts"
     return _Understood(ledger, drafts, shape)

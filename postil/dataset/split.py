@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from postil.dataset.similar import near_pairs, plain
 from postil.records import Example, Split
 
+LONGEST = 2000  # characters of a text that are compared
 ALIKE = 0.8  # of the sets of three characters of two questions: lower than in the report, to be on the safe side
 
 
@@ -70,7 +71,9 @@ def _words(example: Example) -> str:
 
 
 def _question(example: Example) -> str:
-    """What is asked: the user's messages, without a prompt that all rows share."""
+    """What is asked: the user's messages, without a prompt that all rows share; of a text how it begins."""
+    if not example.question:
+        return plain(example.answer[:LONGEST])
     return "\n".join(plain(message.content) for message in example.question if message.role == "user")
 
 

@@ -28,8 +28,9 @@ def evaluate(
 
     training: what the tuned model has learned from; plain means are taught the same, where the task has such.
     """
-    questions = [example.question for example in examples]
-    references = [example.answer for example in examples]
+    asked = [pair.asks(example) for example in examples]
+    questions = [example.question for example in asked]
+    references = [example.answer for example in asked]
     own = of_task(task)
     answers: dict[bool, list[Answer]] = {}
     scores: dict[bool, dict[str, list[float]]] = {}
@@ -43,11 +44,12 @@ def evaluate(
         tell(name, 0.0)
         answers[tuned] = pair.answers(questions, tuned=tuned, tell=heard)
         losses = pair.losses(examples, tuned=tuned)
-        scores[tuned], summaries[tuned] = _scored(own, references, answers[tuned], losses)
+        measured = own.measured(pair, examples, tuned)
+        scores[tuned], summaries[tuned] = _scored(own, references, answers[tuned], losses, measured)
     others: dict[str, dict[str, float]] = {}
     against: dict[str, Verdict] = {}
     for name, given in own.others(training, examples).items():
-        theirs, others[name] = _scored(own, references, given, None)
+        theirs, others[name] = _scored(own, references, given, None, {})
         if metric in theirs:
             against[name] = verdict(metric, theirs[metric], scores[True][metric])
     tell("neutral", 0.0)
@@ -61,12 +63,13 @@ def evaluate(
                 "rows": list(example.rows),
                 "question": example.question[-1].content,
                 "reference": example.answer,
+                **({} if example.rejected is None else {"rejected": example.rejected}),
                 "base": visible(answers[False][i].text),
                 "tuned": visible(answers[True][i].text),
                 "base_score": scores[False][metric][i],
                 "tuned_score": scores[True][metric][i],
             }
-            for i, example in enumerate(examples)
+            for i, example in enumerate(asked)
         ),
         others=others,
         against=against,
@@ -75,13 +78,14 @@ def evaluate(
 
 
 def _scored(
-    own: Own, references: Sequence[str], answers: Sequence[Answer], losses: Sequence[float] | None
-) -> tuple[dict[str, list[float]], dict[str, float]]:
+    own: Own, references: Sequence[str], answers: Sequence[Answer], losses: Sequence[float] | None,
+    measured: Mapping[str, list[float]],
+) -> tuple[dict[str, list[float]], dict[str, float]]:  # fmt: skip
     """The scores of each row, and the metrics over all rows that mean anything in this task."""
-    rows = {**score(references, answers, losses), **own.rows(references, answers)}
+    rows = {**score(references, answers, losses), **own.rows(references, answers), **measured}
     whole = summary(references, answers, losses, rows)
     kept = whole if own.only is None else {name: whole[name] for name in own.only if name in whole}
-    return rows, {**kept, **own.whole(references, answers)}
+    return rows, {**kept, **own.whole(references, answers), **own.summed(rows)}
 
 
 def read_evaluation(directory: Path) -> Evaluation | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from postil.evaluate.curve import draw
-from postil.evaluate.metrics import METRICS, visible
+from postil.evaluate.metrics import METRICS, NUMBERS, visible
 from postil.evaluate.render import Block, Code, Heading, Paragraph, Picture, Piece, Table, to_html, to_markdown
 from postil.evaluate.verdict import forgetting_words
 from postil.locales import knows, language, say
@@ -158,8 +158,8 @@ def _metric(evaluation: Evaluation, name: str, lang: str) -> list[str]:
     label = say(f"metric.{name}", lang)
     if name == evaluation.verdict.metric:
         label = say("report.metrics.decides", lang, metric=label)
-    if name in ("loss", "length"):
-        digits = 3 if name == "loss" else 1
+    if name in NUMBERS:
+        digits = NUMBERS[name]
         return [label, f"{base:.{digits}f}", f"{tuned:.{digits}f}", f"{round(tuned - base, digits) + 0.0:+.{digits}f}"]
     change = round(100 * (tuned - base), 1) + 0.0
     return [label, f"{base:.1%}", f"{tuned:.1%}", say("report.points", lang, change=change)]

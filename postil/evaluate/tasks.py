@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import exp
+from statistics import fmean
+from typing import Any
 
 from postil.evaluate.plainly import by_words, most_frequent
 from postil.model.entities import Entity, read_entities
 from postil.records import Answer, Confusion, Example
 
+Scores = Mapping[str, Sequence[float]]
 Rows = Callable[[Sequence[str], Sequence[Answer]], dict[str, list[float]]]
 Whole = Callable[[Sequence[str], Sequence[Answer]], dict[str, float]]
 Others = Callable[[Sequence[Example], Sequence[Example]], dict[str, list[Answer]]]
@@ -21,7 +25,9 @@ REST = "…"
 @dataclass(frozen=True)
 class Own:
     """rows: (references, answers) -> a metric's score of each row; whole: -> metrics that only all rows together have.
-    All are fractions from 0 to 1, higher is better.
+
+    All of these are fractions from 0 to 1, higher is better. measured: (pair, examples, tuned) -> scores that the model
+    itself must be asked for; summed: (scores of all rows) -> what they come to.
 
     others: (training examples, questions) -> answers of plain means, without a language model, by name.
     confusion: which label was given for which. only: those of the general metrics that mean anything here; None: all.
@@ -29,6 +35,8 @@ class Own:
 
     rows: Rows = lambda references, answers: {}
     whole: Whole = lambda references, answers: {}
+    measured: Callable[[Any, Sequence[Example], bool], dict[str, list[float]]] = lambda pair, examples, tuned: {}
+    summed: Callable[[Scores], dict[str, float]] = lambda scores: {}
     others: Others = lambda training, asked: {}
     confusion: Counted | None = None
     only: tuple[str, ...] | None = None
@@ -74,10 +82,28 @@ def of_entities(references: Sequence[str], answers: Sequence[Answer]) -> Confusi
     return _table(pairs)
 
 
+def _preferred(pair: Any, examples: Sequence[Example], tuned: bool) -> dict[str, list[float]]:
+    """Whether the wanted answer is the likelier one, and the reward margin, which is 0 for the base by definition."""
+    margins = pair.margins(examples, tuned=tuned)
+    rewards = pair.rewards(examples) if tuned else [0.0] * len(examples)
+    return {"preferred": [float(margin > 0) for margin in margins], "reward_margin": rewards}
+
+
+def _preferences(scores: Scores) -> dict[str, float]:
+    return {name: fmean(scores[name]) for name in ("preferred", "reward_margin")}
+
+
+def _perplexity(scores: Scores) -> dict[str, float]:
+    """Of the texts' mean losses."""
+    return {"perplexity": exp(min(fmean(scores["loss"]), 700.0))}
+
+
 TASKS: Mapping[str, Own] = {
     "seq_cls": Own(whole=macro_f1, others=lambda training, asked: {**by_words(training, asked),
                    **most_frequent(training, asked)}, confusion=of_labels, only=("exact_match", "loss")),
     "token_cls": Own(entity_f1_rows, entity_f1, confusion=of_entities, only=("exact_match", "loss")),
+    "pretraining": Own(summed=_perplexity),
+    "dpo": Own(measured=_preferred, summed=_preferences),
 }  # fmt: skip
 
 

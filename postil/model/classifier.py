@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 
@@ -55,9 +56,15 @@ class ClassifierPair:
         self._base = None if isinstance(reader, Reader) and reader.encoder else Constrained(adapter, labels.names)
 
     @classmethod
-    def open(cls, adapter: Adapter) -> ClassifierPair:
-        labels = read_labels(adapter.path)
-        return cls(open_labelled(adapter, labels), adapter, labels)
+    def open(cls, adapter: Adapter) -> Self:
+        return cls.on(open_labelled(adapter, read_labels(adapter.path)), adapter)
+
+    @classmethod
+    def on(cls, loaded: Loaded, adapter: Adapter) -> Self:
+        return cls(loaded, adapter, read_labels(adapter.path))
+
+    def asks(self, example: Example) -> Example:
+        return example
 
     def answers(
         self,

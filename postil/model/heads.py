@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -32,6 +37,7 @@ HEADS: Mapping[str, Head] = {
     "causal_lm": WRITES,
     "pretraining": WRITES,
     "dpo": WRITES,
+    "seq_2_seq_lm": Head(AutoModelForSeq2SeqLM, "SEQ_2_SEQ_LM"),
     "seq_cls": Head(AutoModelForSequenceClassification, "SEQ_CLS", fresh=True),
     "token_cls": Head(AutoModelForTokenClassification, "TOKEN_CLS", fresh=True),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Self
 
 from postil.model.classifier import LEAST, asked, open_labelled
 from postil.model.entities import from_tags, read_entities, to_tags, units_of, write_entities
@@ -22,9 +23,15 @@ class TaggerPair:
         self._loaded, self._labels = loaded, labels
 
     @classmethod
-    def open(cls, adapter: Adapter) -> TaggerPair:
-        labels = read_labels(adapter.path)
-        return cls(open_labelled(adapter, labels), labels)
+    def open(cls, adapter: Adapter) -> Self:
+        return cls.on(open_labelled(adapter, read_labels(adapter.path)), adapter)
+
+    @classmethod
+    def on(cls, loaded: Loaded, adapter: Adapter) -> Self:
+        return cls(loaded, read_labels(adapter.path))
+
+    def asks(self, example: Example) -> Example:
+        return example
 
     def answers(
         self,

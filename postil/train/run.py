@@ -24,7 +24,7 @@ import torch.distributed as dist
 from postil import __version__
 from postil.errors import AdapterError, ModelError, TrainError
 from postil.model.adapt import CONFIG, METHODS, WEIGHTS, attach, config_bytes, put_weights, read_tensors, to_bytes
-from postil.model.labelset import LABELLED, LABELS, labels_of, write_labels
+from postil.model.labelset import LABELS, labels_of, write_labels
 from postil.model.load import Loaded, load_planned, stored_dtypes
 from postil.model.memory import peak_bytes
 from postil.model.trust import fingerprint
@@ -190,8 +190,7 @@ def run(
         if ranks.rank == 0:
             _dress(directory, model, loaded)
         progress.stage("prepare", 1.0)
-        held_out = () if plan.task in LABELLED else examples_of(directory, "validation")
-        samples = Samples(loaded, model, held_out, plan, progress)
+        samples = Samples(loaded, model, examples_of(directory, "validation"), told, progress)
         loop = Loop(learned, plan, rows["training"], rows["validation"], directory, progress, stop, ranks,
                     samples.show if ranks.rank == 0 else lambda step: None)  # fmt: skip
         position, best = loop.run()
