@@ -1,12 +1,14 @@
 """Answers: greedy unless asked otherwise, each row stopping at its own end of turn.
 
 All rows are written on together by a `Decoder`. A model that it cannot drive (`decodes` says no, or the text may grow
-longer than a sliding window) answers by transformers' own loop (`model/plain.py`).
+longer than a sliding window) answers by transformers' own loop, and one that puts tokens of its own before each text by
+a plain loop of forward passes (both in `model/plain.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -14,7 +16,8 @@ from postil.model.attention import Unpackable
 from postil.model.decode import Decoder, Row, decodes
 from postil.model.layout import FEWEST_SHARED
 from postil.model.load import Loaded
-from postil.model.plain import by_transformers
+from postil.model.methods.virtual import prepends
+from postil.model.plain import by_transformers, pass_by_pass
 from postil.model.sample import Chooser, Sampling, choose_all
 from postil.records import Answer
 
@@ -75,6 +78,8 @@ def _written(
     tell: Callable[[int], None] = lambda done: None,
 ) -> list[list[int]]:  # fmt: skip
     """The new tokens of each prompt, with the one that ends it."""
+    if prepends(loaded.model):
+        return pass_by_pass(loaded, prompts, new, how, say, tell)
     if prompts and decodes(loaded.model, loaded.device):
         longest = max(len(prompt) for prompt in prompts) + new
         try:
@@ -140,11 +145,17 @@ def shared_beginning(prompts: Sequence[Sequence[int]]) -> int:
 
 
 def _answer(loaded: Loaded, prompt: Sequence[int], row: Sequence[int]) -> Answer:
+    said = answer_of(loaded, row)
+    if opens_thinking(loaded, prompt):
+        return replace(said, text=f"<think>\n{said.text}")  # without the mark it could not be told apart
+    return said
+
+
+def answer_of(loaded: Loaded, row: Sequence[int]) -> Answer:
+    """The answer that these new tokens are, as far as the one that ends it."""
     end = next((i for i, token in enumerate(row) if token in loaded.template.stop_ids), None)
     ids = list(row if end is None else row[:end])
     text = loaded.tokenizer.decode(ids, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}").strip()
-    if opens_thinking(loaded, prompt):
-        text = f"<think>\n{text}"  # without the mark it could not be told apart
     return Answer(text, len(row) if end is None else end + 1, end is not None)
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from postil.model.chat import ChatPair
+from postil.model.classifier import ClassifierPair
+from postil.model.load import Loaded
+from postil.model.pairs import PreferencePair, RewritingPair, TextPair
 from postil.model.sample import Sampling
+from postil.model.tagger import TaggerPair
 from postil.records import Adapter, Answer, Example, Message
 
 Tell = Callable[[int], None]
@@ -36,6 +40,10 @@ class Pair(Protocol):
         """
         ...
 
+    def asks(self, example: Example) -> Example:
+        """The example as it is put to the model: what is asked, and what would be a right answer."""
+        ...
+
     def losses(self, examples: Sequence[Example], *, tuned: bool) -> list[float] | None:
         """The mean loss of each example's answers, in nats per token; None where a task has no such loss."""
         ...
@@ -45,13 +53,31 @@ class Pair(Protocol):
         ...
 
 
-PAIRS: Mapping[str, Callable[[Adapter], Pair]] = {
-    "causal_lm": ChatPair.open,
-    "pretraining": ChatPair.open,
-    "dpo": ChatPair.open,
+class Openable(Pair, Protocol):
+    """A kind of pair: from an adapter's directory, or on a model in memory that has its adapter on it already."""
+
+    @classmethod
+    def open(cls, adapter: Adapter) -> Self: ...
+
+    @classmethod
+    def on(cls, loaded: Loaded, adapter: Adapter) -> Self: ...
+
+
+PAIRS: Mapping[str, type[Openable]] = {
+    "causal_lm": ChatPair,
+    "seq_cls": ClassifierPair,
+    "token_cls": TaggerPair,
+    "seq_2_seq_lm": RewritingPair,
+    "pretraining": TextPair,
+    "dpo": PreferencePair,
 }
 
 
 def open_pair(adapter: Adapter) -> Pair:
     """Base and tuned of an adapter, as its task asks."""
-    return PAIRS[adapter.plan.task](adapter)
+    return PAIRS[adapter.plan.task].open(adapter)
+
+
+def pair_on(loaded: Loaded, adapter: Adapter) -> Pair:
+    """The same of a model that is in memory already, with its adapter on it."""
+    return PAIRS[adapter.plan.task].on(loaded, adapter)

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from postil.model.labels import examine
+from postil.model.readings import reading
 from postil.model.template import Template, Tokens
 from postil.records import Example
 
 
-def look(examples: Sequence[Example], template: Template, max_length: int) -> dict[str, Any]:
+def look(examples: Sequence[Example], template: Template, max_length: int, task: str = "causal_lm") -> dict[str, Any]:
     """The X-ray of all examples, as plain values.
 
     `examples`, `end_token_learned`, `cut`, `all_masked`: numbers of examples. `rows`: for each example its source
     `rows`, its `faults`, and `pieces` of [text, "learned" | "ignored" | "cut"].
     """
     rows: list[dict[str, Any]] = []
+    examine = reading(task)
     for example in examples:
         sequences, faults = examine(example, template, max_length)
         causes = [fault.cause for fault in faults]
@@ -37,7 +38,8 @@ def look(examples: Sequence[Example], template: Template, max_length: int) -> di
 
 def _pieces(sequence: Tokens, template: Template, max_length: int) -> list[list[str]]:
     def fate(i: int) -> str:
-        return "cut" if i >= max_length else "learned" if sequence.weights[i] else "ignored"
+        place = i - sequence.source if i >= sequence.source else i
+        return "cut" if place >= max_length else "learned" if sequence.weights[i] else "ignored"
 
     return [
         [template.tokenizer.decode([sequence.ids[i] for i in run], skip_special_tokens=False), name]

@@ -15,9 +15,11 @@ def adapter_parameters(shape: Shape, r: int, target_modules: str = "all-linear")
     """Parameters of a LoRA of rank r. Names that no layer here has (of other families) count as all layers."""
     linears = shape.linears()
     groups = {"all-linear": tuple(linears), "mlp-only": _MLP, "attention-only": _ATTENTION}
-    names = groups.get(target_modules) or [n.strip() for n in target_modules.split(",") if n.strip() in linears]
+    names = [n for n in groups.get(target_modules, ()) if n in linears] or [
+        n.strip() for n in target_modules.split(",") if n.strip() in linears
+    ]
     chosen = names or list(linears)
-    return r * shape.layers * sum(sum(linears[name]) for name in chosen)
+    return r * sum(shape.times(name) * sum(linears[name]) for name in chosen)
 
 
 def updates(plan: Plan, n: int) -> int:
@@ -59,8 +61,8 @@ def token_bytes(shape: Shape, dtype: str, length: float, *, checkpointing: bool)
     copies = 0 if width == 4 else 5 * shape.hidden + q + shape.intermediate
     layer = SLACK * kept * width + 4 * copies
     if checkpointing:
-        return layer + shape.layers * shape.hidden * width
-    return layer * shape.layers
+        return layer + (shape.layers + shape.encoder_layers) * shape.hidden * width
+    return layer * (shape.layers + shape.encoder_layers)
 
 
 def logit_bytes(shape: Shape, tokens: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,22 @@ from pydantic import ValidationError
 from postil.errors import AdapterError, EngineError, PostilError
 from postil.model.load import load_template
 from postil.model.pair import Pair, open_pair
+from postil.model.plaintext import beginning
+from postil.model.rewriting import source_of
 from postil.model.sample import Sampling
-from postil.records import Adapter, Answer, Plan
+from postil.model.template import Template
+from postil.records import Adapter, Answer, Message, Plan
 from postil.serve.batching import Asked, Listener, Turns
 from postil.serve.engine import Finish, Limits, Piece, Reply, Request
 from postil.serve.kind import WEIGHTS, Stamp, asked_of, plan_of, stamp
 from postil.store import read_json
 
+READS: Mapping[str, Callable[[Any, Sequence[Message]], list[int]]] = {  # where it is no dialogue
+    "seq_2_seq_lm": lambda template, messages: source_of(messages, template),
+    "seq_cls": lambda template, messages: list(template.read(messages)[0]),
+    "token_cls": lambda template, messages: list(template.read(messages)[0]),
+    "pretraining": lambda template, messages: beginning(messages, template),
+}
 CONTEXT = 4096  # of a base that does not say how much it can read
 # what a pair cannot do as asked, by the field of the request; `scale` has a sentence of its own
 CANNOT = ("prompt_ids", "tools", "logit_bias", "presence_penalty", "frequency_penalty")
@@ -53,7 +62,6 @@ class Alone:
         self._machine = {"dtype": dtype, "device": device, "threads": threads}
         self.between = between
         self.context = _context(base)
-        self._template = load_template(base)
         self._turns = Turns()
         self._now: Asked | None = None
         self._opened: Opened | None = None
@@ -75,11 +83,12 @@ class Alone:
         return self._opened.bytes if self._opened else 0
 
     def prompt(self, request: Request) -> list[int]:
-        """The tokens of what is asked; where a task has no dialogue, those of the words alone."""
-        task = str(plan_of(request.adapter).get("task", "causal_lm")) if request.adapter else "causal_lm"
-        if not asked_of(task).plain:
-            return self._template.prompt(request.messages)
-        return self._template.tokenizer.encode("\n".join(message.content for message in request.messages))
+        """The tokens of what is asked, as the adapter's task reads it."""
+        plan = plan_of(request.adapter) if request.adapter else {}
+        task = str(plan.get("task", "causal_lm"))
+        asked_of(task)
+        template = load_template(self._base, thinking=bool(plan.get("thinking", False)), task=task)
+        return READS.get(task, Template.prompt)(template, request.messages)
 
     def ask(self, request: Request, listener: Listener) -> Asked:
         """Put a request in the queue. Raises `engine_full`, `context_too_long`, `alone_cannot`, `alone_scale`."""
@@ -134,11 +143,12 @@ class Alone:
         try:
             answer = self._said(opened, request, asked.new, saying.say)
         except _EnoughError as enough:
-            tokens, finish = len(self._template.tokenizer.encode(saying.whole)), enough.finish
+            tokens = len(load_template(self._base, task=opened.plan.task).tokenizer.encode(saying.whole))
+            asked.listener.reply(Reply(saying.whole, enough.finish, len(asked.ids), tokens))
         else:
             saying.rest()
-            tokens, finish = answer.tokens, "stop" if answer.stopped else "length"
-        asked.listener.reply(Reply(saying.whole, finish, len(asked.ids), tokens))
+            finish: Finish = "stop" if answer.stopped else "length"
+            asked.listener.reply(Reply(saying.whole, finish, len(asked.ids), answer.tokens, chances=answer.chances))
 
     def _said(self, opened: Opened, request: Request, new: int, say: Callable[[str], None]) -> Answer:
         pair, tuned = opened.pair, request.scale > 0

@@ -19,6 +19,7 @@ from postil.errors import EngineError, PostilError
 from postil.model.apart import writer
 from postil.model.cells import Shared
 from postil.model.load import Loaded
+from postil.model.plaintext import beginning
 from postil.model.sample import Chooser, Sampling, choose_all
 from postil.serve.engine import Finish, Limits, Piece, Reply, Request
 from postil.serve.kind import kind_of
@@ -132,7 +133,7 @@ class Batch:
         if request.prompt_ids:
             return list(request.prompt_ids)
         if request.adapter is not None and kind_of(request.adapter).plain:
-            return list(self._loaded.tokenizer.encode("\n".join(message.content for message in request.messages)))
+            return beginning(request.messages, self._loaded.template)
         template = copy(self._loaded.template)
         template.thinking = request.thinking
         return template.prompt(request.messages, request.tools)

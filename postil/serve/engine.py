@@ -59,7 +59,8 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer. `cached_tokens` of the prompt had been read before."""
+    """A whole answer. `cached_tokens` of the prompt had been read before. `chances`: where it chose among labels, the
+    likeliest of them with their probabilities."""
 
     text: str
     finish: Finish
@@ -67,6 +68,7 @@ class Reply:
     completion_tokens: int
     cached_tokens: int = 0
     tokens: tuple[Token, ...] = ()
+    chances: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

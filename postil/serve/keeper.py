@@ -5,6 +5,7 @@ The program ends when the keeper's standard input does, with its parent, however
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -24,7 +25,8 @@ def main(command: list[str]) -> int:
 
 
 def _end_with_parent(process: subprocess.Popen[bytes]) -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1024):  # not by Python's buffer, whose lock would bar our own end
+        pass
     process.terminate()
     try:
         process.wait(STOP_SECONDS)

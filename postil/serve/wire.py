@@ -56,7 +56,8 @@ def piece_of(told: Mapping[str, Any]) -> Piece:
 
 
 def reply_of(told: Mapping[str, Any]) -> Reply:
-    return Reply(**{**told, "tokens": _tokens(told)})
+    chances = tuple((label, chance) for label, chance in told["chances"])
+    return Reply(**{**told, "tokens": _tokens(told), "chances": chances})
 
 
 def _tokens(told: Mapping[str, Any]) -> tuple[Token, ...]:

@@ -23,8 +23,9 @@ import torch.distributed as dist
 
 from postil import __version__
 from postil.errors import AdapterError, ModelError, TrainError
-from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, put_weights, read_tensors, to_bytes
-from postil.model.load import Loaded, load_base, stored_dtypes
+from postil.model.adapt import CONFIG, METHODS, WEIGHTS, attach, config_bytes, put_weights, read_tensors, to_bytes
+from postil.model.labelset import LABELS, labels_of, write_labels
+from postil.model.load import Loaded, load_planned, stored_dtypes
 from postil.model.memory import peak_bytes
 from postil.model.trust import fingerprint
 from postil.records import (
@@ -41,7 +42,7 @@ from postil.records import (
 )  # fmt: skip
 from postil.settings import Ranks
 from postil.store import read_json, sha256, write_bytes, write_json, write_text
-from postil.train.checkpoint import Position, latest
+from postil.train.checkpoint import Position, latest, whole
 from postil.train.learner import Rows
 from postil.train.loop import Loop
 from postil.train.objectives import Objective, objective
@@ -103,6 +104,11 @@ def examples_of(directory: Path, part: str) -> tuple[Example, ...]:
     if not file.exists() or sha256(file) != _told(directory)["data"][part]:
         raise TrainError("data_changed", path=str(file))
     return tuple(_example(json.loads(line)) for line in _lines(file))
+
+
+def has_examples(directory: Path) -> bool:
+    """Whether the examples of a run lie beside it; those of an adapter that others made do not."""
+    return bool(_lines(file)) if (file := directory / "data" / "training.jsonl").exists() else False
 
 
 def read_adapter(directory: Path) -> Adapter:
@@ -184,7 +190,7 @@ def run(
         if ranks.rank == 0:
             _dress(directory, model, loaded)
         progress.stage("prepare", 1.0)
-        samples = Samples(loaded, model, examples_of(directory, "validation"), plan, progress)
+        samples = Samples(loaded, model, examples_of(directory, "validation"), told, progress)
         loop = Loop(learned, plan, rows["training"], rows["validation"], directory, progress, stop, ranks,
                     samples.show if ranks.rank == 0 else lambda step: None)  # fmt: skip
         position, best = loop.run()
@@ -254,7 +260,7 @@ def _clear(directory: Path) -> None:
     """Remove what a run wrote, and nothing else."""
     for name in ("checkpoints", "data"):
         rmtree(directory / name, ignore_errors=True)
-    for name in ("result.json", "evaluation.json", "metrics.jsonl", CONFIG, WEIGHTS, "plan.json"):
+    for name in ("result.json", "evaluation.json", "metrics.jsonl", CONFIG, WEIGHTS, LABELS, "plan.json"):
         (directory / name).unlink(missing_ok=True)
 
 
@@ -262,17 +268,23 @@ def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded,
     """The base, what is learned by a fresh adapter on it, and the sequences of the training and the validation part."""
     plan = told.plan
     _check_base(told)
-    loaded = load_base(told.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
+    parts = {part: examples_of(directory, part) for part in PARTS}
+    labels = labels_of(plan.task, parts["training"], parts["validation"])
+    loaded = load_planned(told.base_path, plan, labels.names)
+    write_labels(directory, labels)
     wanted = STORED_AS[plan.dtype]
     other = [name for name in sorted(stored_dtypes(told.base_path) - {wanted}) if name in STORED_AS.values()]
     if other and plan.device == "cpu":
         progress.tell("weights_converted", stored=", ".join(other), wanted=wanted)
     progress.stage("prepare", 0.5)
-    parts = {part: examples_of(directory, part) for part in PARTS}
     every = [example for part in parts.values() for example in part]
     model = attach(loaded.model, plan, str(told.base_path))
     learned = objective(model, plan)
     rows: dict[str, Rows] = {part: learned.sequences(parts[part], loaded.template, every) for part in PARTS[:2]}
+    start = METHODS[plan.method].start
+    if start and not any(map(whole, (directory / "checkpoints").glob("step-*"))):
+        with progress.timed("start"):
+            start(model, plan, [s.ids for row in rows["training"] for s in row])
     _start_from(directory, model)
     return loaded, learned, rows
 
@@ -312,6 +324,7 @@ def _result(
         "learning_rate": position.learning_rate,
         "seconds": round(seconds, 2),
         "trained_tokens": position.trained_tokens,
+        "trained_parameters": position.trained_parameters,
         "peak_rss_bytes": peak_bytes(),
         "validation_loss": {"base": position.base_loss, "tuned": position.best_loss},
         "stages": {name: round(took, 2) for name, took in {**before, "train": seconds - apart}.items()},
