@@ -29,12 +29,18 @@ from postil.serve.engine import Finish, Limits, Piece, Reply, Request
 from postil.serve.kind import WEIGHTS, Stamp, asked_of, plan_of, stamp
 from postil.store import read_json
 
-READS: Mapping[str, Callable[[Any, Sequence[Message]], list[int]]] = {  # where it is no dialogue
+READS: Mapping[str, Callable[[Any, Sequence[Message]], list[int]]] = {  # where it is no plain dialogue
     "seq_2_seq_lm": lambda template, messages: source_of(messages, template),
     "seq_cls": lambda template, messages: list(template.read(messages)[0]),
     "token_cls": lambda template, messages: list(template.read(messages)[0]),
     "pretraining": lambda template, messages: beginning(messages, template),
 }
+
+
+def _dialogue(template: Template, messages: Sequence[Message]) -> list[int]:
+    return template.prompt(messages)
+
+
 CONTEXT = 4096  # of a base that does not say how much it can read
 # what a pair cannot do as asked, by the field of the request; `scale` has a sentence of its own
 CANNOT = ("prompt_ids", "tools", "logit_bias", "presence_penalty", "frequency_penalty")
@@ -88,7 +94,7 @@ class Alone:
         task = str(plan.get("task", "causal_lm"))
         asked_of(task)
         template = load_template(self._base, thinking=bool(plan.get("thinking", False)), task=task)
-        return READS.get(task, Template.prompt)(template, request.messages)
+        return READS.get(task, _dialogue)(template, request.messages)
 
     def ask(self, request: Request, listener: Listener) -> Asked:
         """Put a request in the queue. Raises `engine_full`, `context_too_long`, `alone_cannot`, `alone_scale`."""

@@ -51,6 +51,7 @@ class Served:
         self.engines: list[InMemory] = []
         self.says: Callable[[Asked], str] = lambda request: "Hello there"
         self.gate: Callable[[Asked], None] = lambda request: None
+        self.chances: tuple[tuple[str, float], ...] = ()
         self.asked: list[list[str]] = []
         self.house = House(self.store, self.queue, engine or self._engine, judge, self._ask, _settings(home))
         watcher = watch(self.store) if watch else None
@@ -128,7 +129,8 @@ class Served:
             session.query(Job).filter_by(id=job_id).update(values)
 
     def _engine(self, base: Path) -> InMemory:
-        made = InMemory(base, lambda request: self.says(request), gate=lambda request: self.gate(request))
+        made = InMemory(base, lambda request: self.says(request), gate=lambda request: self.gate(request),
+                        chances=lambda request: self.chances)  # fmt: skip
         self.engines.append(made)
         return made
 

@@ -296,3 +296,18 @@ def test_a_day_s_tokens_are_used_up(server: Served) -> None:
         answer = limited.post("/chat/completions", json=body())
         refused(answer, 429, "insufficient_quota")
         assert answer.headers["x-should-retry"] == "false"
+
+
+def test_a_model_that_knows_labels_tells_how_likely_they_are(server: Served, client: openai.OpenAI) -> None:
+    """The label is the answer; its rivals stand beside it, whole or as a stream."""
+    server.chances = (("裙子", 0.75), ("杯子", 0.25))
+    server.says = lambda request: "裙子"
+    wanted = {"labels": [{"label": "裙子", "probability": 0.75}, {"label": "杯子", "probability": 0.25}]}
+    said = client.chat.completions.create(**body()).choices[0].message
+    assert said.content == "裙子"
+    assert said.model_extra == {"x_postil": wanted}
+    *_, last = client.chat.completions.create(**body(stream=True))
+    assert last.choices[0].delta.model_extra == {"x_postil": wanted}
+    assert last.choices[0].finish_reason == "stop"
+    server.chances = ()
+    assert not client.chat.completions.create(**body()).choices[0].message.model_extra

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import threading
@@ -211,6 +212,8 @@ def test_14_only_the_block_that_type_names_is_read(http: httpx.Client) -> None:
         ({"hyperparameters": {"batch_size": 0}}, "hyperparameters.batch_size"),
         ({"hyperparameters": {"learning_rate_multiplier": 0}}, "hyperparameters.learning_rate_multiplier"),
         ({"hyperparameters": {"learning_rate_multiplier": "x"}}, "hyperparameters.learning_rate_multiplier"),
+        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": "0.1"}}}}, "method.dpo.hyperparameters.beta"),
+        ({"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 2.5}}}}, "method.dpo.hyperparameters.beta"),
         ({"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 0}}}},
          "method.supervised.hyperparameters.n_epochs"),
         ({"method": {"type": "odd"}}, "method.type"),
@@ -237,7 +240,13 @@ def test_what_is_wrong_is_named(http: httpx.Client, more: dict[str, Any], param:
     ("more", "code", "param"),
     [
         ({"odd": 1}, "unknown_parameter", "odd"),
-        ({"method": {"type": "dpo", "dpo": {}}}, "unsupported_method", "method.type"),
+        ({"method": {"type": "reinforcement"}}, "unsupported_method", "method.type"),
+        ({"method": {"type": "dpo"}, "x_postil": {"task": "seq_cls"}}, "conflicting_parameters", "x_postil.task"),
+        (
+            {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2}}}, "x_postil": {"dpo_beta": 0.3}},
+            "conflicting_parameters",
+            "x_postil.dpo_beta",
+        ),
         ({"method": {"type": "reinforcement"}}, "unsupported_method", "method.type"),
         ({"x_postil": {"packing": True}}, "unsupported_parameter", "x_postil.packing"),
         ({"x_postil": {"quantization": "4bit"}}, "unsupported_parameter", "x_postil.quantization"),
@@ -287,3 +296,26 @@ def test_permissions(server: Served, client: openai.OpenAI, key: str) -> None:
         client.fine_tuning.checkpoints.permissions.delete(found[0].id, fine_tuned_model_checkpoint=name)
     server.model(other := server.key(project="proj_a"))
     assert name not in [model.id for model in server.openai(other).models.list()] or found[0].project_id != "proj_a"
+
+
+def test_preference_tuning_as_openai_orders_it(server: Served, client: openai.OpenAI, key: str) -> None:
+    """Their format of rows is accepted, and their method becomes our task with its beta."""
+    line = {"input": {"messages": [{"role": "user", "content": "标题"}], "tools": [], "parallel_tool_calls": True},
+            "preferred_output": [{"role": "assistant", "content": "连衣裙"}],
+            "non_preferred_output": [{"role": "assistant", "content": "裙子啊"}]}  # fmt: skip
+    file = client.files.create(file=("p.jsonl", (json.dumps(line) + "\n").encode() * 12), purpose="fine-tune")
+    assert client.files.retrieve(file.id).status == "processed"
+    told = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": 2, "batch_size": "auto"}}}
+    job = client.fine_tuning.jobs.create(**order(file.id), method=told)  # type: ignore[arg-type]
+    assert job.method
+    assert (job.method.type, job.method.supervised, job.hyperparameters.n_epochs) == ("dpo", None, 2)
+    assert job.method.dpo
+    assert job.method.dpo.hyperparameters
+    assert job.method.dpo.hyperparameters.beta == 0.2
+    stored = server.queue.get(server.project(key), job.id)
+    assert stored.order["settings"] == {"n_epochs": "2", "task": "dpo", "dpo_beta": "0.2"}
+    plain = client.fine_tuning.jobs.create(**order(file.id), method={"type": "dpo"})
+    assert plain.method
+    assert plain.method.dpo
+    assert plain.method.dpo.hyperparameters
+    assert plain.method.dpo.hyperparameters.beta == "auto"

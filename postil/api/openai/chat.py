@@ -22,7 +22,7 @@ from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
 from postil.api.once import fingerprint, once
 from postil.api.openai.chat_request import ChatRequest, requests_of
-from postil.api.openai.chat_shown import ChatCompletion, completion, finished, logprobs, usage
+from postil.api.openai.chat_shown import ChatCompletion, chances, completion, finished, logprobs, usage
 from postil.api.refusals import Refused, documented, refused
 from postil.errors import PostilError
 from postil.serve import Engine, Piece, Reply, Running
@@ -195,7 +195,7 @@ class Stream:
                     yield ": ping\n\n"
                 elif heard.ended is not None:
                     replies[heard.index] = heard.ended.result()
-                    yield self._chunk(heard.index, {}, finished(replies[heard.index]))
+                    yield self._last(heard.index, replies[heard.index])
                 elif heard.piece is not None:
                     spoken[heard.index] += 1
                     yield self._piece(heard.index, heard.piece)
@@ -211,6 +211,10 @@ class Stream:
             spent = sum(reply.prompt_tokens + reply.completion_tokens for reply in replies.values())
             spent += sum(number for index, number in spoken.items() if index not in replies)
             self._house.paces.count_tokens(self._caller, spent)
+
+    def _last(self, index: int, reply: Reply) -> str:
+        delta = {"x_postil": chances(reply).model_dump()} if reply.chances else {}
+        return self._chunk(index, delta, finished(reply))
 
     def _piece(self, index: int, piece: Piece) -> str:
         likely = logprobs(piece.tokens).model_dump() if self._body.logprobs else None

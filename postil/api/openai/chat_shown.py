@@ -41,11 +41,30 @@ class Said(BaseModel):
     refusal: None = None
 
 
+class Chance(BaseModel):
+    """A label, and how likely it is."""
+
+    label: str
+    probability: float
+
+
+class Chances(BaseModel):
+    """The likeliest labels, the likeliest first."""
+
+    labels: list[Chance]
+
+
+class SaidOfLabels(Said):
+    """What a model chose that knows labels."""
+
+    x_postil: Chances
+
+
 class Choice(BaseModel):
     """One answer."""
 
     index: int
-    message: Said
+    message: SaidOfLabels | Said
     logprobs: Logprobs | None
     finish_reason: Finished
 
@@ -81,12 +100,21 @@ def completion(
     answer_id: str, created: int, model: str, replies: Sequence[Reply], with_logprobs: bool
 ) -> ChatCompletion:
     choices = [
-        Choice(index=i, message=Said(content=reply.text), logprobs=logprobs(reply.tokens) if with_logprobs else None,
+        Choice(index=i, message=_said(reply), logprobs=logprobs(reply.tokens) if with_logprobs else None,
                finish_reason=finished(reply))
         for i, reply in enumerate(replies)
     ]  # fmt: skip
     return ChatCompletion(id=answer_id, created=created, model=model, choices=choices, usage=usage(replies),
                           system_fingerprint="fp_local")  # fmt: skip
+
+
+def _said(reply: Reply) -> Said:
+    return SaidOfLabels(content=reply.text, x_postil=chances(reply)) if reply.chances else Said(content=reply.text)
+
+
+def chances(reply: Reply) -> Chances:
+    """Of the labels that were to choose from."""
+    return Chances(labels=[Chance(label=label, probability=value) for label, value in reply.chances])
 
 
 def finished(reply: Reply) -> Finished:

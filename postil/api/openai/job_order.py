@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, create_model
+from pydantic import BeforeValidator, Field, WithJsonSchema, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from postil.api.bodies import Body, Metadata
@@ -19,6 +19,7 @@ ELSEWHERE = {  # what x_postil does not repeat: OpenAI has a name for it, we hav
     "save_steps",
 }  # fmt: skip
 
+METHODS = ("supervised", "dpo", "reinforcement")
 READING = ("sheet", "columns", "mask", "system", "instruction", "edits", "without")
 
 
@@ -54,10 +55,24 @@ class Hyperparameters(Body):
         return {name: "auto" if value is None else value for name, value in self.model_dump().items()}
 
 
+class DpoHyperparameters(Hyperparameters):
+    """The same, and how far answers may move away from the base's."""
+
+    beta: Annotated[
+        Annotated[float, Field(gt=0, le=2)] | None, *_or_auto("number", exclusiveMinimum=0, maximum=2)
+    ] = None  # fmt: skip
+
+
 class Supervised(Body):
-    """The method that is implemented."""
+    """Answers are learned as they stand."""
 
     hyperparameters: Hyperparameters | None = None
+
+
+class Dpo(Body):
+    """Wanted answers are learned against unwanted ones."""
+
+    hyperparameters: DpoHyperparameters | None = None
 
 
 class Method(Body):
@@ -65,8 +80,16 @@ class Method(Body):
 
     type: Literal["supervised", "dpo", "reinforcement"] = "supervised"
     supervised: Supervised | None = None
-    dpo: Any = None
+    dpo: Dpo | None = None
     reinforcement: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_its_own(cls, told: Any) -> Any:
+        if not isinstance(told, dict):
+            return told
+        named = told.get("type", "supervised")
+        return {name: value for name, value in told.items() if name not in METHODS or name == named}
 
 
 class Wandb(Body):
@@ -142,7 +165,7 @@ def order_of(body: CreateJob) -> Order:
     """Raises Refused: `unsupported_method`, `unsupported_parameter`, `conflicting_parameters`, `invalid_value`."""
     wanted = _hyperparameters(body)
     vendor: Any = body.x_postil or XPostil()
-    settings = _settings(vendor, wanted)
+    settings = {**_settings(vendor, wanted), **_of_method(body, vendor)}
     integrations = [one.model_dump(exclude_none=True) for one in body.integrations or []]
     reading = {name: getattr(vendor, name) for name in READING}
     return Order(
@@ -150,7 +173,7 @@ def order_of(body: CreateJob) -> Order:
         suffix=body.suffix, seed=body.seed, settings=settings, preset=vendor.preset, priority=vendor.priority or 0,
         learning_rate_multiplier=wanted.learning_rate_multiplier, metadata=body.metadata or {},
         reading={name: value for name, value in reading.items() if value is not None},
-        request={"hyperparameters": wanted.told(), "integrations": integrations, "x_postil": _requested(vendor)},
+        request={"method": (body.method or Method()).type, "hyperparameters": wanted.told(), "integrations": integrations, "x_postil": _requested(vendor)},
     )  # fmt: skip
 
 
@@ -164,14 +187,28 @@ def _requested(vendor: Any) -> dict[str, Any]:
 def _hyperparameters(body: CreateJob) -> Hyperparameters:
     """Those of the method, or the deprecated ones beside it, which mean the same."""
     method = body.method or Method()
-    if method.type != "supervised":
+    if method.type == "reinforcement":
         raise refused("unsupported_method", param="method.type", method=method.type)
-    new = method.supervised.hyperparameters if method.supervised else None
-    old = body.hyperparameters
-    unsaid = Hyperparameters()
+    block = method.dpo if method.type == "dpo" else method.supervised
+    told = block.hyperparameters if block else None
+    new = Hyperparameters(**{name: getattr(told, name) for name in Hyperparameters.model_fields}) if told else None
+    old, unsaid = body.hyperparameters, Hyperparameters()
     if new is not None and old is not None and unsaid not in (new, old) and new != old:
-        raise refused("conflicting_parameters", param="hyperparameters", other="method.supervised.hyperparameters")
+        raise refused("conflicting_parameters", param="hyperparameters", other=f"method.{method.type}.hyperparameters")
     return next((one for one in (new, old) if one is not None and one != unsaid), unsaid)
+
+
+def _of_method(body: CreateJob, vendor: Any) -> dict[str, Any]:
+    """What the plan calls that which OpenAI calls a method."""
+    if body.method is None or body.method.type != "dpo":
+        return {}
+    if vendor.task not in (None, "dpo"):
+        raise refused("conflicting_parameters", param="x_postil.task", other="method.type")
+    told = body.method.dpo.hyperparameters if body.method.dpo else None
+    beta = told.beta if told else None
+    if beta is not None and vendor.dpo_beta not in (None, beta):
+        raise refused("conflicting_parameters", param="x_postil.dpo_beta", other="method.dpo.hyperparameters.beta")
+    return {"task": "dpo", **({} if beta is None else {"dpo_beta": beta})}
 
 
 def _settings(vendor: Any, wanted: Hyperparameters) -> dict[str, Any]:

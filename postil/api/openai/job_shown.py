@@ -34,6 +34,25 @@ class ShownMethod(BaseModel):
     supervised: ShownSupervised
 
 
+class ShownPreferences(ShownHyperparameters):
+    """The same of preference tuning."""
+
+    beta: float | Literal["auto"]
+
+
+class ShownDpo(BaseModel):
+    """Preference tuning."""
+
+    hyperparameters: ShownPreferences
+
+
+class ShownDpoMethod(BaseModel):
+    """The method."""
+
+    type: Literal["dpo"] = "dpo"
+    dpo: ShownDpo
+
+
 class JobFault(BaseModel):
     """Why a job failed."""
 
@@ -62,7 +81,7 @@ class JobObject(BaseModel):
     seed: int
     estimated_finish: int | None
     integrations: list[dict[str, Any]]
-    method: ShownMethod
+    method: ShownMethod | ShownDpoMethod
     metadata: dict[str, str]
     user_provided_suffix: str | None
     usage_metrics: None = None
@@ -106,7 +125,7 @@ def job_object(job: Job, labels: Mapping[str, str], position: int | None = None)
         trained_tokens=job.trained_tokens, error=fault(job), seed=job.seed,
         estimated_finish=job.estimated_finish if running else None,
         integrations=list(job.request.get("integrations", [])),
-        method=ShownMethod(supervised=ShownSupervised(hyperparameters=hyperparameters)), metadata=dict(labels),
+        method=_method(job, hyperparameters), metadata=dict(labels),
         user_provided_suffix=job.suffix, x_postil=vendor(job, position),
     )  # fmt: skip
 
@@ -140,6 +159,14 @@ def checkpoint_object(row: Checkpoint) -> CheckpointObject:
     numbers = {name: float(value) for name, value in row.metrics.items() if isinstance(value, int | float)}
     return CheckpointObject(id=row.id, created_at=row.created_at, fine_tuned_model_checkpoint=row.model_id,
                             step_number=row.step, metrics=numbers, fine_tuning_job_id=row.job_id)  # fmt: skip
+
+
+def _method(job: Job, hyperparameters: ShownHyperparameters) -> ShownMethod | ShownDpoMethod:
+    if job.request.get("method") != "dpo":
+        return ShownMethod(supervised=ShownSupervised(hyperparameters=hyperparameters))
+    asked = job.order.get("settings", {}).get("dpo_beta")
+    beta = job.resolved.get("dpo_beta", "auto" if asked is None else float(asked))
+    return ShownDpoMethod(dpo=ShownDpo(hyperparameters=ShownPreferences(**hyperparameters.model_dump(), beta=beta)))
 
 
 def _hyperparameters(job: Job) -> ShownHyperparameters:
