@@ -6,6 +6,7 @@ from postil.plan.counts import rough_counts
 from postil.plan.estimate import cost, doubts, estimate
 from postil.plan.foreign import Foreign, read_foreign
 from postil.plan.given import Given, read_given
+from postil.plan.groups import groups, matters
 from postil.plan.kinds import chinese_share, kind_of
 from postil.plan.machine import machine
 from postil.plan.presets import presets, split_sizes, training_rows
@@ -14,7 +15,7 @@ from postil.plan.tasks import longest, settled_task, suggestions, task_of
 
 __all__ = [
     "Field", "Foreign", "Given", "bases", "check_settings", "checked_settings", "chinese_share", "choose", "cost",
-    "doubts", "estimate", "fields", "find", "kind_of", "known", "longest", "machine", "needed_bytes", "presets",
-    "read_foreign", "read_given", "read_settings", "recommend", "rough_counts", "settled_task", "shape_of",
-    "split_sizes", "suggestions", "task_of", "training_rows",
+    "doubts", "estimate", "fields", "find", "groups", "kind_of", "known", "longest", "machine", "matters",
+    "needed_bytes", "presets", "read_foreign", "read_given", "read_settings", "recommend", "rough_counts",
+    "settled_task", "shape_of", "split_sizes", "suggestions", "task_of", "training_rows",
 ]  # fmt: skip

@@ -22,11 +22,13 @@ from postil.web.desk import Desk, desk_of
 from postil.web.frame import Text, box, button, card, chip, frame, go, guarded, heading, labelled, note, text, told
 from postil.web.result import asked as without
 from postil.web.result import plan_of
+from postil.web.shown import marked, show_chances
 
 if TYPE_CHECKING:
     from postil.store.tables import Model
 
 CHIPS = 8
+CHOICES = ("seq_cls", "token_cls")  # tasks whose answers are no words of the model's own
 MOST_SIDES = 4
 
 
@@ -52,6 +54,7 @@ class Compare:
         self._desk, self._known, self._chosen = desk, known, chosen
         self._base = known[chosen[0]].base
         self._plan = plan_of(self._directory(chosen[0]))
+        self._choices = self._plan.get("task") in CHOICES
         self._scale = 1.0
         self._answers: dict[str, str] = {}
 
@@ -132,7 +135,8 @@ class Compare:
             await asyncio.gather(*(self._answer(name, words) for name in (self._base, *self._chosen)))
         finally:
             self._send.enable()
-        self._mark_differences()
+        if not self._choices:
+            self._mark_differences()
         for name in self._chosen:
             self._offer(name, words)
 
@@ -154,7 +158,8 @@ class Compare:
 
         try:
             engine = await desk.do(desk.house.engine, self._base)
-            running = await desk.do(engine.start, self._request(name, words), hear, ended)
+            request = self._request(name, words)
+            running = await desk.do(engine.start, request, hear, ended)
             try:
                 while (piece := await heard.get()) is not None:
                     shown.text += piece.text
@@ -168,6 +173,14 @@ class Compare:
             return
         wait.delete()
         self._answers[name] = reply.text
+        filled = marked(request.messages[-1].content, reply.text) if self._choices else None
+        if callable(filled):
+            place.clear()
+            with place:
+                filled()
+        if reply.chances:
+            with place:
+                show_chances(reply.chances, name)
         if reply.finish == "length":
             with place:
                 note(desk.say("web.compare.cut"), "warn")

@@ -32,6 +32,7 @@ from postil.web.frame import (
     text,
 )
 from postil.web.result import asked, show_result
+from postil.web.shown import marked
 
 if TYPE_CHECKING:
     from postil.store.tables import Job, JobEvent
@@ -197,8 +198,8 @@ class Live:
         self._samples.clear()
         with self._samples:
             fixed = self._job.resolved.get("instruction")
-            rows = [(one["step"], asked(one["question"], fixed), one["wanted"], one["answer"])
-                    for one in reversed(self._sampled)]  # fmt: skip
+            rows = [(one["step"], asked(one["question"], fixed), marked(one["question"], one["wanted"]),
+                     marked(one["question"], one["answer"])) for one in reversed(self._sampled)]  # fmt: skip
             table(headers, rows, self._desk.say("web.job.samples"))
 
     def _words(self, event: JobEvent) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlencode
 
 from fastapi import Request
@@ -14,11 +14,11 @@ from nicegui import ui
 from postil.api import PlanBody
 from postil.api import plan as plan_of
 from postil.jobs import Order
-from postil.plan import Field, check_settings, fields, known, machine, needed_bytes, presets
-from postil.records import Base, Machine
+from postil.plan import Field, check_settings, fields, groups, known, machine, matters, needed_bytes, presets
+from postil.records import Base, Machine, Task
 from postil.settings import EMBEDDED
 from postil.web.desk import REFUSALS, Desk, desk_of
-from postil.web.frame import bar, box, button, card, chip, frame, go, guarded, note, soon, table, text, told
+from postil.web.frame import bar, box, button, card, chip, frame, go, guarded, heading, note, soon, table, text, told
 from postil.web.jobs import span
 from postil.web.steps import steps
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 MAIN = ("kind", "metric", "learning_rate", "r", "lora_alpha", "target_modules", "n_epochs", "batch_size", "max_length")
 HIDDEN = ("system", "instruction")  # they belong to the data, and are set there
 AUTOMATIC = "automatic"
+WORDED = {"task": "web.task", "kind": "web.data_kind", "metric": "metric"}  # choices that have words of their own
+COULD_BE = "could_be_"  # how the codes of advice on another task begin
 
 
 @ui.page("/data/{dataset_id}/plan")
@@ -60,6 +62,10 @@ class Planning:
             self._advice = box("stack")
             self._tiles = box("tiles").props("role=radiogroup")
             self._tiles.props["aria-label"] = desk.say("web.plan.base")
+        with card(desk.say("web.plan.task")):
+            self._why_task = box("stack").props("aria-live=polite")
+            self._tasks = box("tiles").props("role=radiogroup")
+            self._tasks.props["aria-label"] = desk.say("web.plan.task")
         with card(desk.say("web.plan.preset")):
             self._presets = box("tiles").props("role=radiogroup")
             self._presets.props["aria-label"] = desk.say("web.plan.preset")
@@ -67,7 +73,7 @@ class Planning:
             text(desk.say("web.plan.parameters.lead"), "soft")
             self._chosen = box("stack").props("aria-live=polite")
             with ui.expansion(desk.say("web.plan.advanced")).classes("w-full"):
-                self._fields = box("side")
+                self._fields = box("stack")
         with card(desk.say("web.plan.start")):
             self._estimate = box("line")
             self._doubts = box("stack")
@@ -96,6 +102,29 @@ class Planning:
                 with _tile(name == self._preset, guarded(desk, partial(self._choose, preset=name))):
                     text(desk.say(f"web.preset.{name}"), "strong", "span")
                     text(desk.say(f"web.preset.{name}.lead"), "small soft", "span")
+
+    def _show_tasks(self) -> None:
+        """What is learned: the choice with its reason, and what these rows would go well with besides."""
+        desk, chosen = self._desk, self._wishes.get("task") or self._plan.get("plan", {}).get("task", "causal_lm")
+        suggested = {doubt["code"].removeprefix(COULD_BE): doubt["message"] for doubt in self._plan.get("doubts", ())
+                     if doubt["code"].startswith(COULD_BE)}  # fmt: skip
+        self._why_task.clear()
+        with self._why_task:
+            text(self._plan.get("reasons", {}).get("task", {}).get("reason", ""), "soft")
+            for words in suggested.values():
+                note(words, "info")
+        self._tasks.clear()
+        with self._tasks:
+            for task in get_args(Task):
+                with _tile(task == chosen, guarded(desk, partial(self._wish_task, task))):
+                    with box("line"):
+                        text(desk.say(f"web.task.{task}"), "strong", "span")
+                        if task in suggested:
+                            chip(desk.say("web.plan.task.suggested"), "good")
+                    text(desk.say(f"web.task.{task}.lead"), "small soft", "span")
+
+    async def _wish_task(self, task: str, *_: Any) -> None:
+        await self._wish("task", task)
 
     def _base_tile(self, base: Base) -> None:
         desk = self._desk
@@ -135,6 +164,7 @@ class Planning:
         turn, desk = self._turn, self._desk
         self._keep_in_address()
         self._start.disable()
+        self._show_tasks()
         self._waits.text = desk.say("web.plan.thinking")
         try:
             found = await desk.do(plan_of, self._body(), desk.house, desk.key)
@@ -169,10 +199,12 @@ class Planning:
         if advice["base"] != self._base:
             with self._advice:
                 note(advice["reason"], "info")
+        self._show_tasks()
+        main = [name for name in MAIN if matters(name, self._plan["plan"])]
         self._chosen.clear()
         with self._chosen:
             table([desk.say("web.plan.parameter"), desk.say("web.plan.value"), desk.say("web.plan.why")],
-                  [self._row(name) for name in MAIN], desk.say("web.plan.parameters"))  # fmt: skip
+                  [self._row(name) for name in main], desk.say("web.plan.parameters"))  # fmt: skip
         self._show_fields()
         self._show_estimate()
         self._show_download()
@@ -191,16 +223,23 @@ class Planning:
 
     def _show_fields(self) -> None:
         desk = self._desk
+        known = {one.name: one for one in fields(desk.lang)}
         self._fields.clear()
         with self._fields:
-            for one in fields(desk.lang):
-                if one.name in HIDDEN or one.name not in self._plan["plan"]:
-                    continue
-                with box("stack"):
-                    _input(desk, one, self._plan["plan"][one.name], partial(self._wish, one.name))
-                    text(one.help, "small soft")
-                    if one.name in self._wishes:
-                        button(desk.say("web.plan.automatic"), guarded(desk, partial(self._automatic, one.name)))
+            for group, names in groups().items():
+                shown = [name for name in names if name not in HIDDEN and matters(name, self._plan["plan"])]
+                heading(desk.say(f"web.plan.group.{group}"), 3)
+                with box("side"):
+                    for name in shown:
+                        self._show_field(known[name])
+
+    def _show_field(self, one: Field) -> None:
+        desk = self._desk
+        with box("stack"):
+            _input(desk, one, self._plan["plan"][one.name], partial(self._wish, one.name))
+            text(one.help, "small soft")
+            if one.name in self._wishes:
+                button(desk.say("web.plan.automatic"), guarded(desk, partial(self._automatic, one.name)))
 
     async def _automatic(self, name: str, *_: Any) -> None:
         await self._wish(name, None)
@@ -222,6 +261,8 @@ class Planning:
         self._doubts.clear()
         with self._doubts:
             for doubt in self._plan["doubts"]:
+                if doubt["code"].startswith(COULD_BE):
+                    continue  # it stands where the task is chosen
                 note(doubt["message"], "warn", doubt["fix"])
 
     # ── a base that is not here yet ──
@@ -304,7 +345,7 @@ def _input(desk: Desk, one: Field, value: Any, wish: Callable[[Any], Any]) -> No
 
     heard = guarded(desk, changed)
     if one.choices:
-        ui.select(list(one.choices), value=value, label=one.label, on_change=heard).props("outlined dense")
+        ui.select(_words(desk, one), value=value, label=one.label, on_change=heard).props("outlined dense")
     elif one.type == "boolean":
         ui.switch(one.label, value=bool(value), on_change=heard)
     elif one.type in ("integer", "number"):
@@ -313,6 +354,13 @@ def _input(desk: Desk, one: Field, value: Any, wish: Callable[[Any], Any]) -> No
     else:
         written = ui.input(one.label, value=str(value or "")).props("outlined dense")
         written.on("blur", lambda: heard(written)).on("keydown.enter", lambda: heard(written))
+
+
+def _words(desk: Desk, one: Field) -> dict[str, str]:
+    """The choices of a field, in words where there are any."""
+    if one.name not in WORDED:
+        return {choice: choice for choice in one.choices}
+    return {choice: desk.say(f"{WORDED[one.name]}.{choice}") for choice in one.choices}
 
 
 def _wishes(written: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from postil.records import Preference, Verdict
 from postil.store import read_json
 from postil.web.desk import Desk, adapter_directory
 from postil.web.frame import box, button, card, go, link, note, table, text
+from postil.web.shown import marked, show_confusion
 
 if TYPE_CHECKING:
     from postil.store.tables import Job
@@ -60,7 +61,10 @@ async def show_proof(desk: Desk, model: str) -> None:
     """What the evaluation beside an adapter says, if it has one."""
     found = await desk.do(read_evaluation, adapter_directory(desk, model))
     if found:
-        show_figures(desk, found.base, found.tuned)
+        show_figures(desk, found.base, found.tuned, found.others)
+        if found.confusion is not None:
+            with card():
+                show_confusion(desk, found.confusion)
         show_rows(desk, found.rows, plan_of(adapter_directory(desk, model)).get("instruction"))
 
 
@@ -82,12 +86,19 @@ def preference_words(desk: Desk, told: Mapping[str, Any]) -> str:
     return Preference(**{name: told[name] for name in names}, interval=tuple(told["interval"])).words(desk.lang)
 
 
-def show_figures(desk: Desk, base: Mapping[str, Any], tuned: Mapping[str, Any]) -> None:
-    names = [name for name in base if name in tuned]
+def show_figures(
+    desk: Desk, base: Mapping[str, Any], tuned: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """others: what plain means come to, without a language model."""
+    names, plain = [name for name in base if name in tuned], dict(others or {})
+    headers = [desk.say("web.result.metric"), desk.say("web.result.before"), desk.say("web.result.after")]
     with card(desk.say("web.result.figures")):
         table(
-            [desk.say("web.result.metric"), desk.say("web.result.before"), desk.say("web.result.after")],
-            [(desk.say(f"metric.{name}"), figure(name, base[name]), figure(name, tuned[name])) for name in names],
+            [*headers, *(desk.say(f"others.{name}") for name in plain)],
+            [
+                (desk.say(f"metric.{name}"), *(figure(name, one.get(name)) for one in (base, tuned, *plain.values())))
+                for name in names
+            ],
             desk.say("web.result.figures"),
         )
 
@@ -96,10 +107,11 @@ def show_rows(desk: Desk, rows: Sequence[Mapping[str, Any]], instruction: str | 
     """The first questions with both answers. `instruction`: what stands before every question, and is not repeated."""
     with card(desk.say("web.result.answers")):
         text(desk.say("web.result.answers.lead", n=len(rows)), "soft")
-        headers = [desk.say(f"web.result.{name}") for name in ("question", "wanted", "before", "after")]
+        sides = {"reference": "wanted", "rejected": "unwanted", "base": "before", "tuned": "after"}
+        there = [name for name in sides if any(row.get(name) for row in rows)]
         table(
-            headers,
-            [(asked(row["question"], instruction), row.get("reference", ""), row["base"], row["tuned"])
+            [desk.say("web.result.question"), *(desk.say(f"web.result.{sides[name]}") for name in there)],
+            [(asked(row["question"], instruction), *(marked(row["question"], str(row.get(name, ""))) for name in there))
              for row in rows[:SHOWN_ROWS]],
             desk.say("web.result.answers"),
         )  # fmt: skip
