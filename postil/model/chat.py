@@ -13,6 +13,7 @@ from postil.model.generate import generate, stream
 from postil.model.layout import lay_out
 from postil.model.load import Loaded, load_planned
 from postil.model.loss import Loss, why_not_packed
+from postil.model.sample import Sampling
 from postil.model.template import Tokens
 from postil.records import Adapter, Answer, Example, Message, Plan
 
@@ -53,14 +54,16 @@ class ChatPair:
             return generate(self._loaded, prompts, max_new_tokens=new, tell=tell)
 
     def stream(
-        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False
-    ) -> Answer:
-        """One answer, given to `say` piece by piece; greedy, or sampled as the plan says."""
+        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False,
+        how: Sampling | None = None, max_new_tokens: int | None = None,
+    ) -> Answer:  # fmt: skip
+        """One answer, given to `say` piece by piece; greedy, or sampled as the plan says, or as `how` does."""
         plan = self._plan
+        how = how or Sampling(plan.temperature if sample else 0.0, plan.top_p, plan.seed)
         with self._switched(tuned):
             return stream(
-                self._loaded, self._prompt(question), say, max_new_tokens=plan.max_new_tokens,
-                temperature=plan.temperature if sample else 0.0, top_p=plan.top_p, seed=plan.seed,
+                self._loaded, self._prompt(question), say, max_new_tokens=max_new_tokens or plan.max_new_tokens,
+                temperature=how.temperature, top_p=how.top_p, seed=how.seed,
             )  # fmt: skip
 
     def asks(self, example: Example) -> Example:

@@ -14,6 +14,7 @@ from postil.model.labelling import MOST_TOKENS, lay_out, logits
 from postil.model.labelset import Labels, read_labels
 from postil.model.load import Loaded, load_planned
 from postil.model.reader import Labelled, Reader
+from postil.model.sample import Sampling
 from postil.records import Adapter, Answer, Example, Message
 
 SHOWN = 5  # labels with their probabilities
@@ -78,8 +79,9 @@ class ClassifierPair:
         return [self._answer(row) for row in self.chances(questions, tuned=tuned, tell=tell)]
 
     def stream(
-        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False
-    ) -> Answer:
+        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False,
+        how: Sampling | None = None, max_new_tokens: int | None = None,
+    ) -> Answer:  # fmt: skip
         """The label, given to `say` with the probabilities of the likeliest ones. Nothing is ever drawn by chance."""
         answer = self.answers([question], tuned=tuned)[0]
         say("\n".join(f"{label}  {chance:.1%}" for label, chance in answer.chances))

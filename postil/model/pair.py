@@ -9,6 +9,7 @@ from postil.model.chat import ChatPair
 from postil.model.classifier import ClassifierPair
 from postil.model.load import Loaded
 from postil.model.pairs import PreferencePair, RewritingPair, TextPair
+from postil.model.sample import Sampling
 from postil.model.tagger import TaggerPair
 from postil.records import Adapter, Answer, Example, Message
 
@@ -30,9 +31,13 @@ class Pair(Protocol):
         ...
 
     def stream(
-        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False
-    ) -> Answer:
-        """One answer, given to `say` piece by piece; greedy, or sampled as the plan says."""
+        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False,
+        how: Sampling | None = None, max_new_tokens: int | None = None,
+    ) -> Answer:  # fmt: skip
+        """One answer, given to `say` piece by piece; greedy, or sampled as the plan says, or as `how` does.
+
+        What `say` raises ends the answer and is raised again. max_new_tokens: the plan's, if it is not said.
+        """
         ...
 
     def asks(self, example: Example) -> Example:

@@ -13,6 +13,7 @@ from postil.model.loss import why_not_packed
 from postil.model.plaintext import beginning, begun, blocks, text_of
 from postil.model.preferences import Two, margins, sides
 from postil.model.rewriting import examine_sides, lay_out_sides, losses_of, pad_sources, source_of, start_id
+from postil.model.sample import Sampling
 from postil.model.template import Tokens
 from postil.records import Answer, Example, Message
 
@@ -80,15 +81,17 @@ class RewritingPair(ChatPair):
         return [found[i] for i in range(len(sources))]
 
     def stream(
-        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False
-    ) -> Answer:
+        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False,
+        how: Sampling | None = None, max_new_tokens: int | None = None,
+    ) -> Answer:  # fmt: skip
         pieces, plan = Pieces(self._loaded), self._plan
         heard = _Heard(lambda token: say(pieces.put(token)))
-        how = {"do_sample": True, "temperature": plan.temperature, "top_p": plan.top_p, "top_k": 0} if (
-            sample and plan.temperature) else {}  # fmt: skip
-        torch.manual_seed(plan.seed)
+        how = how or Sampling(plan.temperature if sample else 0.0, plan.top_p, plan.seed)
+        drawn = {"do_sample": True, "temperature": how.temperature, "top_p": how.top_p, "top_k": 0}
+        torch.manual_seed(how.seed)
         source = source_of(question, self._loaded.template)
-        (row,) = self._written([source], tuned, plan.max_new_tokens, streamer=heard, **how)
+        new = max_new_tokens or plan.max_new_tokens
+        (row,) = self._written([source], tuned, new, streamer=heard, **(drawn if how.temperature else {}))
         say(pieces.end())
         return self._answer(row)
 

@@ -11,6 +11,7 @@ from postil.model.entities import from_tags, read_entities, to_tags, units_of, w
 from postil.model.labelset import Labels, read_labels
 from postil.model.load import Loaded
 from postil.model.reader import marked_text
+from postil.model.sample import Sampling
 from postil.records import Adapter, Answer, Example, Message
 
 NOTHING = "[]"
@@ -54,8 +55,9 @@ class TaggerPair:
         return found
 
     def stream(
-        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False
-    ) -> Answer:
+        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False,
+        how: Sampling | None = None, max_new_tokens: int | None = None,
+    ) -> Answer:  # fmt: skip
         """The pieces, given to `say` one a line."""
         answer = self.answers([question], tuned=tuned)[0]
         say("\n".join(f"{one.type}: {one.text}" for one in read_entities(answer.text) or ()))
