@@ -47,6 +47,9 @@ class Settings:
     judge_url       POSTIL_JUDGE_URL         a model that judges answers, by OpenAI's protocol: https://example.com/v1
     judge_model     POSTIL_JUDGE_MODEL       its name there; its key: POSTIL_JUDGE_KEY, which is never printed
     judge_key_file  POSTIL_JUDGE_KEY_FILE    or a file with the key, which jobs of a server can read, too
+    trackers        POSTIL_TRACKERS          where a run's curves go besides TensorBoard's files, with commas: wandb,
+                                             swanlab, mlflow; none: not even those
+    tracker_project POSTIL_TRACKER_PROJECT   the project's name there
     require_all     POSTIL_REQUIRE_ALL       tests only: a skipped test is a failure
     """
 
@@ -66,6 +69,8 @@ class Settings:
     judge_url: str = _from("POSTIL_JUDGE_URL", str)
     judge_model: str = _from("POSTIL_JUDGE_MODEL", str)
     judge_key_file: str = _from("POSTIL_JUDGE_KEY_FILE", str)
+    trackers: str = _from("POSTIL_TRACKERS", str)
+    tracker_project: str = _from("POSTIL_TRACKER_PROJECT", lambda text: text or "postil")
     require_all: bool = _from("POSTIL_REQUIRE_ALL", lambda text: text == "1")
 
     def as_json(self) -> dict[str, str]:
@@ -102,6 +107,9 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",  # nothing is fetched but by `postil models pull`
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",  # and what other packages would tell their makers
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
 }
 
 
@@ -131,6 +139,7 @@ _FOR_WORKER = (
     "CUDA_VISIBLE_DEVICES", "OMP_WAIT_POLICY",
     "POSTIL_HOME", "POSTIL_LANG", "POSTIL_PRICE_PER_KWH", "POSTIL_PRICE_PER_HOUR", "POSTIL_WATTS", "POSTIL_CURRENCY",
     "POSTIL_CNY_PER_USD", "POSTIL_JUDGE_URL", "POSTIL_JUDGE_MODEL", "POSTIL_JUDGE_KEY_FILE",
+    "POSTIL_TRACKERS", "POSTIL_TRACKER_PROJECT",
 )  # fmt: skip
 
 
