@@ -1,7 +1,7 @@
-"""How far an export's numbers lie from the trainer's, by target and number type: what the certificate allows is set by it.
+"""How far an export's numbers lie from the trainer's, by target and number type: by it the certificate is set.
 
-Each target is asked the same prompts as the trainer; two that are wrong on purpose (the adapter merged twice as strong,
-and not at all) show how far apart right and wrong are.
+Each target is asked the same prompts as the trainer; two that are wrong on purpose (the adapter merged twice as
+strong, and not at all) show how far apart right and wrong are.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def run(rounds: int, quick: bool, command: str) -> None:
             _line(f"merged float32, {words}", _held(trainer, questions, "f32", _door(adapter, "merged", output)))
         )
     shutil.rmtree(PLACE)
-    head = ("target", "largest difference, nats", "95 % of the answers below", "answers alike", "of them up to a tie",
+    head = ("target", "largest difference, nats", "95 % of the answers below", "answers alike", "parted at a tie",
             "tokens compared")  # fmt: skip
     body = (f"{len(questions)} held-out titles, at most {NEW} new tokens each, SmolLM2-135M with an adapter trained in "
             "float32 on one thread. *difference*: of the log probabilities of all tokens that are likelier than 1 %; "
@@ -118,7 +118,7 @@ def _wrong(adapter: Adapter, strength: float) -> Path:
 
 def _line(name: str, found: Certificate) -> list[str]:
     differences = sorted(row.difference for row in found.rows)
-    alike = [row for row in found.rows if row.parts_at is None]
-    ties = [row for row in found.rows if row.tie]
-    return [name, f"{differences[-1]:.4f}", f"{differences[int(0.95 * (len(differences) - 1))]:.4f}",
-            f"{len(alike)} of {len(found.rows)}", str(len(ties)), str(sum(row.tokens for row in found.rows))]  # fmt: skip
+    most = differences[int(0.95 * (len(differences) - 1))]
+    alike = sum(row.parts_at is None for row in found.rows)
+    ties, tokens = sum(row.tie for row in found.rows), sum(row.tokens for row in found.rows)
+    return [name, f"{differences[-1]:.4f}", f"{most:.4f}", f"{alike} of {len(found.rows)}", str(ties), str(tokens)]

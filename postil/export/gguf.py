@@ -77,7 +77,7 @@ def _write_model(
     describe(writer, model)
     write_vocabulary(writer, template, model.config.vocab_size)
     writer.add_file_type(FILE_TYPES[kind])
-    kept = [one for one in planned if names.wanted(one.name)]
+    kept = [one for one in planned if names.wanted(one)]
     factors = rope_factors(model)
     made = [(names.of(one.name), one.shape, _type_of(names.of(one.name), one.shape, kind)) for one in kept]
     if factors is not None:
@@ -98,7 +98,7 @@ def write_adapter(updates: Updates, base: Path, file: Path, kind: str, name: str
     Raises ExportError `gguf_adapter_kind` for an adapter that is more than two matrices a layer.
     """
     model = read_model(base)
-    if updates.whole or any(update.magnitude is not None for update in updates.layers.values()):
+    if not updates.plain:
         raise ExportError("gguf_adapter_kind")
     alpha = 2.0 * max(updates.ranks)  # llama.cpp has one alpha for all layers: what differs from it goes into B
     names = _Names(model)
@@ -127,9 +127,9 @@ class _Names:
 
     model: Model
 
-    def wanted(self, name: str) -> bool:
-        tied = self.model.config.tie_word_embeddings and name.startswith("lm_head.")
-        return not tied and not name.endswith((".rotary_emb.inv_freq", ".masked_bias"))
+    def wanted(self, one: Planned) -> bool:
+        tied = self.model.config.tie_word_embeddings and one.name.startswith("lm_head.") and not one.added
+        return not tied and not one.name.endswith((".rotary_emb.inv_freq", ".masked_bias"))
 
     def of(self, name: str) -> str:
         names = get_tensor_name_map(self.model.family.arch, self.model.config.num_hidden_layers)
