@@ -483,7 +483,7 @@ MAIN = ("kind", "metric", "learning_rate", "r", "lora_alpha", "target_modules", 
         "validation_rows", "test_rows", "dtype", "threads")  # fmt: skip
 
 
-STAGES = ("measure", "load", "base_loss", "probe", "train", "evaluate")
+STAGES = ("measure", "load", "start", "base_loss", "probe", "train", "evaluate")
 
 
 def _order(stage: tuple[str, float]) -> int:

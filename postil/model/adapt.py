@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from postil.errors import AdapterError, PlanError
-from postil.model.lowrank import FusedLinear
+from postil.model.methods import beside, bottleneck, lora, scaled, starts, virtual
 from postil.model.trust import check_directory
 from postil.records import Plan
 
@@ -22,69 +22,62 @@ WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 
 
-def linear_names(model: torch.nn.Module) -> dict[str, list[str]]:
-    """The linear layers inside the blocks by their last name, in groups: all, mlp, attention. The head is in none."""
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    groups: dict[str, list[str]] = {"all-linear": [], "mlp-only": [], "attention-only": []}
-    for path, layer in model.named_modules():
-        if not isinstance(layer, torch.nn.Linear) or layer is head:
-            continue
-        name = path.rsplit(".", 1)[-1]
-        within = "attention-only" if "attn" in path or "attention" in path else "mlp-only"
-        for group in ("all-linear", within):
-            if name not in groups[group]:
-                groups[group].append(name)
-    return groups
-
-
-def targets(model: torch.nn.Module, wanted: str) -> list[str]:
-    """The layer names that `Plan.target_modules` means for this model.
-
-    Raises PlanError when a name is none of the model's.
-    """
-    groups = linear_names(model)
-    if wanted in groups:
-        return sorted(groups[wanted])
-    names = [name.strip() for name in wanted.split(",") if name.strip()]
-    unknown = [name for name in names if name not in groups["all-linear"]]
-    if unknown or not names:
-        raise PlanError("unknown_target", names=", ".join(unknown), known=", ".join(sorted(groups["all-linear"])))
-    return sorted(set(names))
+def _one_rate(name: str, plan: Plan) -> float:
+    return 1.0
 
 
 @dataclass(frozen=True)
 class Method:
     """A way to tune. make: (model, plan, name of the base) -> the model with a fresh adapter on it, in PEFT's manner.
 
-    shares: what rows begin with may be computed once for all of them; mixes: different adapters answer in one batch.
+    start: given the training rows' token ids once, before a run's first update. rate: of the parameter of that name, how
+    many times the plan's learning rate it learns at. shares: what rows begin with may be computed once for all of them;
+    mixes: different adapters answer in one batch; four_bits: the base is kept in four bits; starts_as_base: before it
+    has learned, the tuned model says exactly what the base says; frozen: the share of each trained tensor that stands still.
     """
 
     make: Callable[[torch.nn.Module, Plan, str], Any]
+    start: Callable[[Any, Plan, Sequence[Sequence[int]]], None] | None = None
+    rate: Callable[[str, Plan], float] = _one_rate
     shares: bool = True
     mixes: bool = False
+    four_bits: bool = False
+    starts_as_base: bool = True
+    frozen: float = 0.0
+
+
+METHODS: Mapping[str, Method] = {
+    "lora": Method(lora.lora, mixes=True),
+    "rslora": Method(lora.rslora, mixes=True),
+    "dora": Method(lora.dora),
+    "lora_plus": Method(lora.lora, rate=lora.plus_rate, mixes=True),
+    "pissa": Method(starts.with_frozen_half, starts.pissa, mixes=True, starts_as_base=False, frozen=0.5),
+    "olora": Method(starts.with_frozen_half, starts.olora, mixes=True, starts_as_base=False, frozen=0.5),
+    "eva": Method(lora.lora, starts.eva, mixes=True),
+    "qlora": Method(lora.qlora, four_bits=True),
+    "full": Method(beside.full),
+    "partial": Method(beside.partial),
+    "bottleneck": Method(bottleneck.bottleneck),
+    "ia3": Method(scaled.ia3),
+    "prefix": Method(virtual.prefix, virtual.words_as_prefix, shares=False, starts_as_base=False),
+    "prompt": Method(virtual.prompt, virtual.words_as_prompt, shares=False, starts_as_base=False),
+    "p_tuning": Method(virtual.p_tuning, shares=False, starts_as_base=False),
+}
 
 
 def attach(model: torch.nn.Module, plan: Plan, base: str) -> Any:
-    """A fresh adapter on `model`, of the plan's method; its start depends on the plan's seed alone."""
+    """A fresh adapter on `model`, of the plan's method; its start depends on the plan's seed alone.
+
+    Raises PlanError when the plan names parts that the model does not have, or the method is not for such a model.
+    """
     torch.manual_seed(plan.seed)
     return METHODS[plan.method].make(model, plan, base)
 
 
-def _lora(model: torch.nn.Module, plan: Plan, base: str) -> Any:
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=base,
-        r=plan.r,
-        lora_alpha=plan.lora_alpha,
-        lora_dropout=plan.lora_dropout,
-        target_modules=targets(model, plan.target_modules),
-        bias=plan.bias,
-    )
-    config._register_custom_module({torch.nn.Linear: FusedLinear})
-    return get_peft_model(model, config, autocast_adapter_dtype=True)
-
-
-METHODS: Mapping[str, Method] = {"lora": Method(_lora, mixes=True)}
+def trained_parameters(adapted: Any, plan: Plan) -> int:
+    """How many numbers are trained."""
+    count = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+    return round(count * (1 - METHODS[plan.method].frozen))
 
 
 def open_adapter(model: Any, directory: Path) -> Any:
@@ -95,28 +88,58 @@ def open_adapter(model: Any, directory: Path) -> Any:
     if not (directory / CONFIG).exists() or not (directory / WEIGHTS).exists():
         raise AdapterError("not_an_adapter", path=str(directory))
     check_directory(directory)
+    told = json.loads((directory / CONFIG).read_text("utf-8"))
+    opened = _open_beside if beside.KIND in told else _open_peft
     try:
-        adapted = PeftModel.from_pretrained(model, str(directory), use_safetensors=True)
-    except (ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        adapted = opened(model, directory, told)
+    except (ValueError, RuntimeError, KeyError, TypeError, SafetensorError, PlanError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise AdapterError("adapter_misfit", path=str(directory), reason=reason[0]) from error
-    with safe_open(str(directory / WEIGHTS), "pt") as file:
-        missing = set(get_peft_model_state_dict(adapted)) - set(file.keys())
-    if missing:  # they would be random
-        raise AdapterError("adapter_misfit", path=str(directory), reason=min(missing))
+    adapted.requires_grad_(False)
     adapted.eval()
     return adapted
 
 
+def _open_peft(model: Any, directory: Path, told: Mapping[str, Any]) -> Any:
+    adapted = PeftModel.from_pretrained(model, str(directory), use_safetensors=True)
+    with safe_open(str(directory / WEIGHTS), "pt") as file:
+        missing = set(get_peft_model_state_dict(adapted)) - set(file.keys())
+    if missing:  # they would be random
+        raise ValueError(min(missing))
+    return virtual.padded(adapted) if virtual.prepends(adapted) else adapted
+
+
+def _open_beside(model: Any, directory: Path, told: Mapping[str, Any]) -> Any:
+    fields = {name: told[name] for name in ("task", "trained_modules", "bottleneck")}
+    plan = Plan(method=told[beside.KIND], **fields)
+    adapted = METHODS[plan.method].make(model, plan, str(told["base_model_name_or_path"]))
+    adapted.put(read_tensors(directory / WEIGHTS))
+    return adapted
+
+
 def weights_of(adapted: Any) -> dict[str, torch.Tensor]:
-    """Copies of the adapter's own tensors by PEFT's names, in the order of their names, on the CPU."""
-    state = get_peft_model_state_dict(adapted)
+    """Copies of the adapter's own tensors by the names of its file, in their order, on the CPU."""
+    state = _tensors(adapted)
     return {name: state[name].detach().to("cpu", copy=True).contiguous() for name in sorted(state)}
+
+
+def _tensors(adapted: Any) -> Mapping[str, torch.Tensor]:
+    if isinstance(adapted, beside.Beside):
+        return adapted.tensors()
+    if virtual.prepends(adapted):
+        return virtual.tensors(adapted)
+    found: dict[str, torch.Tensor] = get_peft_model_state_dict(adapted)
+    return found
 
 
 def put_weights(adapted: Any, weights: dict[str, torch.Tensor]) -> None:
     """Give the adapter these tensors, as `weights_of` returned them."""
-    set_peft_model_state_dict(adapted, weights)
+    if isinstance(adapted, beside.Beside):
+        adapted.put(weights)
+    elif virtual.prepends(adapted):
+        virtual.put(adapted, weights)
+    else:
+        set_peft_model_state_dict(adapted, weights)
 
 
 def to_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
@@ -130,7 +153,9 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
 
 
 def config_bytes(adapted: Any) -> bytes:
-    """PEFT's adapter_config.json, with everything in a fixed order."""
+    """adapter_config.json, PEFT's where the adapter is, with everything in a fixed order."""
+    if isinstance(adapted, beside.Beside):
+        return adapted.config_bytes()
     config = adapted.peft_config["default"].to_dict()
     config["inference_mode"] = True
     config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}

@@ -10,7 +10,7 @@ import torch
 from postil.model.adapt import open_adapter
 from postil.model.generate import generate, stream
 from postil.model.layout import lay_out
-from postil.model.load import Loaded, load_base
+from postil.model.load import Loaded, load_planned
 from postil.model.loss import Loss, why_not_packed
 from postil.model.template import Tokens
 from postil.records import Adapter, Answer, Example, Message, Plan
@@ -29,7 +29,7 @@ class ChatPair:
     def open(cls, adapter: Adapter) -> ChatPair:
         plan = adapter.plan
         torch.set_num_threads(plan.threads)
-        loaded = load_base(adapter.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
+        loaded = load_planned(adapter.base_path, plan)
         loaded.model = open_adapter(loaded.model, adapter.path)
         return cls(loaded, plan)
 

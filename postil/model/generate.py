@@ -1,7 +1,8 @@
 """Answers: greedy unless asked otherwise, each row stopping at its own end of turn.
 
 All rows are written on together by a `Decoder`. A model that it cannot drive (`decodes` says no, or the text may grow
-longer than a sliding window) answers by transformers' own loop (`model/plain.py`).
+longer than a sliding window) answers by transformers' own loop, and one that puts tokens of its own before each text by
+a plain loop of forward passes (both in `model/plain.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from postil.model.attention import Unpackable
 from postil.model.decode import Decoder, Row, decodes
 from postil.model.layout import FEWEST_SHARED
 from postil.model.load import Loaded
-from postil.model.plain import by_transformers
+from postil.model.methods.virtual import prepends
+from postil.model.plain import by_transformers, pass_by_pass
 from postil.model.sample import Chooser, Sampling, choose_all
 from postil.records import Answer
 
@@ -75,6 +77,8 @@ def _written(
     tell: Callable[[int], None] = lambda done: None,
 ) -> list[list[int]]:  # fmt: skip
     """The new tokens of each prompt, with the one that ends it."""
+    if prepends(loaded.model):
+        return pass_by_pass(loaded, prompts, new, how, say, tell)
     if prompts and decodes(loaded.model, loaded.device):
         longest = max(len(prompt) for prompt in prompts) + new
         try:

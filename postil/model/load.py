@@ -7,20 +7,23 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging
 
 from postil.errors import ModelError, PlanError
+from postil.model.adapt import METHODS
 from postil.model.attention import allow_packs
 from postil.model.bounded import check_templates
 from postil.model.memory import lacks_memory
 from postil.model.template import Template
 from postil.model.tensors import read_header
 from postil.model.trust import check_directory
+from postil.records import Plan
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -74,20 +77,30 @@ def _beside_weights(path: Path) -> list[Path]:
     return sorted(f for f in path.iterdir() if f.name.endswith(known) and not f.name.endswith(WEIGHTS) and f.is_file())
 
 
-def load_base(path: Path, *, dtype: str = "float32", device: str = "cpu", thinking: bool = False) -> Loaded:
-    """The base model in `path`, frozen and in evaluation mode.
+def load_planned(path: Path, plan: Plan) -> Loaded:
+    """The base model in `path` as an adapter of this plan stands on it."""
+    return load_base(
+        path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking, four_bits=METHODS[plan.method].four_bits
+    )
+
+
+def load_base(
+    path: Path, *, dtype: str = "float32", device: str = "cpu", thinking: bool = False, four_bits: bool = False
+) -> Loaded:
+    """The base model in `path`, frozen and in evaluation mode. four_bits: its linear layers but the head as NF4.
 
     Raises ModelError when the directory is unsafe, broken or of an unknown architecture, or when weights are missing
-    (they would be random); PlanError `device_missing`. On a CPU the weights stay in their file, mapped into memory,
+    (they would be random); PlanError `device_missing`, `no_four_bits`. On a CPU the weights stay in their file, mapped into memory,
     unless they are stored in another dtype: see `stored_dtypes`.
     """
     _check_device(device)
     template = load_template(path, thinking=thinking)
+    how = _in_four_bits(dtype, device) if four_bits else {}
 
     def read() -> Any:
         return AutoModelForCausalLM.from_pretrained(
             str(path), config=_config(path), dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True,
-            trust_remote_code=False, output_loading_info=True,
+            trust_remote_code=False, output_loading_info=True, **how,
         )  # fmt: skip
 
     model, told = _try(path, read)
@@ -97,7 +110,19 @@ def load_base(path: Path, *, dtype: str = "float32", device: str = "cpu", thinki
     model.eval()
     model.config.use_cache = True
     allow_packs(model)
-    return Loaded(model.to(device), template.tokenizer, template, device)
+    return Loaded(model if four_bits else model.to(device), template.tokenizer, template, device)
+
+
+def _in_four_bits(dtype: str, device: str) -> dict[str, Any]:
+    """What a model is read with so that its linear layers become NF4, their scales in 8 bits: arXiv 2305.14314."""
+    if find_spec("bitsandbytes") is None or device == "mps":
+        raise PlanError("no_four_bits")
+    logging.get_logger("bitsandbytes").setLevel("ERROR")  # it would tell of kernels that it cannot fetch
+    how = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=DTYPES[dtype],
+    )  # fmt: skip
+    return {"quantization_config": how, "device_map": {"": device}}
 
 
 def _config(path: Path) -> Any:

@@ -2,7 +2,7 @@
 
 The output head of a small model costs as much as its body; prompts and padding need none of it. So the hidden states
 of the places that count are taken out on their way into the head, and the head is applied to them a few at a time; as
-it is frozen, its gradient is formed at once, and no logits are kept. An architecture that does more after its head
+it is frozen, its gradient is formed at once, and no logits are kept; one that is trained goes the usual way. An architecture that does more after its head
 (soft caps, scales) is found out by its config and a look at one token, and then goes through its own head, whole.
 
 The last block needs nothing but its keys and values at places that do not count: nobody reads what it says there.
@@ -28,7 +28,7 @@ POSITIONWISE = ("mlp", "self_attn.o_proj")  # of a block: modules whose output a
 
 
 class Loss:
-    """The loss of batches on one model, whose head is frozen."""
+    """The loss of batches on one model."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -40,6 +40,10 @@ class Loss:
         hidden = self._hidden(batch)
         if hidden is None:
             return F.cross_entropy(self._logits(batch).float(), batch.targets, reduction="none")
+        return self._through_head(hidden, batch)
+
+    def _through_head(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The loss of each of the hidden states [R, width] through the head, with a graph to its weights: [R]."""
         weight, bias = self._head.weight, self._head.bias
         parts = zip(_some(hidden, len(weight)), _some(batch.targets, len(weight)), strict=True)
         return torch.cat(
@@ -56,6 +60,8 @@ class Loss:
             loss = F.cross_entropy(self._logits(batch).float(), batch.targets, reduction="none")
             return (loss * batch.weights).sum()
         head, counts = self._head, (batch.targets, batch.weights)
+        if head.weight.requires_grad:
+            return (self._through_head(hidden, batch) * batch.weights).sum()
         summed: torch.Tensor = _HeadLoss.apply(hidden, head.weight, head.bias, *counts)  # type: ignore[no-untyped-call]
         return summed
 
@@ -66,7 +72,7 @@ class Loss:
         taken: list[torch.Tensor] = []
 
         def take(_: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            taken.append(given[0][batch.rows, batch.places])
+            taken.append(_counting(given[0], batch))
             return (given[0][:1, :1], *given[1:])  # what becomes of this one, nobody reads
 
         with _hooked(self._head, take), self._only_what_counts(batch):
@@ -75,7 +81,7 @@ class Loss:
 
     def _logits(self, batch: Batch) -> torch.Tensor:
         def pick(_: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            return (given[0][batch.rows, batch.places].unsqueeze(0), *given[1:])
+            return (_counting(given[0], batch).unsqueeze(0), *given[1:])
 
         with _hooked(self._head, pick), self._only_what_counts(batch):
             logits: torch.Tensor = self._forward(batch).logits[0]
@@ -98,6 +104,12 @@ class Loss:
                 for name in POSITIONWISE:
                     leave.enter_context(_at_places(_part(blocks[-1], name), places))
             yield
+
+
+def _counting(hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """What of the hidden states [rows, length, width] counts: [R, width]. A method may have put tokens of its own before
+    each row, which then is so much longer."""
+    return hidden[batch.rows, batch.places + (hidden.shape[1] - batch.ids.shape[1])]
 
 
 def why_not_packed(

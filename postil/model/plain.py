@@ -1,4 +1,4 @@
-"""transformers' own loop, for models that a `Decoder` cannot drive: batches of like length, padded."""
+"""The loops for models that a `Decoder` cannot drive: transformers' own, and one for tokens that are put before texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from postil.model.layout import FEWEST_SHARED
 from postil.model.load import Loaded
-from postil.model.sample import Sampling
+from postil.model.sample import Chooser, Sampling, choose_all
 
 MOST_TOKENS = 4096  # of one padded batch of prompts
 
@@ -40,6 +40,47 @@ def by_transformers(
         done += len(group)
         tell(done)
     return written
+
+
+def pass_by_pass(
+    loaded: Loaded, prompts: Sequence[Sequence[int]], new: int, how: Sampling, say: Callable[[int, int], None],
+    tell: Callable[[int], None],
+) -> list[list[int]]:  # fmt: skip
+    """The same for a model that puts tokens of its own before each text. In the first pass it does; what it remembers
+    of them then stands before all that follows. Rows of one length go together: padding would come between."""
+    written: list[list[int]] = [[] for _ in prompts]
+    lengths: dict[int, list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        lengths.setdefault(len(prompt), []).append(i)
+    done = 0
+    for length, rows in lengths.items():
+        most = max(1, MOST_TOKENS // (length + new))
+        for group in (rows[at : at + most] for at in range(0, len(rows), most)):
+            _write_on(loaded, prompts, group, written, new, how, say)
+            done += len(group)
+            tell(done)
+    return written
+
+
+def _write_on(
+    loaded: Loaded, prompts: Sequence[Sequence[int]], group: Sequence[int], written: list[list[int]], new: int,
+    how: Sampling, say: Callable[[int, int], None],
+) -> None:  # fmt: skip
+    stops, choosers, under_way = set(loaded.template.stop_ids), [Chooser(how) for _ in group], set(group)
+    ids = torch.tensor([list(prompts[i]) for i in group], device=loaded.device)
+    out = loaded.model(input_ids=ids, use_cache=True, logits_to_keep=1)
+    while True:
+        tokens = choose_all(choosers, out.logits[:, -1])
+        for i, token in zip(group, tokens, strict=True):
+            if i in under_way:
+                written[i].append(token)
+                say(i, token)
+                if token in stops or len(written[i]) == new:
+                    under_way.remove(i)
+        if not under_way:
+            return
+        ids = torch.tensor(tokens, device=loaded.device)[:, None]
+        out = loaded.model.get_base_model()(input_ids=ids, past_key_values=out.past_key_values, use_cache=True)
 
 
 def _to_its_end(row: list[int], stops: Sequence[int]) -> list[int]:

@@ -31,6 +31,12 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*\Z")
 _LORA = re.compile(
     r"(?=[\w.]{1,300}\Z)[\w.]+\.(lora_(A|B|embedding_A|embedding_B|magnitude_vector)(\.\w+)*|bias|base_layer\.bias)\Z"
 )
+_VIRTUAL = re.compile(r"(prompt_embeddings|prompt_encoder\.default\.\w{1,40}(\.\w{1,40}){1,3})\Z")
+_NAMES = {  # of the tensors of other kinds of adapters, by PEFT's word for the kind
+    "IA3": re.compile(r"(?=[\w.]{1,300}\Z)[\w.]+\.ia3_l\Z"),
+    "PREFIX_TUNING": _VIRTUAL, "PROMPT_TUNING": _VIRTUAL, "P_TUNING": _VIRTUAL,
+}  # fmt: skip
+_OURS = re.compile(r"[\w.]{1,300}\Z")  # of trained tensors beside the base: held against the base when they are put there
 
 
 def check_directory(path: Path) -> None:
@@ -230,9 +236,10 @@ def _check_adapter(path: Path, files: Mapping[str, Path]) -> None:
     if weights is None:
         raise AdapterError("no_weights", path=str(path))
     header = read_header(weights, AdapterError)
+    names = _OURS if "postil_method" in config else _NAMES.get(str(config.get("peft_type")), _LORA)
     saved_whole = tuple(config.get("modules_to_save") or ())
     for name in header.tensors:
-        if not _LORA.match(name) and not any(f".{module}." in name for module in saved_whole):
+        if not names.match(name) and not any(f".{module}." in name for module in saved_whole):
             raise AdapterError("adapter_tensor", file=weights.name, tensor=name[:100])
     check_finite(weights, header)
 

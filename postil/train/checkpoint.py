@@ -34,6 +34,7 @@ class Position:
     micro_batch_tokens: int = 0  # as it stands after any retreat from too little memory
     packs: bool | None = None  # whether rows are packed; None: not found out yet
     trained_tokens: int = 0
+    trained_parameters: int = 0
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)  # of these seconds, what was not training itself
 

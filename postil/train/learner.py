@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from math import isfinite
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from postil.errors import TrainError
-from postil.model.adapt import put_weights, weights_of
+from postil.model.adapt import METHODS, put_weights, weights_of
 from postil.model.attention import Unpackable
 from postil.model.memory import lacks_memory
 from postil.records import Plan
@@ -35,7 +36,7 @@ class Learner:
         self.micro_batch_tokens = plan.micro_batch_tokens
         self._names = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            [p for _, p in self._names], lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
+            self._groups(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
         )
         self._training = plan.lora_dropout > 0 or plan.gradient_checkpointing
         # Whether rows are packed; None: not found out yet. Why not, if this model cannot.
@@ -44,6 +45,13 @@ class Learner:
         if plan.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             model.enable_input_require_grads()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The parameters by how many times the learning rate they learn at."""
+        groups: dict[float, list[torch.nn.Parameter]] = {}
+        for name, parameter in self._names:
+            groups.setdefault(METHODS[self.plan.method].rate(name, self.plan), []).append(parameter)
+        return [{"params": parameters, "times": times} for times, parameters in groups.items()]
 
     def update(self, step: int, rows: Rows, learning_rate: float) -> float:
         """Learn from `rows` once. Returns their mean loss in nats per token that counts.
@@ -57,7 +65,7 @@ class Learner:
         if not isfinite(loss) or not isfinite(float(norm)):
             raise TrainError("diverged", step=step + 1, learning_rate=learning_rate)
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = group["times"] * learning_rate
         self._optimizer.step()
         return loss
 
@@ -121,11 +129,13 @@ class Learner:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def validation_loss(self, rows: Rows) -> float:
-        """Mean loss over the answers of `rows`, in nats per token."""
+    def validation_loss(self, rows: Rows, *, tuned: bool = True) -> float:
+        """Mean loss over the answers of `rows`, in nats per token; of the untouched base where not `tuned`."""
         self.model.eval()
         sequences = [s for row in rows[self.ranks.rank :: self.ranks.world] for s in row]
-        sums = self._fitting(lambda: self._sums(sequences))
+        self._find_out(sequences)
+        with nullcontext() if tuned else self.model.disable_adapter():
+            sums = self._fitting(lambda: self._sums(sequences))
         if self.ranks.world > 1:
             dist.all_reduce(sums)
         return float(sums[0] / sums[1])
@@ -133,7 +143,6 @@ class Learner:
     def _sums(self, sequences: Sequence[Any]) -> torch.Tensor:
         """[loss, weight] of `sequences`."""
         sums = torch.zeros(2, dtype=torch.float64)
-        self._find_out(sequences)
         with torch.inference_mode():
             for batch in self._batches(sequences, learning=False):
                 sums += torch.stack(self.objective.sum(batch)).double().cpu()

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from postil.errors import TrainError
-from postil.model.adapt import weights_of
+from postil.model.adapt import METHODS, trained_parameters, weights_of
 from postil.records import Plan
 from postil.settings import Ranks
 from postil.train import checkpoint
@@ -49,7 +49,8 @@ class Loop:
         self._model = objective.model
         self._best = weights_of(self._model)
         self._told_why: str | None = None
-        self._at = Position(micro_batch_tokens=plan.micro_batch_tokens)
+        self._trained = trained_parameters(self._model, plan)
+        self._at = Position(micro_batch_tokens=plan.micro_batch_tokens, trained_parameters=self._trained)
 
     def run(self) -> tuple[Position, dict[str, Any]]:
         """Train to the end. Returns the final position and the best adapter's tensors.
@@ -137,7 +138,9 @@ class Loop:
         if not isfinite(loss):
             raise TrainError("diverged", step=self._at.step, learning_rate=self._at.learning_rate or 0.0)
         if self._at.base_loss is None:
-            self._at = replace(self._at, base_loss=loss, best_loss=loss)
+            as_base = METHODS[self._plan.method].starts_as_base
+            base = loss if as_base else self._learner.validation_loss(self._validation, tuned=False)
+            self._at = replace(self._at, base_loss=base, best_loss=loss)
         assert self._at.best_loss is not None
         if loss < self._at.best_loss - GAIN:
             self._best = weights_of(self._model)
@@ -223,6 +226,6 @@ class Loop:
             saved.position.micro_batch_tokens,
             saved.position.packs,
         )
-        self._best, self._at = saved.best, saved.position
+        self._best, self._at = saved.best, replace(saved.position, trained_parameters=self._trained)
         self._progress.go_on(saved.position.step, saved.position.seconds, saved.position.stages)
         self._progress.tell("resumed", step=saved.position.step)

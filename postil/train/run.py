@@ -24,8 +24,8 @@ import torch.distributed as dist
 
 from postil import __version__
 from postil.errors import AdapterError, ModelError, TrainError
-from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, put_weights, read_tensors, to_bytes
-from postil.model.load import Loaded, load_base, stored_dtypes
+from postil.model.adapt import CONFIG, METHODS, WEIGHTS, attach, config_bytes, put_weights, read_tensors, to_bytes
+from postil.model.load import Loaded, load_planned, stored_dtypes
 from postil.model.memory import peak_bytes
 from postil.model.trust import fingerprint
 from postil.records import (
@@ -42,7 +42,7 @@ from postil.records import (
 )  # fmt: skip
 from postil.settings import Ranks
 from postil.store import read_json, sha256, write_bytes, write_json, write_text
-from postil.train.checkpoint import Position, latest
+from postil.train.checkpoint import Position, latest, whole
 from postil.train.learner import Rows
 from postil.train.loop import Loop
 from postil.train.objectives import Objective, objective
@@ -268,7 +268,7 @@ def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded,
     """The base, what is learned by a fresh adapter on it, and the sequences of the training and the validation part."""
     plan = told.plan
     _check_base(told)
-    loaded = load_base(told.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
+    loaded = load_planned(told.base_path, plan)
     wanted = STORED_AS[plan.dtype]
     other = [name for name in sorted(stored_dtypes(told.base_path) - {wanted}) if name in STORED_AS.values()]
     if other and plan.device == "cpu":
@@ -279,6 +279,10 @@ def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded,
     model = attach(loaded.model, plan, str(told.base_path))
     learned = objective(model, plan)
     rows: dict[str, Rows] = {part: learned.sequences(parts[part], loaded.template, every) for part in PARTS[:2]}
+    start = METHODS[plan.method].start
+    if start and not any(map(whole, (directory / "checkpoints").glob("step-*"))):
+        with progress.timed("start"):
+            start(model, plan, [s.ids for row in rows["training"] for s in row])
     _start_from(directory, model)
     return loaded, learned, rows
 
@@ -318,6 +322,7 @@ def _result(
         "learning_rate": position.learning_rate,
         "seconds": round(seconds, 2),
         "trained_tokens": position.trained_tokens,
+        "trained_parameters": position.trained_parameters,
         "peak_rss_bytes": peak_bytes(),
         "validation_loss": {"base": position.base_loss, "tuned": position.best_loss},
         "stages": {name: round(took, 2) for name, took in {**before, "train": seconds - apart}.items()},

@@ -10,6 +10,7 @@ import torch
 
 from postil.errors import AdapterError, PlanError, PostilError
 from postil.model import adapt
+from postil.model.layers import targets
 from postil.settings import for_child
 from tests.models import opened, plan
 
@@ -27,17 +28,17 @@ TARGETS = {
 def test_layers_are_found_by_what_they_are(base, family):
     model = opened(base(family)).model
     every, mlp = TARGETS[family]
-    assert adapt.targets(model, "all-linear") == every
-    assert adapt.targets(model, "mlp-only") == mlp
-    assert adapt.targets(model, "attention-only") == sorted(set(every) - set(mlp))
+    assert targets(model, "all-linear") == every
+    assert targets(model, "mlp-only") == mlp
+    assert targets(model, "attention-only") == sorted(set(every) - set(mlp))
 
 
 def test_layers_may_be_named_and_unknown_ones_are_refused(base):
     model = opened(base("phi")).model
-    assert adapt.targets(model, "fc2, fc1,fc1") == ["fc1", "fc2"]
+    assert targets(model, "fc2, fc1,fc1") == ["fc1", "fc2"]
     for wrong in ("q_proj, gate_proj", "lm_head", ",", "all"):
         with pytest.raises(PlanError) as refused:
-            adapt.targets(model, wrong)
+            targets(model, wrong)
         assert refused.value.code == "unknown_target" and "fc1" in refused.value.remedy("en")
 
 
@@ -66,6 +67,7 @@ from postil.settings import quiet
 quiet()
 from pathlib import Path
 from postil.model import adapt
+from postil.model.layers import targets
 from tests.models import opened, plan
 adapted = adapt.attach(opened(Path(sys.argv[1])).model, plan(), sys.argv[1])
 sys.stdout.buffer.write(adapt.config_bytes(adapted) + adapt.to_bytes(adapt.weights_of(adapted)))
