@@ -67,9 +67,14 @@ def test_it_is_what_peft_merges(base: Build, tmp_path: Path, config: dict[str, A
 
 def test_what_scales_layers_is_what_peft_merges(base: Build, tmp_path: Path) -> None:
     """(IA)³: outputs with their biases, and the inputs of the feed-forward part."""
-    directory = scaled(base("qwen2"), tmp_path / "adapter")
-    ours, peft = merged(base("qwen2"), directory, tmp_path / "out"), by_peft(base("qwen2"), directory)
-    untouched = load_file(base("qwen2") / "model.safetensors")
+    biased = tmp_path / "biased"
+    shutil.copytree(base("qwen2"), biased)
+    untouched = load_file(biased / "model.safetensors")
+    for name, tensor in untouched.items():
+        tensor += name.endswith("bias") * torch.arange(tensor.shape[-1])
+    save_file(untouched, biased / "model.safetensors", metadata={"format": "pt"})
+    directory = scaled(biased, tmp_path / "adapter")
+    ours, peft = merged(biased, directory, tmp_path / "out"), by_peft(biased, directory)
     for name, tensor in ours.items():
         assert torch.allclose(tensor, peft[name], rtol=1e-5, atol=1e-6), name
     changed = {name.split(".", 3)[-1] for name, tensor in ours.items() if not torch.equal(tensor, untouched[name])}
@@ -79,13 +84,9 @@ def test_what_scales_layers_is_what_peft_merges(base: Build, tmp_path: Path) -> 
 
 def scaled(base: Path, directory: Path) -> Path:
     kinds = ["k_proj", "v_proj", "down_proj"]
-    loaded = opened(base).model
-    torch.manual_seed(5)
-    for name, tensor in loaded.named_parameters():
-        if name.endswith(".bias"):
-            tensor.data = torch.randn(tensor.shape)
     config = IA3Config(task_type="CAUSAL_LM", target_modules=kinds, feedforward_modules=["down_proj"])
-    model = get_peft_model(loaded, config)
+    model = get_peft_model(opened(base).model, config)
+    torch.manual_seed(5)
     for name, tensor in model.named_parameters():
         if "ia3_l" in name:
             tensor.data = 1 + 0.3 * torch.randn(tensor.shape)
@@ -174,7 +175,7 @@ def test_a_base_in_shards_is_merged_too(base: Build, tmp_path: Path) -> None:
     [
         ({"bias": "lora_only"}, "merge_kind"),
         ({"init_lora_weights": "pissa_niter_4"}, "merge_kind"),
-        ({"peft_type": "PREFIX_TUNING"}, "merge_kind"),
+        ({"peft_type": "PREFIX_TUNING"}, "adapter_tensor"),
         ({"trainable_token_indices": [1]}, "merge_kind"),
         ({"alpha_pattern": {".*q_proj": 4}}, "adapter_kind"),
     ],
