@@ -52,6 +52,9 @@ class Settings:
                                              its key: POSTIL_VLLM_KEY, which is never printed
     vllm_command    POSTIL_VLLM_COMMAND      else what starts one: vllm, /opt/vllm/bin/vllm
     vllm_args       POSTIL_VLLM_ARGS         more options for it: --max-lora-rank 128 --gpu-memory-utilization 0.8
+    trackers        POSTIL_TRACKERS          where a run's curves go besides TensorBoard's files, with commas: wandb,
+                                             swanlab, mlflow; none: not even those
+    tracker_project POSTIL_TRACKER_PROJECT   the project's name there
     require_all     POSTIL_REQUIRE_ALL       tests only: a skipped test is a failure
     """
 
@@ -75,6 +78,8 @@ class Settings:
     vllm_url: str = _from("POSTIL_VLLM_URL", str)
     vllm_command: str = _from("POSTIL_VLLM_COMMAND", lambda text: text or "vllm")
     vllm_args: str = _from("POSTIL_VLLM_ARGS", str)
+    trackers: str = _from("POSTIL_TRACKERS", str)
+    tracker_project: str = _from("POSTIL_TRACKER_PROJECT", lambda text: text or "postil")
     require_all: bool = _from("POSTIL_REQUIRE_ALL", lambda text: text == "1")
 
     def as_json(self) -> dict[str, str]:
@@ -111,6 +116,9 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",  # nothing is fetched but by `postil models pull`
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",  # and what other packages would tell their makers
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
 }
 
 
@@ -154,6 +162,7 @@ _FOR_WORKER = (
     "CUDA_VISIBLE_DEVICES", "OMP_WAIT_POLICY",
     "POSTIL_HOME", "POSTIL_LANG", "POSTIL_PRICE_PER_KWH", "POSTIL_PRICE_PER_HOUR", "POSTIL_WATTS", "POSTIL_CURRENCY",
     "POSTIL_CNY_PER_USD", "POSTIL_JUDGE_URL", "POSTIL_JUDGE_MODEL", "POSTIL_JUDGE_KEY_FILE",
+    "POSTIL_TRACKERS", "POSTIL_TRACKER_PROJECT",
 )  # fmt: skip
 
 

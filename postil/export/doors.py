@@ -15,12 +15,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from postil.errors import ExportError
 from postil.export.parity import Prompt, Question, Said, Trainer, clear
-from postil.model.adapt import open_adapter
+from postil.model.adapt import METHODS, open_adapter
 from postil.model.generate import written
-from postil.model.load import DTYPES, Loaded, load_base
+from postil.model.load import DTYPES, Loaded, load_base, load_planned
+from postil.model.methods.beside import Beside
 from postil.model.template import Template
 from postil.records import Adapter, Message
 
+FOUR_BITS = "nf4"  # how the base is kept for QLoRA
 MOST_TOLD = 20  # likeliest tokens for each place
 
 
@@ -55,21 +57,27 @@ class OfTrainer:
 
 def open_trainer(adapter: Adapter) -> OfTrainer:
     """The trainer of an adapter."""
-    return OfTrainer(_loaded(adapter), adapter.plan.dtype)
+    four_bits = METHODS[adapter.plan.method].four_bits
+    return OfTrainer(_loaded(adapter), FOUR_BITS if four_bits else adapter.plan.dtype)
 
 
 def _loaded(adapter: Adapter) -> Loaded:
-    plan = adapter.plan
-    torch.set_num_threads(plan.threads)
-    loaded = load_base(adapter.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
+    torch.set_num_threads(adapter.plan.threads)
+    loaded = load_planned(adapter.base_path, adapter.plan)
     loaded.model = open_adapter(loaded.model, adapter.path)
     return loaded
 
 
 def rounded_trainer(adapter: Adapter, dtype: str) -> Trainer:
-    """The trainer with its adapter merged and its weights rounded to `dtype`: what rounding alone does to it."""
-    loaded = _loaded(adapter)
-    model = loaded.model.merge_and_unload()
+    """The trainer with its adapter merged and its weights rounded to `dtype`: what rounding alone does to it.
+
+    Of one that was trained on a base in four bits: with the base as it is.
+    """
+    plan = adapter.plan
+    torch.set_num_threads(plan.threads)
+    loaded = load_base(adapter.base_path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking)
+    adapted = open_adapter(loaded.model, adapter.path)
+    model = adapted.base_model if isinstance(adapted, Beside) else adapted.merge_and_unload()
     if dtype in DTYPES:
         return OfTrainer(replace(loaded, model=model.to(DTYPES[dtype])), dtype)
     _quantize(model, dtype)

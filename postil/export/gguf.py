@@ -26,11 +26,15 @@ from postil.model.template import Template
 
 # what we write ourselves; llama.cpp's own tool makes the rest
 OWN = {"f32": GGMLQuantizationType.F32, "f16": GGMLQuantizationType.F16, "bf16": GGMLQuantizationType.BF16,
-       "q8_0": GGMLQuantizationType.Q8_0}  # fmt: skip
+       "q8_0": GGMLQuantizationType.Q8_0, "q5_1": GGMLQuantizationType.Q5_1, "q5_0": GGMLQuantizationType.Q5_0,
+       "q4_1": GGMLQuantizationType.Q4_1, "q4_0": GGMLQuantizationType.Q4_0}  # fmt: skip
+BLOCKS = tuple(kind for kind in OWN if kind.startswith("q"))  # of 32 numbers with one scale
 FILE_TYPES = {"f32": LlamaFileType.ALL_F32, "f16": LlamaFileType.MOSTLY_F16, "bf16": LlamaFileType.MOSTLY_BF16,
-              "q8_0": LlamaFileType.MOSTLY_Q8_0}  # fmt: skip
-BY_TOOL = ("q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_0", "q4_1", "q4_k_s", "q4_k_m", "q5_0", "q5_1", "q5_k_s", "q5_k_m",
-           "q6_k", "iq4_nl", "iq4_xs")  # fmt: skip
+              "q8_0": LlamaFileType.MOSTLY_Q8_0, "q5_1": LlamaFileType.MOSTLY_Q5_1,
+              "q5_0": LlamaFileType.MOSTLY_Q5_0, "q4_1": LlamaFileType.MOSTLY_Q4_1,
+              "q4_0": LlamaFileType.MOSTLY_Q4_0}  # fmt: skip
+BY_TOOL = ("q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "q6_k", "iq4_nl",
+           "iq4_xs")  # fmt: skip
 TOOL = "llama-quantize"
 
 
@@ -73,9 +77,9 @@ def _write_model(
     describe(writer, model)
     write_vocabulary(writer, template, model.config.vocab_size)
     writer.add_file_type(FILE_TYPES[kind])
-    kept = [one for one in planned if names.wanted(one.name)]
+    kept = [one for one in planned if names.wanted(one)]
     factors = rope_factors(model)
-    made = [(names.of(one.name), one.shape, _type_of(one.shape, kind)) for one in kept]
+    made = [(names.of(one.name), one.shape, _type_of(names.of(one.name), one.shape, kind)) for one in kept]
     if factors is not None:
         made.insert(0, ("rope_freqs.weight", factors.shape, OWN["f32"]))
     _write(writer, made, _numbers(kept, model, factors))
@@ -94,7 +98,7 @@ def write_adapter(updates: Updates, base: Path, file: Path, kind: str, name: str
     Raises ExportError `gguf_adapter_kind` for an adapter that is more than two matrices a layer.
     """
     model = read_model(base)
-    if updates.whole or any(update.magnitude is not None for update in updates.layers.values()):
+    if not updates.plain:
         raise ExportError("gguf_adapter_kind")
     alpha = 2.0 * max(updates.ranks)  # llama.cpp has one alpha for all layers: what differs from it goes into B
     names = _Names(model)
@@ -123,9 +127,9 @@ class _Names:
 
     model: Model
 
-    def wanted(self, name: str) -> bool:
-        tied = self.model.config.tie_word_embeddings and name.startswith("lm_head.")
-        return not tied and not name.endswith((".rotary_emb.inv_freq", ".masked_bias"))
+    def wanted(self, one: Planned) -> bool:
+        tied = self.model.config.tie_word_embeddings and one.name.startswith("lm_head.") and not one.added
+        return not tied and not one.name.endswith((".rotary_emb.inv_freq", ".masked_bias"))
 
     def of(self, name: str) -> str:
         names = get_tensor_name_map(self.model.family.arch, self.model.config.num_hidden_layers)
@@ -136,11 +140,14 @@ class _Names:
         raise ExportError("gguf_tensor", tensor=name, family=self.model.config.model_type)
 
 
-def _type_of(shape: tuple[int, ...], kind: str) -> GGMLQuantizationType:
-    """Vectors stay exact; rows that blocks of 32 do not fill are kept in 16 bits."""
+def _type_of(name: str, shape: tuple[int, ...], kind: str) -> GGMLQuantizationType:
+    """Vectors stay exact; rows that blocks of 32 do not fill are kept in 16 bits. The vocabulary's matrices, which
+    suffer most, never have fewer than 8."""
     if len(shape) == 1:
         return OWN["f32"]
-    return OWN["f16"] if kind == "q8_0" and shape[-1] % 32 else OWN[kind]
+    if kind in BLOCKS and shape[-1] % 32:
+        return OWN["f16"]
+    return OWN["q8_0"] if kind in BLOCKS and name in ("token_embd.weight", "output.weight") else OWN[kind]
 
 
 def _write(

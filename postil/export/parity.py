@@ -24,6 +24,7 @@ ORDER: tuple[Cause, ...] = ("bos", "system_prompt", "template", "tokenizer", "en
 # Nats by which the log probability of a likely token may differ, by the number type that was asked for. Each is about
 # twice what rounding did to the demonstration model.
 TOLERANCE = {"float32": 0.02, "float16": 0.1, "bfloat16": 0.5, "q8_0": 0.5}
+FLOATS = ("float32", "float16", "bfloat16")
 COARSE = 1.0  # of fewer bits
 LIKELY = math.log(0.01)  # tokens less likely than this are not looked at
 EXPLAINED = 4.0  # times what rounding alone did to the trainer
@@ -113,6 +114,11 @@ class Certificate:
     def difference(self) -> float:
         return max((row.difference for row in self.rows), default=0.0)
 
+    @property
+    def _why(self) -> str:
+        """The cause as it is explained: the few bits may be the target's, or the trainer's base's."""
+        return f"{self.cause}_of_base" if self.cause == "quantization" and self.dtype in FLOATS else str(self.cause)
+
     def lines(self, lang: str | None = None) -> list[str]:
         """What it says to a person."""
         same = sum(row.cause is None and row.parts_at is None for row in self.rows)
@@ -124,8 +130,8 @@ class Certificate:
         first = next(row for row in self.rows if row.cause == self.cause)
         return [
             say("parity.fail", lang, **told),
-            say(f"parity.cause.{self.cause}", lang, dtype=self.dtype, **_shown(self.details)),
-            say(f"parity.remedy.{self.cause}", lang),
+            say(f"parity.cause.{self._why}", lang, dtype=self.dtype, **_shown(self.details)),
+            say(f"parity.remedy.{self._why}", lang),
             say("parity.first", lang, question=_short(first.question), trainer=_short(first.trainer),
                 target=_short(first.target)),
         ]  # fmt: skip
@@ -183,7 +189,7 @@ def _named(rows: Sequence[Row], facts: _Facts, said: Sequence[Said], rounded: Ro
     coarse = rounded(dtype)
     again = coarse.say([prompt.ids for prompt in prompts], new)
     moved = max(facts.numbers(a, b)[2] for a, b in zip(said, again, strict=True))
-    name: Cause = "dtype" if dtype in ("float32", "float16", "bfloat16") else "quantization"
+    name: Cause = "dtype" if {dtype, facts.dtype} <= set(FLOATS) else "quantization"
     largest = max(row.difference for row in rows)
     if largest > EXPLAINED * moved + facts.tolerance / 4:
         return list(rows)

@@ -29,6 +29,8 @@ def write_whole(planned: Sequence[Planned], base: Path, template: Template, dire
     config = read_json(base / "config.json")
     if dtype:
         config = {**{key: value for key, value in config.items() if key != "torch_dtype"}, "dtype": dtype}
+    if any(one.added for one in planned):
+        config = {**config, "tie_word_embeddings": False}
     _write_json(directory / "config.json", config)
     _write_generation(base, template, directory)
     _write_tokenizer(base, template, directory)
@@ -48,7 +50,7 @@ def write_vllm(adapter: Path, base: Path, template: Template, directory: Path, r
 
     Raises ExportError `vllm_kind` for what vLLM cannot serve.
     """
-    if updates.whole or any(update.magnitude is not None for update in updates.layers.values()):
+    if not updates.plain:
         raise ExportError("vllm_kind")
     rank = next((one for one in VLLM_RANKS if one >= max(updates.ranks)), None)
     if rank is None:

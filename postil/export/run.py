@@ -22,6 +22,7 @@ from postil.export.llamacpp import OfLlama, installed, open_llama
 from postil.export.merge import Updates, plan_merge, read_updates
 from postil.export.ollama import Turns, write_modelfile
 from postil.export.parity import Certificate, Door, Question, certify
+from postil.export.possible import check_possible
 from postil.export.script import write_script
 from postil.locales import LANGUAGES, say
 from postil.model.adapt import WEIGHTS
@@ -63,6 +64,7 @@ def export(adapter: Adapter, wanted: Wanted, output: Path, emit: Emit, *, force:
     Raises ExportError, among others `export_exists`; AdapterError for an adapter that cannot be made into that.
     """
     started = time.monotonic()
+    check_possible(adapter.plan, wanted.to)
     check_wanted(wanted)
     _refuse_to_overwrite(output, force=force)
     job = _Job(adapter, wanted, load_template(adapter.base_path, thinking=adapter.plan.thinking))

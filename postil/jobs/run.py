@@ -90,6 +90,7 @@ def _name(error: PostilError) -> str:
 
 def training(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
     """Check and plan (the phase `validate`), or train, evaluate and publish in the attempt's own directory."""
+    from postil import train
     from postil.jobs.carry import carry
 
     run = desk.directory / RUN
@@ -100,6 +101,7 @@ def training(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
         return {"outcome": "validated", **_planned(run)}
     for event in damaged:
         desk.emit(event)
+    train.order_trackers(run, _trackers(spec))
     try:
         result = flow.resume(run, desk.emit, stop=desk.stops)
     except TrainError as error:
@@ -108,6 +110,12 @@ def training(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
         result = _kept(run, desk, error.values["step"])
     _keep_test(run)
     return {"result": result, "files": _files(run)}
+
+
+def _trackers(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Where the order wants its curves to be shown; without a name there, they have the job's."""
+    wanted = {one["type"]: one.get(one["type"], {}) for one in spec.get("integrations", ())}
+    return {name: {"name": spec["job"], **told} for name, told in wanted.items()}
 
 
 def _keep_test(run: Path) -> None:

@@ -185,7 +185,7 @@ class Watch:
             "job": job.id, "attempt": job.attempt, "kind": job.kind, "directory": str(directory),
             "phase": "validate" if job.status == "validating_files" else "work",
             "earlier": [str(one) for one in earlier], "inputs": self._inputs(job), "seed": job.seed, "wish": job.wish,
-            "measure": self._measure, **job.order,
+            "measure": self._measure, "integrations": job.request.get("integrations", []), **job.order,
             "adapter": str(self._store.directory / job.order["adapter"]) if job.order["adapter"] else None,
         }  # fmt: skip
         write_json(directory / desk.SPEC, spec)

@@ -91,7 +91,7 @@ class RewritingPair(ChatPair):
         torch.manual_seed(how.seed)
         source = source_of(question, self._loaded.template)
         new = max_new_tokens or plan.max_new_tokens
-        (row,) = self._written([source], tuned, new, streamer=heard, **drawn if how.temperature else {})
+        (row,) = self._written([source], tuned, new, streamer=heard, **(drawn if how.temperature else {}))
         say(pieces.end())
         return self._answer(row)
 

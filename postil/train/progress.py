@@ -11,6 +11,7 @@ from typing import Any
 
 from postil.records import Event
 from postil.store import write_text
+from postil.train.trackers import Trackers
 
 Emit = Callable[[Event], None]
 
@@ -28,6 +29,7 @@ class Progress:
         self._writes = writes
         self._before = 0.0  # seconds of earlier attempts
         self._start = time.monotonic()
+        self.trackers: Trackers | None = None  # they hear what metrics.jsonl does
         self.stages: dict[str, float] = {}  # what is not training itself: name -> seconds, over all attempts
 
     @property
@@ -54,6 +56,9 @@ class Progress:
         lines = self._file.read_text("utf-8").splitlines() if self._file.exists() else []
         kept = [line for line in lines if 0 < _step_of(line) <= step]
         write_text(self._file, "".join(f"{line}\n" for line in kept))
+        if self.trackers is not None:
+            self.trackers.begin([json.loads(line) for line in kept])
+            self._start = time.monotonic()  # to open them is no training
 
     def stage(self, name: str, share: float = 0.0, **data: Any) -> None:
         """`share`: how much of this stage is done, 0 to 1."""
@@ -67,6 +72,8 @@ class Progress:
         if self._writes:
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, **finite}) + "\n")
+            if self.trackers is not None:
+                self.trackers.log(step, finite)
         self._emit(
             Event(
                 "metrics",

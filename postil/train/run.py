@@ -3,6 +3,7 @@
 plan.json            the plan, its reasons, the base model and the hashes of the data
 data/*.jsonl         training, validation and test examples, as they were split
 metrics.jsonl        a line for each logged update
+tensorboard/         the same as event files; wandb/, swanlab/, mlflow/ where they are switched on
 checkpoints/         while it runs, and the last ones after that
 adapter_*.{json,safetensors}, tokenizer files: a plain PEFT adapter
 result.json          written last: a run is finished when it is there
@@ -48,6 +49,7 @@ from postil.train.loop import Loop
 from postil.train.objectives import Objective, objective
 from postil.train.progress import Emit, Progress
 from postil.train.samples import Samples
+from postil.train.trackers import KINDS, Trackers
 
 NO_SHAPE = Shape(0, 0, 0, 0, 0, 0, 0, 0)  # of a base of which only name and place are written
 PARTS = ("training", "validation", "test")
@@ -178,7 +180,11 @@ def run(
     plan = told.plan
     progress = Progress(directory, emit if ranks.rank == 0 else lambda event: None, price_per_second,
                         writes=ranks.rank == 0)  # fmt: skip
-    with _together(ranks):
+    with ExitStack() as leave:
+        leave.enter_context(_together(ranks))
+        if ranks.rank == 0:
+            progress.trackers = Trackers(directory, plan, progress.tell)
+            leave.callback(progress.trackers.close)
         progress.stage("prepare")
         torch.set_num_threads(plan.threads)
         torch.use_deterministic_algorithms(plan.device == "cpu")
@@ -258,7 +264,7 @@ def _example(told: Mapping[str, Any]) -> Example:
 
 def _clear(directory: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    for name in ("checkpoints", "data"):
+    for name in ("checkpoints", "data", *KINDS):
         rmtree(directory / name, ignore_errors=True)
     for name in ("result.json", "evaluation.json", "metrics.jsonl", CONFIG, WEIGHTS, LABELS, "plan.json"):
         (directory / name).unlink(missing_ok=True)

@@ -263,7 +263,7 @@ class Planning:
             for doubt in self._plan["doubts"]:
                 if doubt["code"].startswith(COULD_BE):
                     continue  # it stands where the task is chosen
-                note(doubt["message"], "warn", doubt["fix"])
+                note(doubt["message"], "warn", desk.fix(doubt))
 
     # ── a base that is not here yet ──
 

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from postil.export import Wanted
+from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, to_bytes, weights_of
+from postil.model.load import load_planned
 from postil.model.trust import fingerprint
 from postil.records import Adapter, Event, Message, Target
 from tests.models import plan, titles
@@ -19,6 +23,19 @@ def given(base: Path, directory: Path, *, seed: int = 3, plan_values: dict[str, 
     made = adapter(base, directory, seed, **config)
     values = {"max_new_tokens": 8, **(plan_values or {})}
     return Adapter(made, "tiny", base, fingerprint(base), plan(**values))
+
+
+def tuned(base: Path, directory: Path, method: str, *, seed: int = 3, size: float = 0.05, **values: Any) -> Adapter:
+    """An adapter of one of our methods, moved at random from where it starts."""
+    told = plan(method=method, max_new_tokens=8, **values)
+    adapted = attach(load_planned(base, told).model, told, str(base))
+    random = torch.Generator().manual_seed(seed)
+    weights = {name: tensor + size * torch.randn(tensor.shape, generator=random)
+               for name, tensor in weights_of(adapted).items()}  # fmt: skip
+    directory.mkdir()
+    (directory / WEIGHTS).write_bytes(to_bytes(weights))
+    (directory / CONFIG).write_bytes(config_bytes(adapted))
+    return Adapter(directory, "tiny", base, fingerprint(base), told)
 
 
 def asked(count: int = 3) -> list[tuple[Message, ...]]:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import IA3Config, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from postil.errors import AdapterError, ExportError, PostilError
 from postil.export.merge import plan_merge, read_updates, write_merged
+from postil.export.plain import write_whole
 from postil.model.adapt import CONFIG, WEIGHTS
+from postil.model.load import load_template
 from postil.model.tensors import read_header
 from postil.store import read_json, sha256
 from tests.models import Build, opened
@@ -61,6 +63,69 @@ def test_it_is_what_peft_merges(base: Build, tmp_path: Path, config: dict[str, A
         assert torch.allclose(tensor, peft[name], rtol=1e-5, atol=1e-6), name
     assert any(not torch.equal(tensor, untouched[name]) for name, tensor in ours.items())
     assert before == {file.name: sha256(file) for file in base("qwen2").iterdir()}
+
+
+def test_what_scales_layers_is_what_peft_merges(base: Build, tmp_path: Path) -> None:
+    """(IA)³: outputs with their biases, and the inputs of the feed-forward part."""
+    biased = tmp_path / "biased"
+    shutil.copytree(base("qwen2"), biased)
+    untouched = load_file(biased / "model.safetensors")
+    for name, tensor in untouched.items():
+        tensor += name.endswith("bias") * torch.arange(tensor.shape[-1])
+    save_file(untouched, biased / "model.safetensors", metadata={"format": "pt"})
+    directory = scaled(biased, tmp_path / "adapter")
+    ours, peft = merged(biased, directory, tmp_path / "out"), by_peft(biased, directory)
+    for name, tensor in ours.items():
+        assert torch.allclose(tensor, peft[name], rtol=1e-5, atol=1e-6), name
+    changed = {name.split(".", 3)[-1] for name, tensor in ours.items() if not torch.equal(tensor, untouched[name])}
+    assert changed == {"self_attn.k_proj.weight", "self_attn.k_proj.bias", "self_attn.v_proj.weight",
+                       "self_attn.v_proj.bias", "mlp.down_proj.weight"}  # fmt: skip
+
+
+def scaled(base: Path, directory: Path) -> Path:
+    kinds = ["k_proj", "v_proj", "down_proj"]
+    config = IA3Config(task_type="CAUSAL_LM", target_modules=kinds, feedforward_modules=["down_proj"])
+    model = get_peft_model(opened(base).model, config)
+    torch.manual_seed(5)
+    for name, tensor in model.named_parameters():
+        if "ia3_l" in name:
+            tensor.data = 1 + 0.3 * torch.randn(tensor.shape)
+    model.save_pretrained(directory)
+    return directory
+
+
+def replaced(directory: Path, tensors: dict[str, torch.Tensor], **config: Any) -> Path:
+    """What full and partial tuning leave: the trained tensors by their own names."""
+    directory.mkdir()
+    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    (directory / CONFIG).write_text(json.dumps({"task_type": "CAUSAL_LM", "postil_method": "full", **config}))
+    return directory
+
+
+def test_trained_tensors_take_the_places_of_the_bases(base: Build, tmp_path: Path) -> None:
+    own = load_file(base("llama3") / "model.safetensors")  # its words are tied
+    trained = {name: tensor + 1 for name, tensor in own.items() if name != "model.norm.weight"}
+    found = merged(base("llama3"), replaced(tmp_path / "a", trained), tmp_path / "out")
+    assert found.keys() == own.keys()  # what was tied is tied
+    assert all(torch.equal(found[name], trained.get(name, tensor)) for name, tensor in own.items())
+    wrong = {"model.norm.weight": torch.zeros(5)}
+    with pytest.raises(AdapterError, match="norm"):
+        plan_merge(base("llama3"), read_updates(replaced(tmp_path / "b", wrong)), None)
+
+
+@pytest.mark.parametrize("part", ["lm_head.weight", "model.embed_tokens.weight"])
+def test_a_head_that_was_trained_alone_is_tied_no_more(base: Build, tmp_path: Path, part: str) -> None:
+    own = load_file(base("llama3") / "model.safetensors")["model.embed_tokens.weight"]
+    told = {"postil_method": "partial", "trained_modules": "head" if "head" in part else "embed_tokens"}
+    directory = replaced(tmp_path / "a", {part: own + 1}, **told)
+    output = tmp_path / "out"
+    output.mkdir()
+    write_whole(plan_merge(base("llama3"), read_updates(directory), None), base("llama3"),
+                load_template(base("llama3")), output, None)  # fmt: skip
+    model = opened(output).model
+    words = {"lm_head.weight": model.lm_head.weight, "model.embed_tokens.weight": model.model.embed_tokens.weight}
+    for name, tensor in words.items():
+        assert torch.equal(tensor, own + 1 if name == part else own)
 
 
 def test_the_dtype_of_the_base_is_kept_unless_another_is_asked(base: Build, tmp_path: Path) -> None:
@@ -110,7 +175,7 @@ def test_a_base_in_shards_is_merged_too(base: Build, tmp_path: Path) -> None:
     [
         ({"bias": "lora_only"}, "merge_kind"),
         ({"init_lora_weights": "pissa_niter_4"}, "merge_kind"),
-        ({"peft_type": "IA3"}, "merge_kind"),
+        ({"peft_type": "PREFIX_TUNING"}, "adapter_tensor"),
         ({"trainable_token_indices": [1]}, "merge_kind"),
         ({"alpha_pattern": {".*q_proj": 4}}, "adapter_kind"),
     ],

@@ -93,7 +93,7 @@ class Method(Body):
 
 
 class Wandb(Body):
-    """Where the run would be shown; kept and told, nothing is sent."""
+    """How the run is called in the files that are kept for it, where wandb is installed; nothing is sent."""
 
     project: str = Field(max_length=256)
     name: str | None = Field(None, max_length=256)

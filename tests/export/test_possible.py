@@ -1,0 +1,86 @@
+"""Every way to tune leaves the house in all the forms that can hold it, and is told where none can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from postil import export as room
+from postil.errors import ExportError
+from postil.export.possible import BY_METHOD, BY_TASK, possible
+from postil.locales import LANGUAGES
+from postil.records import Adapter, Method, Target, Task
+from tests.export.made import nothing, tuned, wanted
+from tests.models import Build, plan
+
+
+def test_every_method_and_task_has_its_line() -> None:
+    assert set(BY_METHOD) == set(get_args(Method)) and set(BY_TASK) == set(get_args(Task))
+
+
+@pytest.mark.parametrize(
+    ("values", "to", "code", "says"),
+    [
+        ({"method": "prefix"}, "merged", "export_method", "peft"),
+        ({"method": "prompt"}, "gguf", "export_method", "peft"),
+        ({"method": "p_tuning"}, "vllm", "export_method", "peft"),
+        ({"method": "bottleneck"}, "peft", "export_stays", "postil serve"),
+        ({"method": "dora"}, "gguf-lora", "export_method", "merged, peft, gguf, ollama"),
+        ({"method": "full"}, "peft", "export_method", "merged, gguf, ollama"),
+        ({"method": "dora"}, "script", "export_method", "merged"),
+        ({"task": "seq_cls"}, "gguf", "export_task", "merged, peft"),
+        ({"method": "prefix", "task": "seq_cls"}, "merged", "export_method", "peft"),
+        ({"task": "dpo"}, "script", "export_task", "gguf"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_written(
+    base: Build, tmp_path: Path, values: dict[str, Any], to: Target, code: str, says: str
+) -> None:
+    told = Adapter(tmp_path / "none", "tiny", base("qwen2"), "", plan(**values))
+    with pytest.raises(ExportError) as refused:
+        room.export(told, wanted(to), tmp_path / "out", nothing)
+    assert refused.value.code == code and to not in possible(told.plan)
+    for lang in LANGUAGES:
+        assert says in refused.value.remedy(lang)
+        assert all(value in refused.value.cause(lang) for value in list(values.values())[:1])
+    assert not (tmp_path / "out").exists()
+
+
+WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "rslora": ("qwen2", "rslora", {}),
+    "dora": ("qwen2", "dora", {}),
+    "pissa": ("qwen2", "pissa", {}),
+    "eva": ("llama3", "eva", {}),
+    "ia3": ("qwen2", "ia3", {}),
+    "full, words tied": ("llama3", "full", {"size": 0.01}),
+    "the last block": ("qwen2", "partial", {"trained_modules": "last-1"}),
+    "the head, which was tied": ("llama3", "partial", {"trained_modules": "head"}),
+    "layers by name": ("qwen3", "partial", {"trained_modules": "q_proj,norm"}),
+}
+
+
+@pytest.mark.parametrize(("family", "method", "values"), WAYS.values(), ids=WAYS)
+def test_it_says_the_same_when_it_is_merged(
+    base: Build, tmp_path: Path, family: str, method: str, values: dict[str, Any]
+) -> None:
+    adapter = tuned(base(family), tmp_path / "a", method, **values)
+    made = room.export(adapter, wanted("merged"), tmp_path / "out", nothing)
+    assert made["parity"]["outcome"] == "pass", made["parity"]["words"]["en"]
+    assert made["parity"]["certificates"][0]["difference"] < 1e-3
+
+
+@pytest.mark.parametrize("method", ["ia3", "dora", "prompt"])
+def test_it_says_the_same_as_a_peft_directory(base: Build, tmp_path: Path, method: str) -> None:
+    made = room.export(tuned(base("qwen2"), tmp_path / "a", method), wanted("peft"), tmp_path / "out", nothing)
+    assert made["parity"]["outcome"] == "pass", made["parity"]["words"]["en"]
+
+
+def test_a_base_in_four_bits_is_named_as_the_cause(base: Build, tmp_path: Path) -> None:
+    """Merged into the base as it is, the model is not quite the one that was trained."""
+    pytest.importorskip("bitsandbytes")
+    adapter = tuned(base("qwen2"), tmp_path / "a", "qlora")
+    made = room.export(adapter, wanted("merged"), tmp_path / "out", nothing)
+    assert (made["parity"]["outcome"], made["parity"]["cause"]) == ("fail", "quantization")
+    assert "4 bits" in " ".join(made["parity"]["words"]["en"]) and "4 比特" in " ".join(made["parity"]["words"]["zh"])
