@@ -427,6 +427,7 @@ class Estimate:
     currency: str = "CNY"
     updates: int = 0
     tokens: int = 0
+    trained_parameters: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -38,6 +38,7 @@ def estimate(
         currency=settings.currency,
         updates=sizes.updates(plan, n),
         tokens=round(tokens),
+        trained_parameters=sizes.trained_parameters(base.shape, plan),
     )
 
 
@@ -124,8 +125,8 @@ def memory_bytes(plan: Plan, counts: Counts, base: Base) -> int:
     each = sizes.token_bytes(shape, plan.dtype, counts.mean_length, checkpointing=plan.gradient_checkpointing)
     return int(
         sizes.FRAMEWORK_BYTES
-        + sizes.weights_bytes(shape, plan.dtype)
-        + sizes.state_bytes(shape, plan.r, plan.target_modules)
+        + sizes.weights_bytes(shape, plan.dtype, four_bits=plan.method == "qlora")
+        + sizes.state_bytes(shape, plan)
         + tokens * each
         + sizes.logit_bytes(shape, tokens * learned)
     )
@@ -133,7 +134,7 @@ def memory_bytes(plan: Plan, counts: Counts, base: Base) -> int:
 
 def disk_bytes(plan: Plan, base: Base) -> int:
     """Checkpoints (adapter, the best one and two moments each; one more while it is written), adapter, tokenizer."""
-    adapter = 4 * sizes.adapter_parameters(base.shape, plan.r, plan.target_modules)
+    adapter = 4 * sizes.kept_parameters(base.shape, plan)
     return adapter * (4 * (plan.save_total_limit + 1) + 1) + 20_000_000
 
 
