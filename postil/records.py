@@ -296,7 +296,8 @@ class Counts:
     """The split data in tokens of one base model. All but the last two are of the training part, one epoch of it.
 
     loss_tokens: what the loss is taken on (answers and their ends); longest: of a whole sequence; longest_answer and
-    mean_answer: of the last answer; exact: counted by the tokenizer, not guessed from the characters.
+    mean_answer: of the last answer; exact: counted by the tokenizer, not guessed from the characters; shared: with
+    which all sequences begin.
     """
 
     n: int
@@ -308,6 +309,7 @@ class Counts:
     exact: bool = True
     validation: int = 0  # examples
     test: int = 0  # examples
+    shared: int = 0
 
     @property
     def prompt_tokens(self) -> int:

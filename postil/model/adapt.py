@@ -30,10 +30,11 @@ def _one_rate(name: str, plan: Plan) -> float:
 class Method:
     """A way to tune. make: (model, plan, name of the base) -> the model with a fresh adapter on it, in PEFT's manner.
 
-    start: given the training rows' token ids once, before a run's first update. rate: of the parameter of that name, how
-    many times the plan's learning rate it learns at. shares: what rows begin with may be computed once for all of them;
-    mixes: different adapters answer in one batch; four_bits: the base is kept in four bits; starts_as_base: before it
-    has learned, the tuned model says exactly what the base says; frozen: the share of each trained tensor that stands still.
+    start: given the training rows' token ids once, before a run's first update. rate: of the parameter of that name,
+    how many times the plan's learning rate it learns at. shares: what rows begin with may be computed once for all of
+    them; mixes: different adapters answer in one batch; four_bits: the base is kept in four bits; starts_as_base:
+    before it has learned, the tuned model says exactly what the base says; frozen: the share of each trained tensor
+    that stands still.
     """
 
     make: Callable[[torch.nn.Module, Plan, str], Any]
@@ -118,8 +119,8 @@ def _open_beside(model: Any, directory: Path, told: Mapping[str, Any]) -> Any:
 
 
 def weights_of(adapted: Any, *, copy: bool = True) -> dict[str, torch.Tensor]:
-    """Copies of the adapter's own tensors by the names of its file, in their order, on the CPU. Without `copy` they may be
-    the tensors themselves, to be read at once."""
+    """Copies of the adapter's own tensors by the names of its file, in their order, on the CPU. Without `copy` they may
+    be the tensors themselves, to be read at once."""
     state = _tensors(adapted)
     return {name: state[name].detach().to("cpu", copy=copy).contiguous() for name in sorted(state)}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from postil.model.template import Template, Tokens
 from postil.model.tokenised import maker
 from postil.records import Counts, Split
@@ -23,7 +25,16 @@ def count(split: Split, template: Template) -> Counts:
         mean_answer=sum(answers) / max(1, len(answers)),
         validation=len(split.validation),
         test=len(split.test),
+        shared=_shared(own),
     )
+
+
+def _shared(sequences: Sequence[Tokens]) -> int:
+    """With how many tokens all of them begin."""
+    if len(sequences) < 2:
+        return 0
+    first, last = min(s.ids for s in sequences), max(s.ids for s in sequences)  # what these two share, all do
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def _answer(sequence: Tokens) -> int:

@@ -90,8 +90,8 @@ def load_base(
     """The base model in `path`, frozen and in evaluation mode. four_bits: its linear layers but the head as NF4.
 
     Raises ModelError when the directory is unsafe, broken or of an unknown architecture, or when weights are missing
-    (they would be random); PlanError `device_missing`, `no_four_bits`. On a CPU the weights stay in their file, mapped into memory,
-    unless they are stored in another dtype: see `stored_dtypes`.
+    (they would be random); PlanError `device_missing`, `no_four_bits`. On a CPU the weights stay in their file, mapped
+    into memory, unless they are stored in another dtype: see `stored_dtypes`.
     """
     _check_device(device)
     template = load_template(path, thinking=thinking)

@@ -119,16 +119,16 @@ def _fixed_seconds(plan: Plan, counts: Counts, base: Base, probe: Probe | None) 
 def memory_bytes(plan: Plan, counts: Counts, base: Base) -> int:
     """The peak of a training step: weights, adapter and its moments, activations and logits of a micro-batch."""
     shape = base.shape
-    tokens = min(plan.micro_batch_tokens, plan.batch_size * counts.mean_length)
+    tokens = min(plan.micro_batch_tokens, sizes.update_tokens(plan, counts))
     tokens = max(tokens, min(counts.longest, plan.max_length))
-    learned = counts.loss_tokens / max(1, counts.tokens)
+    learned = counts.loss_tokens / max(1, counts.n)
     each = sizes.token_bytes(shape, plan.dtype, counts.mean_length, checkpointing=plan.gradient_checkpointing)
     return int(
         sizes.FRAMEWORK_BYTES
         + sizes.weights_bytes(shape, plan.dtype, four_bits=plan.method == "qlora")
         + sizes.state_bytes(shape, plan)
-        + tokens * each
-        + sizes.logit_bytes(shape, tokens * learned)
+        + tokens * each * sizes.kept_share(shape, plan)
+        + sizes.logit_bytes(shape, min(tokens, learned * plan.batch_size))
     )
 
 

@@ -16,8 +16,8 @@ EVERY = (*DECODER, "seq_2_seq_lm")
 
 @dataclass(frozen=True)
 class Way:
-    """rate: how many times LoRA's learning rate, by `source`. tasks: those that it can take. without: fields of the plan
-    that must be off."""
+    """rate: how many times LoRA's learning rate, by `source`. tasks: those that it can take. without: fields of the
+    plan that must be off."""
 
     rate: float = 1.0
     source: str = ""

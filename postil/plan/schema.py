@@ -102,7 +102,9 @@ def _check_words(name: str, value: Any) -> None:
         names = [part.strip() for part in value.split(",")]
         if value not in _GROUPS and not all(_LAYER.match(part) for part in names):
             raise PlanError("setting_choice", name=name, value=value[:60], choices=", ".join(_GROUPS))
-    if name == "trained_modules" and not all(_LAYER.match(part.strip()) or _LAST.match(part) for part in value.split(",")):
+    if name == "trained_modules" and not (
+        _LAST.match(value) or all(_LAYER.match(part.strip()) for part in value.split(","))
+    ):
         raise PlanError("setting_choice", name=name, value=value[:60], choices="last-2, head, lm_head")
     if name == "device" and not _DEVICE.match(value):
         raise PlanError("setting_choice", name=name, value=value[:60], choices="cpu, cuda, mps")

@@ -36,9 +36,7 @@ def qlora(model: torch.nn.Module, plan: Plan, base: str) -> Any:
     return low_rank(model, plan, base, fused=False)
 
 
-def low_rank(
-    model: torch.nn.Module, plan: Plan, base: str, *, times: int = 1, fused: bool = True, **flags: Any
-) -> Any:
+def low_rank(model: torch.nn.Module, plan: Plan, base: str, *, times: int = 1, fused: bool = True, **flags: Any) -> Any:
     """PEFT's LoRA of `times` the plan's rank, with what it adds weighed as at the plan's own rank."""
     config = LoraConfig(
         task_type=task_type(plan),
