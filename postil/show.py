@@ -250,6 +250,7 @@ class Screen:
             memory=f"{e.memory_bytes / 1e9:.1f}", disk=f"{e.disk_bytes / 1e9:.2f}",
             cost=money(e.cost[0], e.currency), most=money(e.cost[1], e.currency),
         )  # fmt: skip
+        self.say("show.parameters", method=proposal.plan.method, count=f"{e.trained_parameters:,}")
         for doubt in doubts:
             self.line(f"{doubt.message()} {doubt.fix()}", COLOURS[doubt.severity])
 

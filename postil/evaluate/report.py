@@ -41,6 +41,7 @@ class Run:
     epochs: float
     seconds: float
     trained_tokens: int | None = None
+    trained_parameters: int | None = None
     tokens_per_second: float | None = None
     peak_bytes: int | None = None
     best_step: int | None = None
@@ -234,6 +235,9 @@ def _measured(run: Run, proposal: Proposal, lang: str) -> Iterator[list[str]]:
     yield [say("report.run.cost", lang), f"{estimate.cost[0]:.2f} - {estimate.cost[1]:.2f} {estimate.currency}", cost]
     yield [say("report.run.updates", lang), f"{estimate.updates:,}" if estimate.updates else "-", f"{run.updates:,}"]
     yield [say("report.run.epochs", lang), str(proposal.plan.n_epochs), f"{run.epochs:.3g}"]
+    if run.trained_parameters:
+        estimated = f"{estimate.trained_parameters:,}" if estimate.trained_parameters else "-"
+        yield [say("report.run.parameters", lang), estimated, f"{run.trained_parameters:,}"]
     if run.trained_tokens is not None:
         yield [say("report.run.tokens", lang), f"{estimate.tokens:,}" if estimate.tokens else "-",
                f"{run.trained_tokens:,}"]  # fmt: skip
