@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from postil.model.labels import examine
+from postil.model.reader import Reader
 from postil.model.template import Template, Tokens
 from postil.records import Example
 
@@ -15,7 +16,8 @@ def look(examples: Sequence[Example], template: Template, max_length: int) -> di
     """The X-ray of all examples, as plain values.
 
     `examples`, `end_token_learned`, `cut`, `all_masked`: numbers of examples. `rows`: for each example its source
-    `rows`, its `faults`, and `pieces` of [text, "learned" | "ignored" | "cut"].
+    `rows`, its `faults`, and `pieces` of [text, "learned" | "ignored" | "cut"]; where a task has labels, a piece is
+    learned at which one is asked for, and `label` is what is to be said there.
     """
     rows: list[dict[str, Any]] = []
     for example in examples:
@@ -23,7 +25,8 @@ def look(examples: Sequence[Example], template: Template, max_length: int) -> di
         causes = [fault.cause for fault in faults]
         pieces = [piece for sequence in sequences for piece in _pieces(sequence, template, max_length)]
         rows.append({"rows": list(example.rows), "faults": causes, "pieces": pieces,
-                     "tokens": sum(len(s.ids) for s in sequences)})  # fmt: skip
+                     "tokens": sum(len(s.ids) for s in sequences),
+                     **({"label": example.answer} if isinstance(template, Reader) else {})})  # fmt: skip
     ends = {"end_not_learned", "end_not_a_token", "all_masked", "answer_missing", "template_refuses"}
     return {
         "examples": len(rows),
