@@ -16,7 +16,7 @@ from postil.settings import quiet  # noqa: E402
 
 quiet()  # before torch is loaded
 
-from benchmarks import evaluation, gradients, methods, parity, sooner, speed, startup  # noqa: E402
+from benchmarks import evaluation, gradients, methods, parity, sooner, speed, startup, tasks  # noqa: E402
 
 Section = Callable[[int, bool, str], None]  # rounds, quick, command
 SECTIONS: dict[str, tuple[Section, int]] = {  # and how many rounds
@@ -28,6 +28,7 @@ SECTIONS: dict[str, tuple[Section, int]] = {  # and how many rounds
     "gradients": (gradients.run, 1),
     "evaluate": (evaluation.run, 1),
     "parity": (parity.run, 1),
+    "tasks": (tasks.run, 1),
     "startup": (startup.run, 7),
     "script": (sooner.run_and_record, 1),
     "sooner": (sooner.run, 1),

@@ -182,6 +182,8 @@ class Screen:
             text = Text(say("show.row", row=", ".join(map(str, row["rows"]))) + " ", style="bold")
             for piece, fate in row["pieces"]:
                 text.append(piece, style=FATES[fate])
+            if "label" in row:
+                text.append(f" → {row['label']}", style=FATES["learned"])
             for cause in row["faults"]:
                 text.append("\n  " + say(f"issue.label_{cause}.message"), style="bold red")
             self.console.print(text)
@@ -192,6 +194,10 @@ class Screen:
         self.console.print(legend)
         right = found["examples"] == found["end_token_learned"] and not found["cut"] and not found["all_masked"]
         bad = sum(1 for row in found["rows"] if row["faults"])
+        if found["rows"] and "label" in found["rows"][0]:
+            key = "show.xray_labels_bad" if bad else "show.xray_labels_good"
+            self.say(key, "bold red" if bad else "bold green", examples=found["examples"], bad=bad)
+            return
         self.say("show.xray_good" if right and not bad else "show.xray_bad", "bold green" if right and not bad
                  else "bold red", **{k: found[k] for k in ("examples", "end_token_learned", "cut", "all_masked")},
                  bad=bad)  # fmt: skip
