@@ -28,6 +28,7 @@ _MAIN_FIELDS = (
     "kind", "metric", "learning_rate", "r", "lora_alpha", "lora_dropout", "target_modules", "n_epochs", "batch_size",
     "max_length", "device", "dtype",
 )  # fmt: skip
+_CLASSES = {"seq_2_seq_lm": "AutoModelForSeq2SeqLM"}
 _WORDS = re.compile(r"\s+|[A-Za-z0-9]+|.", re.DOTALL)
 
 
@@ -256,11 +257,12 @@ def _use(facts: Facts, lang: str) -> Iterator[Block]:
     quoted, question = shlex.quote(adapter), shlex.quote(say("report.use.question", lang))
     yield Code(f"postil compare {quoted} {question}\npostil answer {quoted} FILE.xlsx --output OUT.xlsx", "sh")
     yield Paragraph(say("report.use.peft", lang))
+    kind = _CLASSES.get(facts.proposal.plan.task, "AutoModelForCausalLM")
     base_text, adapter_text = (json.dumps(path, ensure_ascii=False) for path in (base, adapter))
     yield Code(
-        "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f"from peft import PeftModel\nfrom transformers import {kind}, AutoTokenizer\n\n"
         f"tokenizer = AutoTokenizer.from_pretrained({adapter_text})\n"
-        f"base = AutoModelForCausalLM.from_pretrained({base_text})\n"
+        f"base = {kind}.from_pretrained({base_text})\n"
         f"model = PeftModel.from_pretrained(base, {adapter_text})\n",
         "python",
     )

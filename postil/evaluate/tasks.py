@@ -20,13 +20,15 @@ class Own:
     """rows: (references, answers) -> a metric's score of each row; whole: -> metrics that only all rows together have.
 
     All of these are fractions from 0 to 1, higher is better. measured: (pair, examples, tuned) -> scores that the model
-    itself must be asked for; summed: (scores of all rows) -> what they come to.
+    itself must be asked for; summed: (scores of all rows) -> what they come to. ends: whether an answer is to end by
+    itself, or goes on as long as it may.
     """
 
     rows: Rows = lambda references, answers: {}
     whole: Whole = lambda references, answers: {}
     measured: Callable[[Any, Sequence[Example], bool], dict[str, list[float]]] = lambda pair, examples, tuned: {}
     summed: Callable[[Scores], dict[str, float]] = lambda scores: {}
+    ends: bool = True
 
 
 def _preferred(pair: Any, examples: Sequence[Example], tuned: bool) -> dict[str, list[float]]:
@@ -46,7 +48,7 @@ def _perplexity(scores: Scores) -> dict[str, float]:
 
 
 TASKS: Mapping[str, Own] = {
-    "pretraining": Own(summed=_perplexity),
+    "pretraining": Own(summed=_perplexity, ends=False),
     "dpo": Own(measured=_preferred, summed=_preferences),
 }
 

@@ -58,12 +58,18 @@ def test_records(tmp_path, form):
     assert [(example.answer, example.rejected) for example in found.examples] == [row[1:] for row in ROWS]
 
 
-@pytest.mark.parametrize("heads", [("问题", "好回答", "差回答"), ("提示词", "采纳", "拒绝"), ("question", "chosen", "rejected"),
-                                   ("prompt", "Preferred", "Non_Preferred"), ("咨询", "优选", "劣选"),
-                                   ("问题", "答案", "不好的回答")])  # fmt: skip
+HEADS = (
+    "问题 好回答 差回答", "提示词 采纳 拒绝", "question chosen rejected", "prompt Preferred Non_Preferred",
+    "咨询 优选 劣选", "问题 答案 不好的回答",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("heads", HEADS)
 def test_sheets_in_both_languages(tmp_path, heads):
     path = tmp_path / "a.csv"
-    path.write_text("\n".join(",".join(f'"{cell}"' for cell in row) for row in (heads, *ROWS)), encoding="utf-8")
+    path.write_text(
+        "\n".join(",".join(f'"{cell}"' for cell in row) for row in (heads.split(), *ROWS)), encoding="utf-8"
+    )
     found = load(path)
     accounted(found)
     assert found.columns == {"question": "A", "answer": "B", "rejected": "C"}
@@ -133,9 +139,12 @@ def test_unwanted_answers_survive(tmp_path):
 
 def test_a_dialogue_of_several_turns_has_one_unwanted_answer(tmp_path):
     talk = [user("hi"), assistant("hello"), user("my parcel?")]
-    record = {"input": {"messages": talk, "tools": [], "parallel_tool_calls": True},
-              "preferred_output": [assistant("It left today.")], "non_preferred_output": [assistant("Who knows.")]}  # fmt: skip
-    found = load(jsonl(tmp_path / "a.jsonl", [record] * 1 + [FORMS["openai"](*row) for row in ROWS]))
+    record = {
+        "input": {"messages": talk, "tools": [], "parallel_tool_calls": True},
+        "preferred_output": [assistant("It left today.")],
+        "non_preferred_output": [assistant("Who knows.")],
+    }
+    found = load(jsonl(tmp_path / "a.jsonl", [record, *(FORMS["openai"](*row) for row in ROWS)]))
     accounted(found)
     first = found.examples[0]
     assert [m.content for m in first.messages] == ["hi", "hello", "my parcel?", "It left today."]

@@ -10,8 +10,10 @@ from postil.dataset import load, split
 from postil.errors import DataError
 from tests.dataset.made import accounted, codes
 
-SENTENCES = ("我们的仓库每天早上八点开门，晚上六点前发货。", "Parcels that arrive after noon leave on the next day.",
-             "退回的货物要先验货，再入库，最后退款。", "The long route goes by Leeds and Turin, the short one does not.")  # fmt: skip
+SENTENCES = (
+    "我们的仓库每天早上八点开门，晚上六点前发货。", "Parcels that arrive after noon leave on the next day.",
+    "退回的货物要先验货，再入库，最后退款。", "The long route goes by Leeds and Turin, the short one does not.",
+)  # fmt: skip
 TEXTS = tuple(f"第{i}批：{SENTENCES[i % 4]}{SENTENCES[(i + 1) % 4]}" for i in range(12))
 
 
@@ -108,10 +110,8 @@ def test_two_columns_of_texts_are_questions_and_answers(tmp_path):
 
 
 def test_texts_among_dialogues_are_told(tmp_path):
-    rows = [{"question": f"{i} 号怎么退？", "answer": "七天内退。"} for i in range(5)] + [
-        {"text": TEXTS[0]},
-        {"text": TEXTS[1]},
-    ]
+    rows = [{"question": f"{i} 号怎么退？", "answer": "七天内退。"} for i in range(5)]
+    rows += [{"text": TEXTS[0]}, {"text": TEXTS[1]}]
     found = load(file(tmp_path, "a.jsonl", rows))
     accounted(found)
     assert len(found.examples) == 5 and [left.code for left in found.dropped] == ["missing_question"] * 2
