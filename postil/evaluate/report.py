@@ -28,8 +28,11 @@ _MAIN_FIELDS = (
     "kind", "metric", "learning_rate", "r", "lora_alpha", "lora_dropout", "target_modules", "n_epochs", "batch_size",
     "max_length", "device", "dtype",
 )  # fmt: skip
-_CLASSES = {name: (f"AutoModelFor{kind}Classification", ", num_labels=len(labels)")
-            for name, kind in (("seq_cls", "Sequence"), ("token_cls", "Token"))}  # fmt: skip
+_CLASSES = {
+    "seq_cls": ("AutoModelForSequenceClassification", ", num_labels=len(labels)"),
+    "token_cls": ("AutoModelForTokenClassification", ", num_labels=len(labels)"),
+    "seq_2_seq_lm": ("AutoModelForSeq2SeqLM", ""),
+}
 _WORDS = re.compile(r"\s+|[A-Za-z0-9]+|.", re.DOTALL)
 
 

@@ -66,7 +66,8 @@ def _partial(shape: Shape, trained_modules: str) -> int:
     if trained_modules.startswith("last-"):
         return min(shape.layers, int(trained_modules.removeprefix("last-"))) * block
     groups = {
-        "mlp": sum(linears[name] for name in _MLP if name in linears), "self_attn": sum(linears[name] for name in _ATTENTION), **linears,
+        "mlp": sum(linears[name] for name in _MLP if name in linears),
+        "self_attn": sum(linears[name] for name in _ATTENTION), **linears,
     }  # fmt: skip
     named = [name.strip() for name in trained_modules.split(",")]
     blocks = sum(groups[name] for name in named if name in groups)
