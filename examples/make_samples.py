@@ -1,7 +1,11 @@
-"""Make the two sample workbooks that Postil ships: python examples/make_samples.py [FOLDER].
+"""Make the samples that Postil ships: python examples/make_samples.py [FOLDER].
 
-titles.xlsx: product titles and the noun that names the product; service.xlsx: dialogues of a service desk. Both
-are a little dirty on purpose, as real sheets are. Brands, rules and numbers are invented. The same words and the
+titles.xlsx: product titles and the noun that names the product; service.xlsx: dialogues of a service desk;
+intents.xlsx: what customers write, in two languages, and what they want, one of five labels; entities.xlsx: product
+titles with their brand, product and size marked; preferences.xlsx: questions with a wanted and an unwanted answer;
+handbook.txt: the handbook of a warehouse, plain text; orders.xlsx: short notes and the sentences that they stand for.
+
+Sheets are a little dirty on purpose, as real ones are. Brands, rules and numbers are invented. The same words and the
 same seed give the same bytes.
 """
 
@@ -212,6 +216,221 @@ def service_book(random_: random.Random) -> Workbook:
     return book
 
 
+# ── labels ────────────────────────────────────────────────────────────────────────────────────────
+
+ASKED = 320
+ASKED_ITEMS = (
+    "连衣裙",
+    "保温杯",
+    "电饭煲",
+    "运动鞋",
+    "台灯",
+    "儿童书包",
+    "颈椎枕",
+    "猫砂盆",
+    "行李箱",
+    "榨汁机",
+    "羽绒服",
+    "床单",
+)
+ASKED_THINGS = (
+    "dress",
+    "thermos",
+    "rice cooker",
+    "running shoes",
+    "desk lamp",
+    "backpack",
+    "pillow",
+    "suitcase",
+    "blender",
+    "coat",
+)
+BEFORE = ("", "", "", "", "你好，", "在吗？", "亲，", "急！", "请问")
+AFTER = ("", "", "", "", "，谢谢", "。", "！！", "，麻烦尽快", "~")
+
+
+def intents(random_: random.Random) -> list[tuple[str, str]]:
+    """320 distinct (what a customer writes, what it is about); some wants are rarer than others."""
+    wants: dict[str, list[str]] = {}
+    for line in (WORDS / "intents.txt").read_text("utf-8").splitlines():
+        if line.startswith("["):
+            label = line[1:-1]
+            wants[label] = []
+        elif line and not line.startswith("#"):
+            wants[label].append(line)
+    often = dict(zip(wants, (4, 5, 2, 3, 3), strict=True))
+    rows: dict[str, str] = {}
+    while len(rows) < ASKED:
+        label = random_.choices(list(wants), [often[name] for name in wants])[0]
+        form = random_.choice(wants[label])
+        text = form.format(
+            item=random_.choice(ASKED_THINGS if form.isascii() else ASKED_ITEMS), n=random_.randint(2, 9)
+        )
+        if not form.isascii():
+            text = random_.choice(BEFORE) + text + random_.choice(AFTER)
+        rows[text] = label
+    return list(rows.items())
+
+
+def intents_book(random_: random.Random) -> Workbook:
+    """Dirty: spaces behind labels, a label that is missing, two rows that stand twice."""
+    book, sheet = blank("客户来意")
+    headed(sheet, "客户来意标注（两位同事标注）", ("用户留言", "标签", "渠道"), (58, 12, 10))
+    rows: list[tuple[str, str | None]] = list(intents(random_))
+    for at in (14, 77, 203):
+        rows[at] = (rows[at][0], f"{rows[at][1]} ")
+    rows.insert(120, ("在吗", None))
+    rows += [rows[5], rows[64]]
+    for text, label in rows:
+        sheet.append((text, label, random_.choice(("旺旺", "微信", "email", "电话转写"))))
+    return book
+
+
+# ── marks ─────────────────────────────────────────────────────────────────────────────────────────
+
+MARKED = 240
+
+
+def entities(random_: random.Random) -> list[tuple[str, str]]:
+    """240 distinct (title, what is marked in it): three quarters Chinese, one quarter English."""
+    rows: dict[str, str] = {}
+    known = products()
+    brands, looks, nouns, sizes, uses = _goods()
+    while len(rows) < MARKED:
+        if len(rows) % 4:
+            product = random_.choice(known)
+            parts = {
+                "品牌": random_.choice(product.brands),
+                "产品": product.noun,
+                "规格": random_.choice(product.sizes),
+            }
+            look, use = random_.choice(product.looks), random_.choice(product.uses)
+            form = random_.choice(
+                (
+                    "{品牌}{look}{产品}{规格}{use}",
+                    "{look}{use}{产品} {规格} {品牌}",
+                    "【{品牌}】{use}{look}{产品}{规格}",
+                    "{use}{look}{产品}{规格}",
+                    "{品牌} {产品} {look}{use}",
+                )
+            )
+        else:
+            parts = {"品牌": random_.choice(brands), "产品": random_.choice(nouns), "规格": random_.choice(sizes)}
+            look, use = random_.choice(looks), random_.choice(uses)
+            form = random_.choice(
+                ("{品牌} {look} {产品} {规格} {use}", "{look} {产品} {use}, {规格}", "{产品} {use} by {品牌}")
+            )
+        title = form.format(look=look, use=use, **parts)
+        inside = [name for name in parts if f"{{{name}}}" in form]
+        if all(title.count(parts[name]) == 1 for name in inside):
+            rows[title] = "; ".join(f"{name}:{parts[name]}" for name in inside)
+    return list(rows.items())
+
+
+def _goods() -> list[list[str]]:
+    """Brands, looks, nouns, sizes and uses of English titles."""
+    lines = [line for line in (WORDS / "goods.txt").read_text("utf-8").splitlines() if not line.startswith("#")]
+    return [[part.strip() for part in (line.split("|") if "|" in line else line.split())] for line in lines]
+
+
+def entities_book(random_: random.Random) -> Workbook:
+    """Dirty: full-width signs, a mark that the title does not hold, a title without a mark, one that stands twice."""
+    book, sheet = blank("标题标注")
+    headed(sheet, "商品标题标注：品牌、产品、规格", ("商品标题", "标注", "备注"), (58, 44, 12))
+    rows = entities(random_)
+    for at in (9, 51, 130):
+        rows[at] = (rows[at][0], rows[at][1].replace(":", "：").replace("; ", "；"))
+    rows[30] = (rows[30][0], "产品:不在标题里的词")
+    rows.insert(88, ("全场满199减20 限时两天", "无"))
+    rows.append(rows[17])
+    for title, marks in rows:
+        sheet.append((title, marks, random_.choice((None, None, None, "已复核"))))
+    return book
+
+
+# ── preferences, plain text, rewriting ────────────────────────────────────────────────────────────
+
+PREFERENCES, CHAPTERS, ORDERS_ROWS = 180, 72, 240
+PLACES = ("一号仓", "二号仓", "冷库", "北门", "保税区", "西区")
+THINGS = ("kettle", "lamp", "jacket", "teapot", "backpack", "mirror", "blanket", "clock")
+ITEMS = ("水壶", "台灯", "外套", "茶具", "背包", "镜子", "毛毯", "挂钟")
+SLOTS = {
+    "city": ("杭州", "成都", "西安", "厦门", "昆明", "沈阳"), "town": ("Leeds", "Porto", "Bergen", "Turin", "Ghent"),
+    "item": ITEMS, "thing": THINGS, "place": PLACES, "n": tuple(map(str, range(2, 10))),
+    "m": tuple(map(str, range(18, 24))), "size": ("S", "M", "L", "XL"),
+    "colour": ("红色", "蓝色", "灰色", "白色"), "shade": ("red", "blue", "grey", "white"),
+}  # fmt: skip
+SPEEDS = (("加急", "请加急发货"), ("普通", "正常发货即可"), ("自提", "客户到店自提"))
+PACES = (("rush", "please rush"), ("std", "no hurry"), ("pickup", "for pickup"))
+
+
+def filled(pattern: str, random_: random.Random, **known: str) -> str:
+    """The pattern with something chosen for each of its slots."""
+    slots = {name: random_.choice(values) for name, values in SLOTS.items()}
+    return pattern.format(**{**slots, **known})
+
+
+def blocks(name: str) -> list[list[str]]:
+    """The blocks of a word file, without the remark above them."""
+    parts = (WORDS / f"{name}.txt").read_text("utf-8").strip().split("\n\n")[1:]
+    return [part.splitlines() for part in parts]
+
+
+def preferences(random_: random.Random) -> list[tuple[str, str, str]]:
+    """Distinct (question, wanted answer, unwanted answer)."""
+    rows: dict[str, tuple[str, str, str]] = {}
+    topics_ = [{line[0]: line[2:].split(" / ") for line in block} for block in blocks("preferences")]
+    while len(rows) < PREFERENCES:
+        topic = random_.choice(topics_)
+        same = {name: random_.choice(SLOTS[name]) for name in ("city", "town", "item", "thing")}
+        asked, good, bad = (filled(random_.choice(topic[side]), random_, **same) for side in "问好差")
+        if asked.count("发票") or asked.count("专票"):
+            asked = f"{same['item']}的订单，{asked}"
+        rows.setdefault(asked, (asked, good, bad))
+    return list(rows.values())
+
+
+def preferences_book(random_: random.Random) -> Workbook:
+    book, sheet = blank("偏好")
+    headed(sheet, "客服话术好坏对照表", ("客户问题", "好回答", "差回答"), (40, 60, 36))
+    for row in preferences(random_):
+        sheet.append(row)
+    return book
+
+
+def handbook(random_: random.Random) -> str:
+    """Chapters of three sentences; the same matters again and again, in other words and with other numbers."""
+    chapters = blocks("handbook")
+    texts = []
+    for number in range(CHAPTERS):
+        heading, *lines = chapters[number % len(chapters)]
+        between = "" if re.search("[\u4e00-\u9fff]", heading) else " "
+        said = between.join(filled(random_.choice(line.split(" / ")), random_) for line in lines)
+        texts.append(f"{heading} {number // len(chapters) + 1}\n{said}\n")
+    return "\n".join(texts)
+
+
+def orders(random_: random.Random) -> list[tuple[str, str]]:
+    """Distinct (note, sentence)."""
+    patterns = [line.partition(" ")[2].split(" -> ") for block in blocks("orders") for line in block]
+    rows: dict[str, str] = {}
+    while len(rows) < ORDERS_ROWS:
+        (speed, asks), (pace, wish) = random_.choice(SPEEDS), random_.choice(PACES)
+        known = {"speed": speed, "asks": asks, "pace": pace, "wish": wish}
+        same = {name: random_.choice(SLOTS[name]) for name in ("item", "thing", "colour", "shade", "size", "n")}
+        note, sentence = (filled(side, random_, **known, **same) for side in random_.choice(patterns))
+        rows[note] = sentence
+    return list(rows.items())
+
+
+def orders_book(random_: random.Random) -> Workbook:
+    book, sheet = blank("改写")
+    headed(sheet, "订单备注改写", ("原文", "改写"), (40, 56))
+    for row in orders(random_):
+        sheet.append(row)
+    return book
+
+
 # ── workbooks ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -254,11 +473,17 @@ def books() -> Iterator[tuple[str, Workbook]]:
     """The name of each sample and its workbook; each has its own source of chance."""
     yield "titles", titles_book(random.Random(SEED))  # noqa: S311
     yield "service", service_book(random.Random(SEED))  # noqa: S311
+    yield "intents", intents_book(random.Random(SEED))  # noqa: S311
+    yield "entities", entities_book(random.Random(SEED))  # noqa: S311
+    yield "preferences", preferences_book(random.Random(SEED))  # noqa: S311
+    yield "orders", orders_book(random.Random(SEED))  # noqa: S311
 
 
 def main(folder: Path = SAMPLES) -> None:
     for name, book in books():
         (folder / f"{name}.xlsx").write_bytes(packed(book))
+    text = handbook(random.Random(SEED))  # noqa: S311
+    (folder / "handbook.txt").write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

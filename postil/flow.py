@@ -495,8 +495,8 @@ def report(output: Path, result: Mapping[str, Any], evaluation: Evaluation | Non
     told = train.read_run(output)
     run = room.Run(
         updates=result["updates"], epochs=result["epochs"], seconds=result["seconds"],
-        trained_tokens=result["trained_tokens"], tokens_per_second=told.tokens_per_second,
-        peak_bytes=result["peak_rss_bytes"], best_step=result["best_update"],
+        trained_tokens=result["trained_tokens"], trained_parameters=result.get("trained_parameters"),
+        tokens_per_second=told.tokens_per_second, peak_bytes=result["peak_rss_bytes"], best_step=result["best_update"],
         cost=cost(result["seconds"], Settings()),
     )  # fmt: skip
     case = replace(room.read_case(output), result=result, evaluation=evaluation)

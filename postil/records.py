@@ -305,7 +305,8 @@ class Counts:
     """The split data in tokens of one base model. All but the last two are of the training part, one epoch of it.
 
     loss_tokens: what the loss is taken on (answers and their ends); longest: of a whole sequence; longest_answer and
-    mean_answer: of the last answer; exact: counted by the tokenizer, not guessed from the characters.
+    mean_answer: of the last answer; exact: counted by the tokenizer, not guessed from the characters; shared: with
+    which all sequences begin.
     """
 
     n: int
@@ -317,6 +318,7 @@ class Counts:
     exact: bool = True
     validation: int = 0  # examples
     test: int = 0  # examples
+    shared: int = 0
 
     @property
     def prompt_tokens(self) -> int:
@@ -436,6 +438,7 @@ class Estimate:
     currency: str = "CNY"
     updates: int = 0
     tokens: int = 0
+    trained_parameters: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

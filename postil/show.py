@@ -182,6 +182,8 @@ class Screen:
             text = Text(say("show.row", row=", ".join(map(str, row["rows"]))) + " ", style="bold")
             for piece, fate in row["pieces"]:
                 text.append(piece, style=FATES[fate])
+            if "label" in row:
+                text.append(f" → {row['label']}", style=FATES["learned"])
             for cause in row["faults"]:
                 text.append("\n  " + say(f"issue.label_{cause}.message"), style="bold red")
             self.console.print(text)
@@ -192,6 +194,10 @@ class Screen:
         self.console.print(legend)
         right = found["examples"] == found["end_token_learned"] and not found["cut"] and not found["all_masked"]
         bad = sum(1 for row in found["rows"] if row["faults"])
+        if found["rows"] and "label" in found["rows"][0]:
+            key = "show.xray_labels_bad" if bad else "show.xray_labels_good"
+            self.say(key, "bold red" if bad else "bold green", examples=found["examples"], bad=bad)
+            return
         self.say("show.xray_good" if right and not bad else "show.xray_bad", "bold green" if right and not bad
                  else "bold red", **{k: found[k] for k in ("examples", "end_token_learned", "cut", "all_masked")},
                  bad=bad)  # fmt: skip
@@ -250,6 +256,7 @@ class Screen:
             memory=f"{e.memory_bytes / 1e9:.1f}", disk=f"{e.disk_bytes / 1e9:.2f}",
             cost=money(e.cost[0], e.currency), most=money(e.cost[1], e.currency),
         )  # fmt: skip
+        self.say("show.parameters", method=proposal.plan.method, count=f"{e.trained_parameters:,}")
         for doubt in doubts:
             self.line(f"{doubt.message()} {doubt.fix()}", COLOURS[doubt.severity])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 from pathlib import Path
@@ -140,3 +141,47 @@ def test_marks_that_fit_nowhere_are_listed(base: Build, tmp_path: Path) -> None:
     assert found["examples"] == 20
     assert [one["code"] for one in told(["plan", file, "--base", base("qwen2"), "--no-measure"])["doubts"]] == [
         "could_be_token_cls"]  # fmt: skip
+
+
+# ── the real demonstration model ──
+
+WANTS = {
+    "退货": (
+        "这件衣服我要退货",
+        "鞋子尺码不对，退了吧",
+        "I want to return this jacket",
+        "please take these shoes back",
+    ),
+    "物流": ("我的包裹到哪了", "快递三天没动了", "where is my parcel now", "the delivery has not moved for days"),
+    "发票": ("请给我开一张发票", "发票抬头写错了", "send me an invoice please", "the invoice has the wrong name"),
+    "表扬": ("质量很好，客服也热情", "下次还来你家买", "great quality and kind people", "I love it, will buy again"),
+}
+BEFORE = ("", "你好，", "hello, ", "请问 ", "亲，", "ok ", "今天 ", "hi there, ")
+
+
+def wants_sheet(path: Path) -> Path:
+    """128 rows: each sentence with each beginning."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("文本", "标签"))
+        for before in BEFORE:
+            rows.writerows((before + text, label) for label, texts in WANTS.items() for text in texts)
+    return path
+
+
+@pytest.mark.slow
+def test_the_demonstration_model_learns_labels(tmp_path: Path) -> None:
+    settings = (
+        "task=seq_cls",
+        "n_epochs=3",
+        "learning_rate_probe=false",
+        "threads=1",
+        "test_rows=24",
+        "validation_rows=8",
+    )
+    made = told(["train", wants_sheet(tmp_path / "a.csv"), "-o", tmp_path / "out",
+                 *(word for pair in settings for word in ("--set", pair))])  # fmt: skip
+    proof = told(["evaluate", tmp_path / "out"])
+    assert proof["tuned"]["exact_match"] >= proof["others"]["majority"]["exact_match"] + 0.3
+    assert proof["tuned"]["exact_match"] >= 0.7 and made["verdict"]["metric"] == "exact_match"
+    assert told(["compare", tmp_path / "out", "包裹怎么还没到，快递三天没动了"])["tuned"] == "物流"

@@ -18,7 +18,7 @@ from postil.dataset.names import meanings, misspelt, normal
 from postil.dataset.raw import Record
 from postil.dataset.rows import Table, read_table
 from postil.dataset.speakers import cast, role_of
-from postil.dataset.texts import draft_of, reads, text_key
+from postil.dataset.texts import draft_of, reads, says_nothing_else, text_key
 from postil.records import Role
 
 _KEPT = ("name", "tool_calls", "tool_call_id")
@@ -235,6 +235,9 @@ def understand(names: tuple[str, ...], wanted: tuple[tuple[str, str], ...] = ())
     columns = [Column(filled=1.0, length=20.0) for _ in names]
     found = roles_by_name(tuple(readable), columns, wish)
     roles = {role: tuple(names[c] for c in hits) for role, hits in found.items()}
+    unwanted = [names[i] for i, name in enumerate(readable) if any(r == "rejected" for r, _ in meanings(name))]
+    if unwanted:
+        roles["rejected"] = (unwanted[0],)
     special: dict[str, str | None] = {}
     for role in ("messages", "history", "tools"):
         hits = [names[i] for i, name in enumerate(readable) if any(r == role for r, _ in meanings(name))]
@@ -499,7 +502,8 @@ def _flat(names: tuple[str, ...], rows: list[tuple[int, dict[str, Any]]], readin
     nested = [c for c, name in enumerate(names) if any(_is_nested(value[name]) for _, value in rows)]
     columns = [Column() if c in nested else column for c, column in enumerate(columns)]
     layout = settle_roles(readable, columns, wish) if len(names) > 1 else None
-    if layout is None and (key := text_key(names)) is not None and reads([_cell(value[key]) for _, value in rows]):
+    key = text_key(names) if layout is None or (layout.guessed and says_nothing_else(names)) else None
+    if key is not None and reads([_cell(value[key]) for _, value in rows]):
         return _read(key, rows, reading)
     if layout is None or (layout.guessed and len(rows) < 3):
         for at, value in rows:

@@ -1,8 +1,9 @@
 """Marks in texts, in whatever way people write them, become one form: see `model/entities.py`.
 
 Understood are, beside that form itself: a JSON list of {"text", "type"} or an object {"产品": "海苔"}; texts such as
-产品:海苔; 品牌:某某; one BIO tag for each character or word; and marks inside the text, [海苔](产品) or
-<产品>海苔</产品>, in the question or in the answer. What cannot be aligned with its text is dropped and listed, with its rows.
+产品:海苔; 品牌:某某; one BIO tag for each character or word; and marks inside the text,
+[海苔](产品) or <产品>海苔</产品>, in the question or in the answer.
+What cannot be aligned with its text is dropped and listed, with its rows.
 """
 
 from __future__ import annotations

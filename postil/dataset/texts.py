@@ -54,6 +54,12 @@ def text_key(names: Sequence[str]) -> str | None:
     return names[0] if len(names) == 1 and not _names_a_side(names[0]) else None
 
 
+def says_nothing_else(names: Sequence[str]) -> bool:
+    """Whether all keys but that of the text are known to be no part of it: id, url, date."""
+    rest = [name for name in names if normal(name) not in listed("documents")]
+    return all(any(role in ("nothing", "time") for role, _ in meanings(name)) for name in rest)
+
+
 def text_column(sheet: Sheet) -> tuple[int, int | None] | None:
     """(column, index of the header row or None) of a sheet with one column of texts and nothing else but numbers."""
     rows = [row.cells for row in sheet.rows]

@@ -15,6 +15,7 @@ from typing import Any
 
 from postil.evaluate.case import Case
 from postil.evaluate.metrics import visible
+from postil.evaluate.tasks import of_task
 from postil.evaluate.verdict import FEWEST_ROWS, forgets
 from postil.records import Finding, Plan
 
@@ -184,6 +185,8 @@ def answers_cut(case: Case) -> Iterator[Finding]:
     """More than a tenth of the answers did not end by themselves: they are too long for the limit, or never end."""
     stopped = case.evaluation.tuned.get("stopped") if case.evaluation else None
     if case.evaluation is None or stopped is None or stopped >= 0.9 or not case.evaluation.rows:
+        return
+    if not of_task(case.plan.task).ends:
         return
     wanted = fmean(len(visible(str(row["reference"]))) for row in case.evaluation.rows)
     said = fmean(len(str(row["tuned"])) for row in case.evaluation.rows)

@@ -28,8 +28,11 @@ _MAIN_FIELDS = (
     "kind", "metric", "learning_rate", "r", "lora_alpha", "lora_dropout", "target_modules", "n_epochs", "batch_size",
     "max_length", "device", "dtype",
 )  # fmt: skip
-_CLASSES = {name: (f"AutoModelFor{kind}Classification", ", num_labels=len(labels)")
-            for name, kind in (("seq_cls", "Sequence"), ("token_cls", "Token"))}  # fmt: skip
+_CLASSES = {
+    "seq_cls": ("AutoModelForSequenceClassification", ", num_labels=len(labels)"),
+    "token_cls": ("AutoModelForTokenClassification", ", num_labels=len(labels)"),
+    "seq_2_seq_lm": ("AutoModelForSeq2SeqLM", ""),
+}
 _WORDS = re.compile(r"\s+|[A-Za-z0-9]+|.", re.DOTALL)
 
 
@@ -41,6 +44,7 @@ class Run:
     epochs: float
     seconds: float
     trained_tokens: int | None = None
+    trained_parameters: int | None = None
     tokens_per_second: float | None = None
     peak_bytes: int | None = None
     best_step: int | None = None
@@ -234,6 +238,9 @@ def _measured(run: Run, proposal: Proposal, lang: str) -> Iterator[list[str]]:
     yield [say("report.run.cost", lang), f"{estimate.cost[0]:.2f} - {estimate.cost[1]:.2f} {estimate.currency}", cost]
     yield [say("report.run.updates", lang), f"{estimate.updates:,}" if estimate.updates else "-", f"{run.updates:,}"]
     yield [say("report.run.epochs", lang), str(proposal.plan.n_epochs), f"{run.epochs:.3g}"]
+    if run.trained_parameters:
+        estimated = f"{estimate.trained_parameters:,}" if estimate.trained_parameters else "-"
+        yield [say("report.run.parameters", lang), estimated, f"{run.trained_parameters:,}"]
     if run.trained_tokens is not None:
         yield [say("report.run.tokens", lang), f"{estimate.tokens:,}" if estimate.tokens else "-",
                f"{run.trained_tokens:,}"]  # fmt: skip

@@ -31,6 +31,7 @@ class Own:
 
     others: (training examples, questions) -> answers of plain means, without a language model, by name.
     confusion: which label was given for which. only: those of the general metrics that mean anything here; None: all.
+    ends: whether an answer is to end by itself, or goes on as long as it may.
     """
 
     rows: Rows = lambda references, answers: {}
@@ -40,6 +41,7 @@ class Own:
     others: Others = lambda training, asked: {}
     confusion: Counted | None = None
     only: tuple[str, ...] | None = None
+    ends: bool = True
 
 
 def macro_f1(references: Sequence[str], answers: Sequence[Answer]) -> dict[str, float]:
@@ -102,7 +104,7 @@ TASKS: Mapping[str, Own] = {
     "seq_cls": Own(whole=macro_f1, others=lambda training, asked: {**by_words(training, asked),
                    **most_frequent(training, asked)}, confusion=of_labels, only=("exact_match", "loss")),
     "token_cls": Own(entity_f1_rows, entity_f1, confusion=of_entities, only=("exact_match", "loss")),
-    "pretraining": Own(summed=_perplexity),
+    "pretraining": Own(summed=_perplexity, ends=False),
     "dpo": Own(measured=_preferred, summed=_preferences),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from postil.model.readings import READINGS, reading
@@ -26,11 +27,20 @@ def count(split: Split, template: Template, task: str = "causal_lm", max_length:
         mean_answer=sum(answers) / max(1, len(answers)),
         validation=len(split.validation),
         test=len(split.test),
+        shared=_shared(own),
     )
 
 
 def _made(template: Template, task: str, max_length: int, example: Example) -> list[Tokens]:
     return reading(task)(example, template, max_length)[0]
+
+
+def _shared(sequences: Sequence[Tokens]) -> int:
+    """With how many tokens all of them begin."""
+    if len(sequences) < 2:
+        return 0
+    first, last = min(s.ids for s in sequences), max(s.ids for s in sequences)  # what these two share, all do
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def _answer(sequence: Tokens) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 
@@ -42,6 +43,13 @@ class Batch:
     owners: torch.Tensor
 
 
+class HasIds(Protocol):
+    """Whatever is laid out by its token ids alone."""
+
+    @property
+    def ids(self) -> tuple[int, ...]: ...
+
+
 @dataclass(frozen=True)
 class _Prediction:
     row: int
@@ -64,7 +72,7 @@ def lay_out(
             yield group, pad([sequences[i] for i in group], prompt_weight, device)
 
 
-def packs(sequences: Sequence[Tokens], most_tokens: int, *, share: bool = True) -> Iterator[list[int]]:
+def packs(sequences: Sequence[HasIds], most_tokens: int, *, share: bool = True) -> Iterator[list[int]]:
     """Indices of `sequences` in groups, each about `most_tokens` at most when it is packed; a longer one has its own.
 
     With `share`, those with equal beginnings come together.
@@ -117,7 +125,7 @@ def pad(sequences: Sequence[Tokens], prompt_weight: float = 0.0, device: str = "
     return _batch(ids, torch.arange(ids.shape[1]).expand(ids.shape), None, found, device)
 
 
-def by_length(sequences: Sequence[Tokens], most_tokens: int) -> Iterator[list[int]]:
+def by_length(sequences: Sequence[HasIds], most_tokens: int) -> Iterator[list[int]]:
     """Indices of `sequences` in groups of like length, none above `most_tokens` tokens with its padding."""
     group: list[int] = []
     for i in sorted(range(len(sequences)), key=lambda i: (len(sequences[i].ids), i)):
@@ -223,7 +231,7 @@ def _joined(ranges: tuple[tuple[int, int], ...], other: tuple[int, int]) -> tupl
     return (*ranges, other)
 
 
-def _in_order(sequences: Sequence[Tokens], *, share: bool) -> list[int]:
+def _in_order(sequences: Sequence[HasIds], *, share: bool) -> list[int]:
     """By their tokens, so that rows with equal beginnings are neighbours; or as they come."""
     indices = range(len(sequences))
     return sorted(indices, key=lambda i: (sequences[i].ids, i)) if share else list(indices)

@@ -134,6 +134,8 @@ def load_base(
     model.config.use_cache = not labels
     if not labels:
         allow_packs(model)
+    if four_bits:
+        _keep_layout(model)
     return Loaded(model if four_bits else model.to(device), template.tokenizer, template, device)
 
 
@@ -147,6 +149,14 @@ def _in_four_bits(dtype: str, device: str) -> dict[str, Any]:
         bnb_4bit_compute_dtype=DTYPES[dtype],
     )  # fmt: skip
     return {"quantization_config": how, "device_map": {"": device}}
+
+
+def _keep_layout(model: Any) -> None:
+    """On CPUs with AVX512-BF16 bitsandbytes would put its weights into another order at the first look, from then on
+    compute in bfloat16, and give no gradients: a run would learn something wrong after its first validation."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _config(path: Path, labels: Sequence[str] = ()) -> Any:

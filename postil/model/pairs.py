@@ -29,7 +29,8 @@ class PreferencePair(ChatPair):
         0 where there is no unwanted answer.
         """
         has = [i for i, example in enumerate(examples) if example.rejected is not None]
-        both = [Two(*(self._sequences(side)[0] for side in sides(examples[i]))) for i in has]
+        pairs = (sides(examples[i]) for i in has)
+        both = [Two(self._sequences(chosen)[0], self._sequences(rejected)[0]) for chosen, rejected in pairs]
         model, device = self._loaded.model, self._loaded.device
         found = [0.0] * len(examples)
         with torch.inference_mode(), self._switched(tuned):

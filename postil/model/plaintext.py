@@ -33,7 +33,11 @@ def begun(example: Example) -> Example:
     breaks = [found.end() for found in _BREAK.finditer(text, 0, most)]
     at = breaks[-1] if breaks and breaks[-1] >= most // 2 else most
     return replace(
-        example, messages=(Message("user", text[:at]), Message("assistant", text[at : at + LONGEST_REST].strip()))
+        example,
+        messages=(
+            Message("user", text[:at].rstrip() or text[:at]),
+            Message("assistant", text[at : at + LONGEST_REST].strip()),
+        ),
     )
 
 

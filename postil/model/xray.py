@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from postil.model.reader import Reader
 from postil.model.readings import reading
 from postil.model.template import Template, Tokens
 from postil.records import Example
@@ -15,7 +16,8 @@ def look(examples: Sequence[Example], template: Template, max_length: int, task:
     """The X-ray of all examples, as plain values.
 
     `examples`, `end_token_learned`, `cut`, `all_masked`: numbers of examples. `rows`: for each example its source
-    `rows`, its `faults`, and `pieces` of [text, "learned" | "ignored" | "cut"].
+    `rows`, its `faults`, and `pieces` of [text, "learned" | "ignored" | "cut"]; where a task has labels, a piece is
+    learned at which one is asked for, and `label` is what is to be said there.
     """
     rows: list[dict[str, Any]] = []
     examine = reading(task)
@@ -24,7 +26,8 @@ def look(examples: Sequence[Example], template: Template, max_length: int, task:
         causes = [fault.cause for fault in faults]
         pieces = [piece for sequence in sequences for piece in _pieces(sequence, template, max_length)]
         rows.append({"rows": list(example.rows), "faults": causes, "pieces": pieces,
-                     "tokens": sum(len(s.ids) for s in sequences)})  # fmt: skip
+                     "tokens": sum(len(s.ids) for s in sequences),
+                     **({"label": example.answer} if isinstance(template, Reader) else {})})  # fmt: skip
     ends = {"end_not_learned", "end_not_a_token", "all_masked", "answer_missing", "template_refuses"}
     return {
         "examples": len(rows),

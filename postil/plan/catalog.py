@@ -85,14 +85,14 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     Raises ModelError config_unreadable if a size is missing or is no number.
     """
     text = {**config, **nested} if isinstance(nested := config.get("text_config"), Mapping) else config
-    hidden = _number(text, "hidden_size", "n_embd", "d_model")
+    hidden = _number(text, "hidden_size", "n_embd", "d_model", "dim")
     if text.get("is_encoder_decoder") or str(text.get("model_type", "")) in _ENCODER_DECODERS:
         return _two_sided(text, hidden)
-    heads = _number(text, "num_attention_heads", "n_head")
+    heads = _number(text, "num_attention_heads", "n_head", "n_heads")
     return Shape(
-        layers=_number(text, "num_hidden_layers", "n_layer", "num_layers"),
+        layers=_number(text, "num_hidden_layers", "n_layer", "num_layers", "n_layers"),
         hidden=hidden,
-        intermediate=_number(text, "intermediate_size", "n_inner", "ffn_dim", default=4 * hidden),
+        intermediate=_number(text, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim", default=4 * hidden),
         heads=heads,
         kv_heads=_number(text, "num_key_value_heads", default=heads),
         head_dim=_number(text, "head_dim", default=hidden // max(1, heads)),

@@ -25,7 +25,7 @@ import torch.distributed as dist
 from postil import __version__
 from postil.errors import AdapterError, ModelError, TrainError
 from postil.model.adapt import CONFIG, METHODS, WEIGHTS, attach, config_bytes, put_weights, read_tensors, to_bytes
-from postil.model.labelset import LABELS, labels_of, write_labels
+from postil.model.labelset import LABELS, Labels, labels_of, read_labels, write_labels
 from postil.model.load import Loaded, load_planned, stored_dtypes
 from postil.model.memory import peak_bytes
 from postil.model.trust import fingerprint
@@ -291,7 +291,7 @@ def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded,
     if start and not any(map(whole, (directory / "checkpoints").glob("step-*"))):
         with progress.timed("start"):
             start(model, plan, [s.ids for row in rows["training"] for s in row])
-    _start_from(directory, model)
+    _start_from(directory, model, labels)
     return loaded, learned, rows
 
 
@@ -300,14 +300,19 @@ def _check_base(told: Adapter) -> None:
         raise ModelError("base_changed", name=told.base, path=str(told.base_path))
 
 
-def _start_from(directory: Path, model: Any) -> None:
-    """Give a fresh adapter the weights that the run is to go on from, if there are any."""
+def _start_from(directory: Path, model: Any, labels: Labels) -> None:
+    """Give a fresh adapter the weights that the run is to go on from, if there are any.
+
+    Raises AdapterError `labels_differ` when it told other labels apart: its head would mean something else.
+    """
     start = _told(directory).get("start")
     if not start:
         return
     file = Path(start["path"]) / WEIGHTS
     if not file.exists() or sha256(file) != start["sha256"]:
         raise TrainError("data_changed", path=str(file))
+    if labels.names and read_labels(file.parent).names != labels.names:
+        raise AdapterError("labels_differ", path=str(file.parent))
     put_weights(model, read_tensors(file))
 
 

@@ -6,7 +6,7 @@ import postil.evaluate
 
 def test_public_names() -> None:
     assert set(postil.evaluate.__all__) == {
-        "CHOICES", "FEWEST_ROWS", "FORGETTING_LIMIT", "METRICS", "Brief", "Case", "EndpointJudge", "Facts",
+        "CHOICES", "FEWEST_ROWS", "FORGETTING_LIMIT", "METRICS", "NUMBERS", "Brief", "Case", "EndpointJudge", "Facts",
         "InMemoryJudge", "Judge", "Judgement", "LocalJudge", "Run", "Tally", "default_brief", "diagnose",
         "evaluate", "forgets", "forgetting_words", "judged", "neutral_texts", "order", "preference", "read_case",
         "read_evaluation", "revealed", "score", "shown_rows", "sides", "summary", "tally", "tally_of", "verdict",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from openpyxl import load_workbook
 
+from postil.dataset import load
 from postil.samples import TITLES_INSTRUCTION, TITLES_SYSTEM, sample
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "make_samples.py"
@@ -28,7 +29,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folders
 
 
-@pytest.mark.parametrize("name", ["titles", "service"])
+@pytest.mark.parametrize("name", ["titles", "service", "intents", "entities", "preferences", "orders"])
 def test_the_script_gives_the_same_again(name: Any, twice: tuple[Path, Path]) -> None:
     one, two = (folder / f"{name}.xlsx" for folder in twice)
     assert one.read_bytes() == two.read_bytes()
@@ -72,3 +73,40 @@ def test_service_dialogues_are_multi_turn_and_slightly_dirty() -> None:
 def test_the_task_is_told_as_the_title_follows() -> None:
     assert TITLES_INSTRUCTION.endswith("：")
     assert TITLES_SYSTEM.isascii()
+
+
+def test_intents_are_five_labels_in_two_languages_and_slightly_dirty() -> None:
+    from postil.dataset import load
+
+    found = load(sample("intents"))
+    counts = Counter(example.answer for example in found.examples)
+    assert set(counts) == {"退换货", "物流", "发票", "使用问题", "投诉"} and min(counts.values()) >= 30
+    asked = [example.question[-1].content for example in found.examples]
+    assert 0.2 < sum(text.isascii() for text in asked) / len(asked) < 0.6
+    assert sorted(left.code for left in found.dropped) == ["duplicate", "duplicate", "missing_answer"]
+
+
+def test_entities_can_all_be_aligned_but_the_one_that_is_wrong_on_purpose() -> None:
+    from postil.dataset import for_task, load
+    from postil.model.entities import types_in
+
+    found = for_task(load(sample("entities")), "token_cls")
+    assert types_in(example.answer for example in found.examples) == ["产品", "品牌", "规格"]
+    assert sorted(left.code for left in found.dropped) == ["duplicate", "label_spans_do_not_fit"]
+    assert len(found.examples) == 240
+
+
+def test_the_handbook_is_made_again_to_the_byte(twice: tuple[Path, Path]) -> None:
+    one, two = (folder / "handbook.txt" for folder in twice)
+    assert one.read_bytes() == two.read_bytes() == sample("handbook").read_bytes()
+
+
+def test_each_sample_is_of_its_task() -> None:
+    preferences, handbook, orders = (load(sample(name)) for name in ("preferences", "handbook", "orders"))  # type: ignore[arg-type]
+    assert len(preferences.examples) == 180 and not preferences.dropped
+    assert all(one.rejected and one.rejected != one.answer for one in preferences.examples)
+    assert len(handbook.examples) == 72 and all(not one.question for one in handbook.examples)
+    assert len(orders.examples) == 240 and all(one.rejected is None for one in orders.examples)
+    for found in (preferences, handbook, orders):
+        said = "".join(message.content for one in found.examples for message in one.messages)
+        assert 0.1 < sum("a" <= letter <= "z" for letter in said) / len(said) < 0.9  # both languages

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from postil.errors import DataError, TrainError
+from postil.errors import AdapterError, DataError, TrainError
 from postil.model.entities import Entity, read_entities, write_entities
 from postil.model.pair import open_pair
 from postil.records import Example
+from postil.store import sha256
 from postil.train import read_adapter, run
 from tests.models import build_encoder, dialogue
 from tests.runs import adapter_hashes, laid_out
@@ -118,3 +119,23 @@ def test_marks_that_do_not_fit_are_told_with_their_rows(base: Build, tmp_path: P
     with pytest.raises(DataError) as refused:
         run(tmp_path, silent)
     assert (refused.value.code, refused.value.rows) == ("labels_wrong", (77,))
+
+
+def test_a_run_goes_on_from_an_adapter_of_the_same_labels_only(base: Build, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"task": "seq_cls", "n_epochs": 1, "validation": []}
+    laid_out(tmp_path / "first", base("qwen2"), training=texts(12), **given)
+    run(tmp_path / "first", silent)
+    for name, count, fits in (("same", 12, True), ("other", 11, False)):
+        examples = texts(12)[:count] if fits else [
+            dialogue(*((m.role, m.content.replace("衣服", "别的")) for m in one.messages)) for one in texts(12)
+        ]  # fmt: skip
+        laid_out(tmp_path / name, base("qwen2"), training=examples, **given)
+        told = json.loads((tmp_path / name / "plan.json").read_text("utf-8"))
+        start = {"path": str(tmp_path / "first"), "sha256": sha256(tmp_path / "first" / "adapter_model.safetensors")}
+        (tmp_path / name / "plan.json").write_text(json.dumps({**told, "start": start}), encoding="utf-8")
+        if fits:
+            assert run(tmp_path / name, silent)["updates"] == 3
+        else:
+            with pytest.raises(AdapterError) as refused:
+                run(tmp_path / name, silent)
+            assert refused.value.code == "labels_differ"

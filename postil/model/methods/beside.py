@@ -38,13 +38,9 @@ class Beside(torch.nn.Module):
     """A base model with trained tensors in some of its places, and modules of its own added."""
 
     def __init__(
-        self,
-        model: Any,
-        plan: Plan,
-        base: str,
-        slots: Sequence[Slot],
+        self, model: Any, plan: Plan, base: str, slots: Sequence[Slot],
         added: Mapping[str, torch.nn.Module] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """added: path in the base -> a module that is trained too; what it does there is up to whoever made it."""
         super().__init__()
         self.base_model = model

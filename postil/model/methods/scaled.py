@@ -1,4 +1,4 @@
-"""(IA)³: keys, values and the inside of each feed-forward part are each scaled by a vector. arXiv 2205.05638, PEFT's."""
+"""(IA)³: keys, values and the inside of each feed-forward part are scaled by a vector. PEFT's; arXiv 2205.05638."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Low-rank adapters that begin elsewhere than at random: from the weights (PiSSA, OLoRA) or from the data (EVA).
 
 PiSSA and OLoRA as published take their start out of the base's weights. Here the base may not be touched, so what is
-taken out is kept as the frozen second half of a plain LoRA of twice the rank: W + s (B A - B0 A0), with A and B starting
-at A0 and B0. Switched off it is the base, and whoever reads the directory reads a plain LoRA.
+taken out is kept as the frozen second half of a plain LoRA of twice the rank: W + s (B A - B0 A0), with A and B
+starting at A0 and B0. Switched off it is the base, and whoever reads the directory reads a plain LoRA.
 """
 
 from __future__ import annotations
@@ -97,12 +97,14 @@ def eva(adapted: Any, plan: Plan, rows: Sequence[Sequence[int]]) -> None:
 
 def _random(width: int, rank: int) -> torch.Tensor:
     """Orthonormal columns [width, rank and some more]."""
-    return torch.linalg.qr(torch.randn(width, min(width, rank + MORE)))[0]
+    columns: torch.Tensor = torch.linalg.qr(torch.randn(width, min(width, rank + MORE)))[0]
+    return columns
 
 
 def _leading(inner: torch.Tensor) -> torch.Tensor:
     """The eigenvectors of [k, k], the largest first."""
-    return torch.linalg.eigh(inner)[1].flip(1)
+    vectors: torch.Tensor = torch.linalg.eigh(inner)[1]
+    return vectors.flip(1)
 
 
 def _few(rows: Sequence[Sequence[int]]) -> list[Sequence[int]]:
