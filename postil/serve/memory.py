@@ -24,7 +24,8 @@ class InMemory:
     """Answers with what `says` returns, a word or a Chinese character at a time.
 
     gate: what is called before each piece (to hold an answer back, or to raise a PostilError in its midst).
-    chances: labels with their probabilities, told at the end. context: tokens that a prompt may have. most: answers under way at once; one more is refused as `engine_full`.
+    chances: labels with their probabilities, told at the end. context: tokens that a prompt may have. most: answers
+    under way at once; one more is refused as `engine_full`.
     """
 
     def __init__(

@@ -173,7 +173,8 @@ def order_of(body: CreateJob) -> Order:
         suffix=body.suffix, seed=body.seed, settings=settings, preset=vendor.preset, priority=vendor.priority or 0,
         learning_rate_multiplier=wanted.learning_rate_multiplier, metadata=body.metadata or {},
         reading={name: value for name, value in reading.items() if value is not None},
-        request={"method": (body.method or Method()).type, "hyperparameters": wanted.told(), "integrations": integrations, "x_postil": _requested(vendor)},
+        request={"method": (body.method or Method()).type, "hyperparameters": wanted.told(),
+                 "integrations": integrations, "x_postil": _requested(vendor)},
     )  # fmt: skip
 
 
