@@ -16,7 +16,7 @@ from postil.settings import quiet  # noqa: E402
 
 quiet()  # before torch is loaded
 
-from benchmarks import evaluation, gradients, parity, sooner, speed, startup  # noqa: E402
+from benchmarks import evaluation, gradients, methods, parity, sooner, speed, startup, tasks  # noqa: E402
 
 Section = Callable[[int, bool, str], None]  # rounds, quick, command
 SECTIONS: dict[str, tuple[Section, int]] = {  # and how many rounds
@@ -28,16 +28,19 @@ SECTIONS: dict[str, tuple[Section, int]] = {  # and how many rounds
     "gradients": (gradients.run, 1),
     "evaluate": (evaluation.run, 1),
     "parity": (parity.run, 50),
+    "tasks": (tasks.run, 1),
     "startup": (startup.run, 7),
     "script": (sooner.run_and_record, 1),
     "sooner": (sooner.run, 1),
+    "methods": (methods.run, 1),
 }
-LONG = ("script",)  # an hour and more: only when asked for
+LONG = ("script", "methods")  # an hour and more: only when asked for
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"{', '.join(SECTIONS)}; all but {LONG[0]}")
+    known = f"{', '.join(SECTIONS)}; all but {', '.join(LONG)}"
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=known)
     parser.add_argument("--rounds", type=int, help="how often everything is measured in turn")
     parser.add_argument("--quick", action="store_true", help="as few rounds and rows as show that it works")
     given = parser.parse_args()

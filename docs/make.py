@@ -1,4 +1,4 @@
-"""Write errors.md, parameters.md and commands.md beside this file from what the program itself says.
+"""Write errors.md, parameters.md, commands.md, security.md and sbom.json beside this file from what the program says.
 
 `python docs/make.py` writes them; a test compares what stands here with what would be written.
 """
@@ -12,6 +12,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from sbom import sbom
 
 from postil.locales import say
 from postil.plan import fields, presets
@@ -59,7 +61,7 @@ MADE = "<!-- written by docs/make.py; change the sentences in postil/locales/ in
 def pages() -> dict[str, str]:
     """The name of each page and its text."""
     made = {"errors.md": errors(), "parameters.md": parameters(), "commands.md": commands(), "security.md": security()}
-    return {name: "\n".join(lines).rstrip() + "\n" for name, lines in made.items()}
+    return {**{name: "\n".join(lines).rstrip() + "\n" for name, lines in made.items()}, "sbom.json": sbom()}
 
 
 def errors() -> Iterator[str]:

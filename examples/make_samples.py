@@ -1,7 +1,10 @@
-"""Make the two sample workbooks that Postil ships: python examples/make_samples.py [FOLDER].
+"""Make the sample workbooks that Postil ships: python examples/make_samples.py [FOLDER].
 
-titles.xlsx: product titles and the noun that names the product; service.xlsx: dialogues of a service desk. Both
-are a little dirty on purpose, as real sheets are. Brands, rules and numbers are invented. The same words and the
+titles.xlsx: product titles and the noun that names the product; service.xlsx: dialogues of a service desk;
+intents.xlsx: what customers write, in two languages, and what they want, one of five labels; entities.xlsx: product
+titles with their brand, product and size marked.
+
+All are a little dirty on purpose, as real sheets are. Brands, rules and numbers are invented. The same words and the
 same seed give the same bytes.
 """
 
@@ -212,6 +215,136 @@ def service_book(random_: random.Random) -> Workbook:
     return book
 
 
+# ── labels ────────────────────────────────────────────────────────────────────────────────────────
+
+ASKED = 320
+ITEMS = (
+    "连衣裙",
+    "保温杯",
+    "电饭煲",
+    "运动鞋",
+    "台灯",
+    "儿童书包",
+    "颈椎枕",
+    "猫砂盆",
+    "行李箱",
+    "榨汁机",
+    "羽绒服",
+    "床单",
+)
+THINGS = (
+    "dress",
+    "thermos",
+    "rice cooker",
+    "running shoes",
+    "desk lamp",
+    "backpack",
+    "pillow",
+    "suitcase",
+    "blender",
+    "coat",
+)
+BEFORE = ("", "", "", "", "你好，", "在吗？", "亲，", "急！", "请问")
+AFTER = ("", "", "", "", "，谢谢", "。", "！！", "，麻烦尽快", "~")
+
+
+def intents(random_: random.Random) -> list[tuple[str, str]]:
+    """320 distinct (what a customer writes, what it is about); some wants are rarer than others."""
+    wants: dict[str, list[str]] = {}
+    for line in (WORDS / "intents.txt").read_text("utf-8").splitlines():
+        if line.startswith("["):
+            label = line[1:-1]
+            wants[label] = []
+        elif line and not line.startswith("#"):
+            wants[label].append(line)
+    often = dict(zip(wants, (4, 5, 2, 3, 3), strict=True))
+    rows: dict[str, str] = {}
+    while len(rows) < ASKED:
+        label = random_.choices(list(wants), [often[name] for name in wants])[0]
+        form = random_.choice(wants[label])
+        text = form.format(item=random_.choice(THINGS if form.isascii() else ITEMS), n=random_.randint(2, 9))
+        if not form.isascii():
+            text = random_.choice(BEFORE) + text + random_.choice(AFTER)
+        rows[text] = label
+    return list(rows.items())
+
+
+def intents_book(random_: random.Random) -> Workbook:
+    """Dirty: spaces behind labels, a label that is missing, two rows that stand twice."""
+    book, sheet = blank("客户来意")
+    headed(sheet, "客户来意标注（两位同事标注）", ("用户留言", "标签", "渠道"), (58, 12, 10))
+    rows: list[tuple[str, str | None]] = list(intents(random_))
+    for at in (14, 77, 203):
+        rows[at] = (rows[at][0], f"{rows[at][1]} ")
+    rows.insert(120, ("在吗", None))
+    rows += [rows[5], rows[64]]
+    for text, label in rows:
+        sheet.append((text, label, random_.choice(("旺旺", "微信", "email", "电话转写"))))
+    return book
+
+
+# ── marks ─────────────────────────────────────────────────────────────────────────────────────────
+
+MARKED = 240
+
+
+def entities(random_: random.Random) -> list[tuple[str, str]]:
+    """240 distinct (title, what is marked in it): three quarters Chinese, one quarter English."""
+    rows: dict[str, str] = {}
+    known = products()
+    brands, looks, nouns, sizes, uses = _goods()
+    while len(rows) < MARKED:
+        if len(rows) % 4:
+            product = random_.choice(known)
+            parts = {
+                "品牌": random_.choice(product.brands),
+                "产品": product.noun,
+                "规格": random_.choice(product.sizes),
+            }
+            look, use = random_.choice(product.looks), random_.choice(product.uses)
+            form = random_.choice(
+                (
+                    "{品牌}{look}{产品}{规格}{use}",
+                    "{look}{use}{产品} {规格} {品牌}",
+                    "【{品牌}】{use}{look}{产品}{规格}",
+                    "{use}{look}{产品}{规格}",
+                    "{品牌} {产品} {look}{use}",
+                )
+            )
+        else:
+            parts = {"品牌": random_.choice(brands), "产品": random_.choice(nouns), "规格": random_.choice(sizes)}
+            look, use = random_.choice(looks), random_.choice(uses)
+            form = random_.choice(
+                ("{品牌} {look} {产品} {规格} {use}", "{look} {产品} {use}, {规格}", "{产品} {use} by {品牌}")
+            )
+        title = form.format(look=look, use=use, **parts)
+        inside = [name for name in parts if f"{{{name}}}" in form]
+        if all(title.count(parts[name]) == 1 for name in inside):
+            rows[title] = "; ".join(f"{name}:{parts[name]}" for name in inside)
+    return list(rows.items())
+
+
+def _goods() -> list[list[str]]:
+    """Brands, looks, nouns, sizes and uses of English titles."""
+    lines = [line for line in (WORDS / "goods.txt").read_text("utf-8").splitlines() if not line.startswith("#")]
+    return [[part.strip() for part in (line.split("|") if "|" in line else line.split())] for line in lines]
+
+
+def entities_book(random_: random.Random) -> Workbook:
+    """Dirty: full-width signs, a mark that the title does not hold, a title without a mark, one that stands twice."""
+    book, sheet = blank("标题标注")
+    headed(sheet, "商品标题标注：品牌、产品、规格", ("商品标题", "标注", "备注"), (58, 44, 12))
+    rows = entities(random_)
+    for at in (9, 51, 130):
+        rows[at] = (rows[at][0], rows[at][1].replace(":", "：").replace("; ", "；"))
+    rows[30] = (rows[30][0], "产品:不在标题里的词")
+    rows.insert(88, ("全场满199减20 限时两天", "无"))
+    rows.append(rows[17])
+    for title, marks in rows:
+        sheet.append((title, marks, random_.choice((None, None, None, "已复核"))))
+    return book
+
+
 # ── workbooks ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -254,6 +387,8 @@ def books() -> Iterator[tuple[str, Workbook]]:
     """The name of each sample and its workbook; each has its own source of chance."""
     yield "titles", titles_book(random.Random(SEED))  # noqa: S311
     yield "service", service_book(random.Random(SEED))  # noqa: S311
+    yield "intents", intents_book(random.Random(SEED))  # noqa: S311
+    yield "entities", entities_book(random.Random(SEED))  # noqa: S311
 
 
 def main(folder: Path = SAMPLES) -> None:

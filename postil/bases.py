@@ -59,13 +59,13 @@ def fingerprint_of(path: Path) -> str:
     return fingerprint(Base("", NO_SHAPE, path=path))
 
 
-def template_of(base: Base, thinking: bool) -> Template:
-    """The chat template of a base that is on this machine."""
+def template_of(base: Base, thinking: bool, task: str = "causal_lm") -> Template:
+    """How a base that is on this machine reads dialogues for a task: by its chat template, if it is to write."""
     quiet()
     from postil.model.load import load_template
 
     assert base.path is not None
-    return load_template(base.path, thinking=thinking)
+    return load_template(base.path, thinking=thinking, task=task)
 
 
 def thinks(examples: Sequence[Example]) -> bool:

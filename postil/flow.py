@@ -74,6 +74,7 @@ class Reading:
         default_factory=dict
     )  # address of a text (B7, 12:answer) -> what shall stand there
     without: Sequence[int] = ()  # numbers of rows to leave out
+    task: str | None = None  # what is to be learned, where that changes what an example is
 
     def of_another_file(self) -> Reading:
         """The same without what was put right: that is of one file alone."""
@@ -101,8 +102,8 @@ def check(path: Path, reading: Reading = Reading(), base: str | None = None) -> 
     from postil import dataset as data
 
     raw = data.read(path, reading.sheet)
-    return against(base, data.load(raw, mask=reading.mask, edits=reading.edits, without=reading.without,
-                                    **options(raw, reading)))  # fmt: skip
+    found = data.load(raw, mask=reading.mask, edits=reading.edits, without=reading.without, **options(raw, reading))
+    return against(base, data.for_task(found, reading.task), reading.task)
 
 
 def options(raw: Raw, reading: Reading) -> dict[str, Any]:
@@ -115,24 +116,29 @@ def options(raw: Raw, reading: Reading) -> dict[str, Any]:
     return {"sheet": reading.sheet, "columns": columns, "system": system, "instruction": reading.instruction}
 
 
-def against(base: str | None, found: Dataset) -> Dataset:
-    """The data set, held against the labels that a base model's template gives it."""
+def against(base: str | None, found: Dataset, task: str | None = None) -> Dataset:
+    """The data set, held against the labels that a base model's template gives it. task: None: what the data says."""
     if base is None:
         return found
     from postil.dataset import with_actions
     from postil.model.proof import with_issues
+    from postil.plan import longest, task_of
 
     model = fetched(find_base(base))
-    return with_actions(with_issues(found, template_of(model, thinks(found.examples)), model.shape.context))
+    task = task or task_of(found.examples, model)[0]
+    template = template_of(model, thinks(found.examples), task)
+    return with_actions(with_issues(found, template, longest(task, model.shape.context), task))
 
 
 def xray(path: Path, base: str, reading: Reading = Reading(), max_length: int | None = None) -> dict[str, Any]:
     """For every example: which tokens are learned, ignored, or cut, and whether the end of the answer is learned."""
     from postil.model.xray import look
+    from postil.plan import longest, task_of
 
     dataset, found = check(path, reading), fetched(find_base(base))
-    template = template_of(found, thinks(dataset.examples))
-    return look(dataset.examples, template, max_length or found.shape.context)
+    task = reading.task or task_of(dataset.examples, found)[0]
+    template = template_of(found, thinks(dataset.examples), task)
+    return look(dataset.examples, template, max_length or longest(task, found.shape.context), task)
 
 
 # ── plan ──────────────────────────────────────────────────────────────────────────────────────────
@@ -164,17 +170,20 @@ def plan(
     wishes = {"system": dataset.system, "instruction": dataset.instruction, **room.check_settings(settings or {})}
     wishes = {name: value for name, value in wishes.items() if value is not None}
     kept = given.values if given else {}
+    task = room.settled_task(dataset.examples, base, {**kept, **wishes})
+    dataset = data.for_task(dataset, task)
     thinking = {"thinking": thinks(dataset.examples), **kept, **wishes}["thinking"]
-    template = template_of(base, thinking) if base.path else None
+    limit = room.longest(task, base.shape.context, {**kept, **wishes})
+    template = template_of(base, thinking, task) if base.path else None
     if template:
-        dataset = _proven(dataset, template, base.shape.context, skip_faulty)
+        dataset = _proven(dataset, template, limit, task, skip_faulty)
     data.require_enough(dataset)
-    split = _split(dataset, preset, {**kept, **wishes}, validation, test)
-    counts = count(split, template) if template else room.rough_counts(
+    split = _split(dataset, preset, {**kept, **wishes}, validation, test, task)
+    counts = count(split, template, task, limit) if template else room.rough_counts(
         split.training, base, len(split.validation), len(split.test)
     )  # fmt: skip
     started = time.monotonic()
-    probe = _measured(split, base, template) if measure and template and not given else None
+    probe = _measured(split, base, template, task, limit) if measure and template and not given else None
     stages = {"measure": time.monotonic() - started} if probe else {}
     machine = room.machine(output, probe)
     chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
@@ -182,26 +191,32 @@ def plan(
         wishes = {**wishes, **room.check_settings({"learning_rate": str(chosen.learning_rate * rate_multiplier)})}
         chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
     estimate = room.estimate(chosen, counts, base, machine, probe, Settings())
-    doubts = room.doubts(chosen, counts, estimate, machine)
+    hints = room.suggestions(task, dataset.examples, tagged=data.looks_tagged(dataset.examples))
+    doubts = (*room.doubts(chosen, counts, estimate, machine), *hints)
     return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts, stages)
 
 
-def _proven(dataset: Dataset, template: Template, max_length: int, skip_faulty: bool) -> Dataset:
+def _proven(dataset: Dataset, template: Template, max_length: int, task: str, skip_faulty: bool) -> Dataset:
     """The data set, if the labels of all its examples are right; or what is left of it without those that are not."""
     from postil.model.proof import without_faulty
     from postil.model.tokenised import tokenised
 
     if skip_faulty:
-        dataset = without_faulty(dataset, template, max_length)
-    tokenised(dataset.examples, template, max_length)
+        dataset = without_faulty(dataset, template, max_length, task)
+    tokenised(dataset.examples, template, max_length, task=task)
     return dataset
 
 
 def _split(
-    dataset: Dataset, preset: str | None, wishes: Mapping[str, Any], validation: Dataset | None, test: Dataset | None
-) -> Split:
-    """Three parts; the user's own validation and test files overrule what would be held out."""
+    dataset: Dataset, preset: str | None, wishes: Mapping[str, Any], validation: Dataset | None, test: Dataset | None,
+    task: str,
+) -> Split:  # fmt: skip
+    """Three parts; the user's own validation and test files overrule what would be held out.
+
+    Raises DataError where the task has labels and these are none that can be learned: see `labelset.labels_of`.
+    """
     from postil import dataset as data
+    from postil.model.labelset import LABELLED, labels_of
     from postil.plan import split_sizes, training_rows
 
     n_validation, n_test = split_sizes(len(dataset.examples), preset, wishes)
@@ -212,19 +227,28 @@ def _split(
         seed=int(wishes.get("seed", 42)),
     )
     own = {
-        **({"validation": validation.examples} if validation else {}),
-        **({"test": test.examples} if test else {}),
+        **({"validation": data.for_task(validation, task).examples} if validation else {}),
+        **({"test": data.for_task(test, task).examples} if test else {}),
     }
     split = replace(split, **own)
     rows = training_rows(preset, wishes)
-    return replace(split, training=split.training[:rows]) if rows else split
+    split = replace(split, training=split.training[:rows]) if rows else split
+    if task in LABELLED:
+        of = LABELLED[task].of
+        split = data.with_every_label(split, of, validation=validation is None, test=test is None)
+        labels_of(task, split.training, split.validation)
+    return split
 
 
-def _measured(split: Split, base: Base, template: Template) -> Probe | None:
-    """A short real step of rows like these, in a child process."""
+def _measured(split: Split, base: Base, template: Template, task: str, max_length: int) -> Probe | None:
+    """A short real step of rows like these, in a child process; of a base with an encoder the machine alone."""
     from postil.model.probe import probe
+    from postil.model.readings import reading
 
-    rows = [sequence for example in split.training[:8] for sequence in template.sequences(example)][:8]
+    if base.shape.encoder_layers or template.end_id is None:  # what reads with an encoder takes no such step
+        return probe(None)
+    make = reading(task)
+    rows = [row for example in split.training[:8] for row in make(example, template, max_length)[0]][:8]
     return probe(base.path, rows)
 
 
@@ -328,6 +352,7 @@ def evaluate(
             reading,
             system=reading.system or adapter.plan.system,
             instruction=reading.instruction or adapter.plan.instruction,
+            task=adapter.plan.task,
         )
         examples = check(path, reading).examples
     else:
@@ -338,7 +363,8 @@ def evaluate(
     def tell(what: str, share: float) -> None:
         emit(Event("stage", {"stage": "evaluate", "what": what, "percent": round(_EVALUATED[what](share), 1)}))
 
-    evaluation = room.evaluate(open_pair(adapter), examples, adapter.plan.metric, adapter.plan.task, tell)
+    learned = training.examples_of(directory, "training") if training.has_examples(directory) else ()
+    evaluation = room.evaluate(open_pair(adapter), examples, adapter.plan.metric, adapter.plan.task, tell, learned)
     if not path:
         write_json(directory / "evaluation.json", evaluation.as_json())
     return evaluation
@@ -472,8 +498,8 @@ def report(output: Path, result: Mapping[str, Any], evaluation: Evaluation | Non
     told = train.read_run(output)
     run = room.Run(
         updates=result["updates"], epochs=result["epochs"], seconds=result["seconds"],
-        trained_tokens=result["trained_tokens"], tokens_per_second=told.tokens_per_second,
-        peak_bytes=result["peak_rss_bytes"], best_step=result["best_update"],
+        trained_tokens=result["trained_tokens"], trained_parameters=result.get("trained_parameters"),
+        tokens_per_second=told.tokens_per_second, peak_bytes=result["peak_rss_bytes"], best_step=result["best_update"],
         cost=cost(result["seconds"], Settings()),
     )  # fmt: skip
     case = replace(room.read_case(output), result=result, evaluation=evaluation)

@@ -220,7 +220,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a decoder that memory and time depend on."""
+    """The sizes of a decoder that memory and time depend on; `encoder_layers`: of an encoder of the same width."""
 
     layers: int
     hidden: int
@@ -231,19 +231,28 @@ class Shape:
     vocab: int
     context: int
     tied: bool = True
+    encoder_layers: int = 0  # 0: there is no encoder
+    gated: bool = True  # whether an MLP has a gate beside its way up
 
     def linears(self) -> dict[str, tuple[int, int]]:
         """Name -> (inputs, outputs) of the linear layers of one block, as Llama and Qwen name them."""
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        gate = {"gate_proj": (self.hidden, self.intermediate)} if self.gated else {}
         return {
             "q_proj": (self.hidden, q), "k_proj": (self.hidden, kv), "v_proj": (self.hidden, kv),
-            "o_proj": (q, self.hidden), "gate_proj": (self.hidden, self.intermediate),
+            "o_proj": (q, self.hidden), **gate,
             "up_proj": (self.hidden, self.intermediate), "down_proj": (self.intermediate, self.hidden),
         }  # fmt: skip
 
+    def times(self, name: str) -> int:
+        """How often a linear layer stands in the whole model: attention also looks from each decoder block at what
+        the encoder has read."""
+        across = self.layers if self.encoder_layers and name in ("q_proj", "k_proj", "v_proj", "o_proj") else 0
+        return self.layers + self.encoder_layers + across
+
     @property
     def body_parameters(self) -> int:
-        return self.layers * sum(i * o for i, o in self.linears().values())
+        return sum(self.times(name) * i * o for name, (i, o) in self.linears().items())
 
     @property
     def head_parameters(self) -> int:
@@ -296,7 +305,8 @@ class Counts:
     """The split data in tokens of one base model. All but the last two are of the training part, one epoch of it.
 
     loss_tokens: what the loss is taken on (answers and their ends); longest: of a whole sequence; longest_answer and
-    mean_answer: of the last answer; exact: counted by the tokenizer, not guessed from the characters.
+    mean_answer: of the last answer; exact: counted by the tokenizer, not guessed from the characters; shared: with
+    which all sequences begin.
     """
 
     n: int
@@ -308,6 +318,7 @@ class Counts:
     exact: bool = True
     validation: int = 0  # examples
     test: int = 0  # examples
+    shared: int = 0
 
     @property
     def prompt_tokens(self) -> int:
@@ -427,6 +438,7 @@ class Estimate:
     currency: str = "CNY"
     updates: int = 0
     tokens: int = 0
+    trained_parameters: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -500,11 +512,13 @@ Target = Literal["merged", "peft", "gguf", "gguf-lora", "ollama", "script", "vll
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One generated answer. `stopped`: the model ended by itself, not by the limit of new tokens."""
+    """One answer. `stopped`: the model ended by itself, not by the limit of new tokens. `chances`: where it chose among
+    labels, the likeliest of them with their probabilities, the likeliest first."""
 
     text: str
     tokens: int
     stopped: bool
+    chances: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -559,16 +573,48 @@ class Preference:
         return {**asdict(self), "n": self.n, "words": self.words()}
 
 
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """counts[i][j]: how often what should have been labels[i] was given as labels[j], by the tuned model."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """Base and tuned on the same questions: their metrics, and in `rows` each question with both answers."""
+    """Base and tuned on the same questions: their metrics, and in `rows` each question with both answers.
+
+    others: what plain means without a language model reach on them, by name (tfidf, majority); against: the verdict on
+    the tuned model against each of them; confusion: where the task has labels.
+    """
 
     base: Mapping[str, float]
     tuned: Mapping[str, float]
     verdict: Verdict
     forgetting: float | None  # change of the loss on neutral text, in nats per token
     rows: tuple[Mapping[str, Any], ...] = ()
+    others: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    against: Mapping[str, Verdict] = field(default_factory=dict)
+    confusion: Confusion | None = None
+
+    def against_words(self, lang: str | None = None) -> list[str]:
+        """What the comparison with each of the plain means says, in a sentence: also that they would do as well."""
+        return [
+            say(f"against.{name}.{one.outcome}", lang, metric=say(f"metric.{one.metric}", lang), n=one.n,
+                theirs=100 * self.others[name].get(one.metric, 0.0), tuned=100 * self.tuned.get(one.metric, 0.0))
+            for name, one in self.against.items()
+        ]  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
-        return {"base": dict(self.base), "tuned": dict(self.tuned), "verdict": self.verdict.as_json(),
+        told = {"base": dict(self.base), "tuned": dict(self.tuned), "verdict": self.verdict.as_json(),
                 "forgetting": self.forgetting, "rows": [dict(row) for row in self.rows]}  # fmt: skip
+        if self.others:
+            told["others"] = {name: dict(scores) for name, scores in self.others.items()}
+            told["against"] = {name: one.as_json() for name, one in self.against.items()}
+        if self.confusion:
+            told["confusion"] = self.confusion.as_json()
+        return told

@@ -47,6 +47,11 @@ class Settings:
     judge_url       POSTIL_JUDGE_URL         a model that judges answers, by OpenAI's protocol: https://example.com/v1
     judge_model     POSTIL_JUDGE_MODEL       its name there; its key: POSTIL_JUDGE_KEY, which is never printed
     judge_key_file  POSTIL_JUDGE_KEY_FILE    or a file with the key, which jobs of a server can read, too
+    engine          POSTIL_ENGINE            who answers in `postil serve`: ours | vllm
+    vllm_url        POSTIL_VLLM_URL          a vLLM that runs already, with the base model in it: http://127.0.0.1:8000;
+                                             its key: POSTIL_VLLM_KEY, which is never printed
+    vllm_command    POSTIL_VLLM_COMMAND      else what starts one: vllm, /opt/vllm/bin/vllm
+    vllm_args       POSTIL_VLLM_ARGS         more options for it: --max-lora-rank 128 --gpu-memory-utilization 0.8
     trackers        POSTIL_TRACKERS          where a run's curves go besides TensorBoard's files, with commas: wandb,
                                              swanlab, mlflow; none: not even those
     tracker_project POSTIL_TRACKER_PROJECT   the project's name there
@@ -69,6 +74,10 @@ class Settings:
     judge_url: str = _from("POSTIL_JUDGE_URL", str)
     judge_model: str = _from("POSTIL_JUDGE_MODEL", str)
     judge_key_file: str = _from("POSTIL_JUDGE_KEY_FILE", str)
+    engine: str = _from("POSTIL_ENGINE", lambda text: text or "ours")
+    vllm_url: str = _from("POSTIL_VLLM_URL", str)
+    vllm_command: str = _from("POSTIL_VLLM_COMMAND", lambda text: text or "vllm")
+    vllm_args: str = _from("POSTIL_VLLM_ARGS", str)
     trackers: str = _from("POSTIL_TRACKERS", str)
     tracker_project: str = _from("POSTIL_TRACKER_PROJECT", lambda text: text or "postil")
     require_all: bool = _from("POSTIL_REQUIRE_ALL", lambda text: text == "1")
@@ -121,6 +130,14 @@ def remote_key() -> str:
     return os.environ.get(_REMOTE_KEY, "").strip()
 
 
+_VLLM_KEY = "POSTIL_VLLM_KEY"
+
+
+def vllm_key() -> str:
+    """POSTIL_VLLM_KEY: the key for a vLLM that runs already. No setting: `doctor` prints those."""
+    return os.environ.get(_VLLM_KEY, "").strip()
+
+
 def quiet() -> None:
     """Set what OpenMP and the tokenizers read only once: to be called before torch is loaded."""
     for name, value in _QUIET.items():
@@ -129,8 +146,14 @@ def quiet() -> None:
 
 def for_child() -> dict[str, str]:
     """The environment of a process that we start: ours, made quiet, and with UTF-8 whatever the system speaks."""
-    ours = {name: value for name, value in os.environ.items() if name != _REMOTE_KEY}
+    ours = {name: value for name, value in os.environ.items() if name not in (_REMOTE_KEY, _VLLM_KEY)}
     return {**_QUIET, **ours, "PYTHONUTF8": "1"}
+
+
+def for_vllm(key: str) -> dict[str, str]:
+    """The environment of a vLLM that we start: it takes adapters while it runs, from whoever has this key."""
+    return {**for_child(), "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_API_KEY": key,
+            "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}  # fmt: skip
 
 
 _FOR_WORKER = (

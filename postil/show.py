@@ -182,6 +182,8 @@ class Screen:
             text = Text(say("show.row", row=", ".join(map(str, row["rows"]))) + " ", style="bold")
             for piece, fate in row["pieces"]:
                 text.append(piece, style=FATES[fate])
+            if "label" in row:
+                text.append(f" → {row['label']}", style=FATES["learned"])
             for cause in row["faults"]:
                 text.append("\n  " + say(f"issue.label_{cause}.message"), style="bold red")
             self.console.print(text)
@@ -192,6 +194,10 @@ class Screen:
         self.console.print(legend)
         right = found["examples"] == found["end_token_learned"] and not found["cut"] and not found["all_masked"]
         bad = sum(1 for row in found["rows"] if row["faults"])
+        if found["rows"] and "label" in found["rows"][0]:
+            key = "show.xray_labels_bad" if bad else "show.xray_labels_good"
+            self.say(key, "bold red" if bad else "bold green", examples=found["examples"], bad=bad)
+            return
         self.say("show.xray_good" if right and not bad else "show.xray_bad", "bold green" if right and not bad
                  else "bold red", **{k: found[k] for k in ("examples", "end_token_learned", "cut", "all_masked")},
                  bad=bad)  # fmt: skip
@@ -250,6 +256,7 @@ class Screen:
             memory=f"{e.memory_bytes / 1e9:.1f}", disk=f"{e.disk_bytes / 1e9:.2f}",
             cost=money(e.cost[0], e.currency), most=money(e.cost[1], e.currency),
         )  # fmt: skip
+        self.say("show.parameters", method=proposal.plan.method, count=f"{e.trained_parameters:,}")
         for doubt in doubts:
             self.line(f"{doubt.message()} {doubt.fix()}", COLOURS[doubt.severity])
 
@@ -468,17 +475,36 @@ class Screen:
         numbers = Table(box=None, pad_edge=False)
         for key in ("metric", "base", "tuned"):
             numbers.add_column(say(f"show.{key}"))
+        for name in evaluation.others:
+            numbers.add_column(say(f"others.{name}"))
         for name, value in evaluation.base.items():
             tuned = evaluation.tuned[name]
             mark = " ←" if name == evaluation.verdict.metric else ""
-            numbers.add_row(say(f"metric.{name}") + mark, _metric(name, value), _metric(name, tuned))
+            theirs = (_metric(name, one[name]) if name in one else "" for one in evaluation.others.values())
+            numbers.add_row(say(f"metric.{name}") + mark, _metric(name, value), _metric(name, tuned), *theirs)
         self.console.print(numbers)
+        self._confusion(evaluation)
         colour = {"better": "bold green", "worse": "bold red"}.get(evaluation.verdict.outcome, "bold yellow")
         self.line(evaluation.verdict.words(), colour)
+        for sentence in evaluation.against_words():
+            self.line(sentence, "cyan")
         if evaluation.forgetting is not None:
             from postil.evaluate import forgetting_words
 
             self.line(forgetting_words(evaluation.forgetting, language()))
+
+    def _confusion(self, evaluation: Evaluation) -> None:
+        """Which label was given for which, where there are few enough to stand on a screen."""
+        found = evaluation.confusion
+        if found is None or not 2 <= len(found.labels) <= WIDEST:
+            return
+        table = Table(box=None, pad_edge=False)
+        table.add_column(say("report.confusion.wanted"))
+        for label in found.labels:
+            table.add_column(escape(_short(label, 12)), justify="right")
+        for label, counts in zip(found.labels, found.counts, strict=True):
+            table.add_row(escape(_short(label, 12)), *(str(count) if count else "·" for count in counts))
+        self.console.print(table)
 
 
 MAIN = ("kind", "metric", "learning_rate", "r", "lora_alpha", "target_modules", "n_epochs", "batch_size",
@@ -486,6 +512,7 @@ MAIN = ("kind", "metric", "learning_rate", "r", "lora_alpha", "target_modules", 
 
 
 STAGES = ("measure", "load", "start", "base_loss", "probe", "train", "evaluate")
+WIDEST = 12  # labels of a table on a screen
 
 
 def _order(stage: tuple[str, float]) -> int:
@@ -562,7 +589,9 @@ def _currency() -> str:
 
 
 def _metric(name: str, value: float) -> str:
-    return f"{value:.3f}" if name in ("loss",) else f"{value:.1f}" if name == "length" else f"{value:.1%}"
+    from postil.evaluate import NUMBERS
+
+    return f"{value:.{NUMBERS[name]}f}" if name in NUMBERS else f"{value:.1%}"
 
 
 def _said(example: Example) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from postil.model.load import Loaded, load_base
@@ -277,3 +277,29 @@ def opened(path: Path, *, thinking: bool = False, dtype: str = "float32") -> Loa
 
 
 Build = Callable[[str], Path]
+
+
+# ── encoders ──
+
+
+def build_encoder(directory: Path) -> Path:
+    """A tiny BERT as its makers publish it: a model for masked words, a tokenizer with marks, no chat template."""
+    marks = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    raw = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    raw.normalizer = normalizers.BertNormalizer(lowercase=True)
+    raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=list(marks), show_progress=False)
+    raw.train_from_iterator(LINES, trainer)
+    ends = [(mark, raw.token_to_id(mark)) for mark in ("[CLS]", "[SEP]")]
+    raw.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]",
+    )  # fmt: skip
+    torch.manual_seed(7)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), pad_token_id=0, **{**SIZES, "max_position_embeddings": 256}
+    )
+    transformers.BertForMaskedLM(config).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory

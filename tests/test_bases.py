@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -48,3 +51,13 @@ def test_attack_24_the_tested_set_names_one_version_of_each_package() -> None:
     ]
     wanted = [line for line in lines if line]
     assert len(wanted) > 20 and all("==" in line for line in wanted)
+
+
+def test_attack_24_the_bill_of_materials_names_all_that_is_needed() -> None:
+    root = Path(__file__).parents[1]
+    told = json.loads((root / "docs" / "sbom.json").read_text("utf-8"))
+    named = {component["name"].lower().replace("_", "-"): component for component in told["components"]}
+    wanted = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    names = {re.split(r"[\[<>=]", line)[0].lower().replace("_", "-") for line in wanted}
+    assert len(names) > 20 and names <= set(named)
+    assert all(component["licenses"][0]["license"]["name"] != "unknown" for component in named.values())

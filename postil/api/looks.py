@@ -1,6 +1,7 @@
 """Tables that were looked at, kept beside the store so that the next window of one is there at once.
 
-<sha256>.table is what is in a file, <sha256>-<digest of the reading>.found what one way of reading it says of its rows.
+<sha256>.table is what is in a file, <sha256>-<digest of the reading>.found what one way of reading it says of its rows,
+and .told what a check says of the whole in one language.
 Both are made by processes of their own and can be made again: the least used go when there are too many, and all of a
 file go with its bytes.
 """
@@ -34,6 +35,10 @@ class Looks:
     def findings(self, sha256: str, reading: Mapping[str, Any], make: Make) -> Path:
         """What this way of reading it says of its rows; made if it is not there."""
         return self._kept(self._name(sha256, reading), make)
+
+    def told(self, sha256: str, reading: Mapping[str, Any], make: Make) -> Path:
+        """What a check of it says; made if it is not there. `reading`: with all that the words depend on."""
+        return self._kept(self._name(sha256, reading, "told"), make)
 
     def found(self, sha256: str, reading: Mapping[str, Any]) -> Path | None:
         """The same if it is there."""
@@ -76,6 +81,6 @@ class Looks:
                 self.sweep(path)
         return path
 
-    def _name(self, sha256: str, reading: Mapping[str, Any]) -> str:
+    def _name(self, sha256: str, reading: Mapping[str, Any], ending: str = "found") -> str:
         digest = hashlib.sha256(json.dumps(reading, sort_keys=True).encode()).hexdigest()[:32]
-        return f"{sha256}-{digest}.found"
+        return f"{sha256}-{digest}.{ending}"

@@ -25,6 +25,7 @@ STATUS = {
     "internal_error": 500, "unexpected": 500, "bytes_changed": 500,
     "storage_full": 503, "storage_broken": 503, "database_busy": 503, "database_unreachable": 503,
     "engine_full": 503, "engine_lost": 503, "engine_closed": 503, "engine_start_failed": 503, "took_too_long": 503,
+    "vllm_base": 503, "vllm_missing": 503,
 }  # fmt: skip
 CODES = {  # where OpenAI has a name of its own
     "context_too_long": "context_length_exceeded", "engine_full": "engine_overloaded", "engine_lost": "worker_lost",

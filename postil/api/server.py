@@ -18,7 +18,7 @@ from postil.api.house import House
 from postil.api.refusals import refused
 from postil.errors import RequestError
 from postil.jobs import Queue, Watch
-from postil.serve import open_engine
+from postil.serve import opener
 from postil.settings import Settings
 from postil.store import open_store
 
@@ -104,6 +104,7 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
     `port_taken`."""
     if host not in LOOPBACK and not public:
         raise RequestError("needs_unlocked_door", host=host)
+    open_engine = opener(Settings())
     try:
         bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:

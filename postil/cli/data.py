@@ -1,6 +1,7 @@
 """Commands before a training: look at a file, check it, compare two, X-ray it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ from postil.cli.options import (
     Lang,
     Mask,
     Question,
+    Set,
     Sheet,
     System,
     open_screen,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 def check(
     file: File, sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None,
     conversation: Conversation = None, system: System = None, instruction: Instruction = None, mask: Mask = False,
-    edits: Edits = None,
+    edits: Edits = None, settings: Set = None,
     fix: Annotated[list[str] | None, typer.Option("--fix", metavar="all|CODE", help=say("cli.check.fix"))] = None,
     save: Annotated[Path | None, typer.Option("--save-edits", metavar="EDITS.json", help=say("cli.check.save"))] = None,
     base: Annotated[str | None, typer.Option("--base", metavar="MODEL", help=say("cli.check.base"))] = None,
@@ -47,11 +49,13 @@ def check(
 ) -> None:  # fmt: skip
     from postil import dataset as data
     from postil import datasets, flow
+    from postil.plan import checked_settings
     from postil.records import Corrections
     from postil.store import write_json
 
     screen = open_screen(as_json)
     reading = reading_of(sheet, question, answer, conversation, system, instruction, mask, edits)
+    reading = replace(reading, task=checked_settings(settings or []).get("task"))
     if fix:
         reading, dataset = datasets.fix(file, reading, None if "all" in fix else _codes(fix), base)
     else:
@@ -128,15 +132,17 @@ def diff(
 def xray(
     file: File, base: BaseName = EMBEDDED, sheet: Sheet = None, question: Question = None,
     answer: AnswerColumn = None, conversation: Conversation = None, system: System = None,
-    instruction: Instruction = None, edits: Edits = None,
+    instruction: Instruction = None, edits: Edits = None, settings: Set = None,
     max_length: Annotated[int | None, typer.Option("--max-length", min=16, help=say("cli.max_length"))] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help=say("cli.xray.rows"))] = 5,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     from postil import flow
+    from postil.plan import checked_settings
 
     screen = open_screen(as_json)
     reading = reading_of(sheet, question, answer, conversation, system, instruction, False, edits)
+    reading = replace(reading, task=checked_settings(settings or []).get("task"))
     found = flow.xray(file, base, reading, max_length)
     screen.xray(found, rows)
     screen.result(found)

@@ -47,14 +47,15 @@ def compare(
     screen = open_screen(as_json)
     comparison = flow.Comparison(adapter)
 
-    def both(asked: str) -> dict[str, str]:
-        answers = {}
+    def both(asked: str) -> dict[str, Any]:
+        answers: dict[str, Any] = {}
+        chances = {}
         with screen.side_by_side() as grow:
             for name, tuned in (("base", False), ("tuned", True)):
                 said = comparison.ask(asked, tuned=tuned, say=partial(grow, name), sample=sample, system=system)
-                answers[name] = said.text
+                answers[name], chances[name] = said.text, dict(said.chances)
         screen.line("")
-        return answers
+        return {**answers, **({"chances": chances} if any(chances.values()) else {})}
 
     if question is not None:
         screen.result(both(question))

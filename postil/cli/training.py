@@ -72,6 +72,7 @@ def plan(
     )
     if theirs and not reading.columns:
         reading = replace(reading, columns=theirs.columns)
+    reading = replace(reading, task=wishes.get("task"))
     dataset = flow.check(file, reading)
     found = flow.find_base(base or (theirs.base if theirs else None) or EMBEDDED)
     if not no_measure:
@@ -114,6 +115,8 @@ def train(
                 base or earlier.base, system or earlier.system, instruction or earlier.instruction
             )  # fmt: skip
         reading = reading_of(sheet, question, answer, conversation, system, instruction, mask, edits)
+        task = wishes.get("task") or (earlier.values.get("task") if earlier else None)
+        reading = replace(reading, task=task)
         choice = {"preset": preset, "settings": wishes, "given": earlier, "skip_faulty": skip_faulty}
         others = {"validation": validation, "test": test}
         result = _train(screen, file, output, base or EMBEDDED, reading, others, choice, force)

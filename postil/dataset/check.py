@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from postil.dataset.clean import Settled
 from postil.dataset.drafts import Ledger
@@ -24,6 +25,7 @@ def check(settled: Sequence[Settled], ledger: Ledger) -> None:
     """List the problems of the examples in the ledger. Nothing is changed."""
     for one in settled:
         _check_one(one, ledger)
+        _check_rejected(one, ledger)
     keys = [_question_key(one.example) for one in settled]
     answers = [plain(one.example.answer) for one in settled]
     _contradictions(settled, keys, answers, ledger)
@@ -47,7 +49,7 @@ def _check_one(one: Settled, ledger: Ledger) -> None:
     asked = False
     for message, (at, cell) in zip(one.example.messages, one.places, strict=True):
         text = message.content
-        if message.role == "assistant" and len(text) > LONG_ANSWER:
+        if message.role == "assistant" and len(text) > LONG_ANSWER and one.example.question:
             _answer_length(text, at, cell, ledger)
         for kind in dict.fromkeys(found.kind for found in find_personal(text)):
             ledger.issue(f"personal_{kind}", "warning", at, cell)
@@ -59,11 +61,54 @@ def _check_one(one: Settled, ledger: Ledger) -> None:
                 ledger.issue("lost_context", "warning", at, cell, text=text)
 
 
+def _check_rejected(one: Settled, ledger: Ledger) -> None:
+    if one.example.rejected is None or one.rejected is None:
+        return
+    at, cell = one.rejected
+    for kind in dict.fromkeys(found.kind for found in find_personal(one.example.rejected)):
+        ledger.issue(f"personal_{kind}", "warning", at, cell)
+    for code, words in oddities(one.example.rejected):
+        ledger.issue(code, "warning", at, cell, text=words)
+
+
 def _answer_length(text: str, at: int, cell: str | None, ledger: Ledger) -> None:
     wide = sum(1 for _ in _WIDE.finditer(text))
     tokens = wide + (len(text) - wide) // 4
     if tokens > LONG_ANSWER:
         ledger.issue("answer_too_long", "warning", at, cell, length=len(text), tokens=tokens)
+
+
+# ── wanted and unwanted answers ───────────────────────────────────────────────────────────────────
+
+
+def with_rejected(settled: Sequence[Settled], ledger: Ledger) -> list[Settled]:
+    """Where most examples have an unwanted answer, those without one, or with two equal answers, are dropped.
+
+    Where few have, it is left out of them: they are questions and answers like the others.
+    """
+    told = sum(bool(one.example.rejected) for one in settled)
+    if not any(one.example.rejected is not None for one in settled):
+        return list(settled)
+    if 2 * told < len(settled):
+        if told:
+            ledger.issue("rejected_few", "warning", count=told, n=len(settled))
+        return [replace(one, example=replace(one.example, rejected=None), rejected=None) for one in settled]
+    kept = [one for one in settled if _why_not_compared(one) is None]
+    used = {at for one in kept for at in one.at}
+    for one in settled:
+        if code := _why_not_compared(one):
+            at, cell = one.rejected or one.places[-1]
+            for gone in (each for each in one.at if each not in used):
+                ledger.drop(gone, code, cell)
+            if all(each in used for each in one.at):
+                ledger.issue(code, "error", at, cell)
+    return kept
+
+
+def _why_not_compared(one: Settled) -> str | None:
+    if not one.example.rejected:
+        return "rejected_empty"
+    return "rejected_same" if plain(one.example.rejected) == plain(one.example.answer) else None
 
 
 # ── placeholders and personal data are taken out before the comparison ────────────────────────────
@@ -106,15 +151,18 @@ def masked(one: Settled, ledger: Ledger) -> Settled:
         if after != message.content:
             ledger.repair("masked", at, message.content, after, cell)
             messages[i] = Message(message.role, after, message.weight, message.extra)
-    example = Example(tuple(messages), one.example.rows, one.example.group, one.example.tools)
-    return Settled(example, one.at, one.places)
+    rejected = one.example.rejected
+    if rejected and one.rejected and (after := mask(rejected)) != rejected:
+        ledger.repair("masked", one.rejected[0], rejected, after, one.rejected[1])
+        rejected = after
+    return replace(one, example=replace(one.example, messages=tuple(messages), rejected=rejected))
 
 
 # ── examples compared with each other ─────────────────────────────────────────────────────────────
 
 
 def _question_key(example: Example) -> str:
-    parts = [f"{message.role[0]}{plain(message.content)}" for message in example.question]
+    parts = [f"{message.role[0]}{plain(message.content)}" for message in example.question or example.messages]
     return parts[0][1:] if len(parts) == 1 else "\n".join(parts)
 
 
@@ -122,7 +170,8 @@ def _contradictions(settled: Sequence[Settled], keys: Sequence[str], answers: Se
     """The same question with different answers; both rows are named."""
     same: defaultdict[str, list[int]] = defaultdict(list)
     for i, key in enumerate(keys):
-        same[key].append(i)
+        if settled[i].example.rejected is None:  # of two answers to choose from there are as many as people write
+            same[key].append(i)
     for group in same.values():
         if len(group) < 2:
             continue
@@ -142,7 +191,10 @@ def _contradictions(settled: Sequence[Settled], keys: Sequence[str], answers: Se
 def _near_duplicates(settled: Sequence[Settled], keys: Sequence[str], answers: Sequence[str], ledger: Ledger) -> None:
     """Examples that differ only by marks, width and spaces, or by a few characters of many."""
     first: dict[str, int] = {}
-    whole = [f"{key}\n{answer}" for key, answer in zip(keys, answers, strict=True)]
+    whole = [
+        f"{key}\n{answer}\n{plain(one.example.rejected or '')}"
+        for one, key, answer in zip(settled, keys, answers, strict=True)
+    ]
     rest: list[int] = []
     for i, text in enumerate(whole):
         if (before := first.setdefault(text, i)) != i:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from postil.dataset.drafts import Draft, Ledger, Turn, blank
 from postil.records import Example, Message
@@ -16,6 +17,7 @@ class Settled:
     example: Example
     at: tuple[int, ...]
     places: tuple[tuple[int, str | None], ...]
+    rejected: tuple[int, str | None] | None = None  # where the unwanted answer came from
 
 
 def settle(draft: Draft, ledger: Ledger) -> Settled | None:
@@ -25,6 +27,8 @@ def settle(draft: Draft, ledger: Ledger) -> Settled | None:
             if not ledger.known(at):
                 ledger.drop(at, "empty_conversation")
         return None
+    if draft.reads:
+        return _settled([turn for turn in draft.turns if not blank(turn.content)], draft, ledger)
     turns = _answered(_in_turn(_without_gaps(_system_first(draft.turns, ledger), ledger), ledger), draft, ledger)
     if not turns:
         _drop_all(draft, ledger)
@@ -44,7 +48,9 @@ def _settled(turns: Sequence[Turn], draft: Draft, ledger: Ledger) -> Settled:
     messages = tuple(Message(turn.role, turn.content, turn.weight, turn.extra) for turn in turns)
     rows = tuple(dict.fromkeys(ledger.numbers[at] for at in used))
     places = tuple((turn.at[0], turn.cell) for turn in turns)
-    return Settled(Example(messages, rows, draft.group, draft.tools), tuple(used), places)
+    unwanted = draft.rejected
+    example = Example(messages, rows, draft.group, draft.tools, None if unwanted is None else unwanted.content.strip())
+    return Settled(example, tuple(used), places, None if unwanted is None else (unwanted.at[0], unwanted.cell))
 
 
 def _system_first(turns: list[Turn], ledger: Ledger) -> list[Turn]:
@@ -152,12 +158,13 @@ def _drop_all(draft: Draft, ledger: Ledger) -> None:
 
 def without_duplicates(settled: Sequence[Settled], ledger: Ledger) -> list[Settled]:
     """The first of each dialogue; the others are dropped, each with the row of the first."""
-    seen: dict[tuple[tuple[str, str], ...], Settled] = {}
+    seen: dict[tuple[Any, ...], Settled] = {}
     kept = []
     used: set[int] = set()
     repeated: list[tuple[Settled, Settled]] = []
     for one in settled:
-        key = tuple((message.role, message.content) for message in one.example.messages)
+        said = tuple((message.role, message.content) for message in one.example.messages)
+        key = (*said, one.example.rejected)
         extra = any(message.extra for message in one.example.messages) or one.example.tools
         first = None if extra else seen.setdefault(key, one)
         if first is None or first is one:
@@ -199,7 +206,7 @@ def _instructed(question: str, instruction: str | None) -> str:
 
 def prompted(one: Settled, system: str | None, instruction: str | None) -> Settled:
     """The example with the system prompt and the instruction for all rows. Its own system text wins."""
-    if not system and not instruction:
+    if not one.example.question or not (system or instruction):
         return one
     messages = list(one.example.messages)
     places = list(one.places)
@@ -209,5 +216,4 @@ def prompted(one: Settled, system: str | None, instruction: str | None) -> Settl
     if system and messages[0].role != "system":
         messages.insert(0, Message("system", system))
         places.insert(0, places[0])
-    example = Example(tuple(messages), one.example.rows, one.example.group, one.example.tools)
-    return Settled(example, one.at, tuple(places))
+    return replace(one, example=replace(one.example, messages=tuple(messages)), places=tuple(places))

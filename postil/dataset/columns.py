@@ -49,7 +49,7 @@ class Layout:
     """The roles of a table's columns.
 
     roles: question (its parts in order), answer (its parts), context, system, conversation, turn, speaker, message,
-    time, similar, dialogue (whole chats) -> column indexes from 0. header: index of the header row, None
+    time, similar, rejected, dialogue (whole chats) -> column indexes from 0. header: index of the header row, None
     if there is none. guessed: found by content. fields: several answer columns become one JSON object, not lines.
     """
 
@@ -336,6 +336,9 @@ def _by_name(names: Cells, columns: Sequence[Column], taken: set[int]) -> dict[s
         return roles
     roles.update(_question_side(found))
     roles.update(_answer_side(names, columns, found, {c for cs in roles.values() for c in cs}))
+    unwanted = [c for _, c in found.get("rejected", ()) if columns[c].text and columns[c].filled >= 0.5]
+    if unwanted and "answer" in roles:
+        roles["rejected"] = (unwanted[0],)
     return roles
 
 

@@ -94,7 +94,8 @@ def _twos(text: str) -> set[str]:
 
 
 def _messages(one: Example) -> Hashable:
-    return tuple((message.role, message.content, message.weight, repr(message.extra)) for message in one.messages)
+    said = tuple((message.role, message.content, message.weight, repr(message.extra)) for message in one.messages)
+    return (*said, one.rejected)
 
 
 def _question(one: Example) -> Hashable:

@@ -26,12 +26,17 @@ class Turn:
 
 @dataclass(slots=True)
 class Draft:
-    """A dialogue as it stands in the file. `at`: all records that it was made of."""
+    """A dialogue as it stands in the file. `at`: all records that it was made of.
+
+    rejected: the unwanted answer beside the last one. reads: it is a text that nobody asks for.
+    """
 
     turns: list[Turn]
     at: tuple[int, ...]
     group: str = ""
     tools: tuple[Mapping[str, Any], ...] = ()
+    rejected: Turn | None = None
+    reads: bool = False
 
     def say(self, role: Role, content: str, at: int | tuple[int, ...], cell: str | None = None) -> None:
         """Append a message."""

@@ -57,7 +57,7 @@ def talk(value: Mapping[str, Any], depth: int = 0) -> tuple[list[Any], list[str]
     used: list[str] = []
     for key, item in sorted(value.items(), key=lambda pair: "answer" in _roles(pair[0])):
         inner: list[Any] = []
-        if _roles(key) & {"nothing", "tools"}:
+        if _roles(key) & {"nothing", "tools", "rejected"}:
             continue
         if isinstance(item, list) and is_dialogue(item):
             inner = item

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from postil.dataset.actions import with_actions
 from postil.dataset.blocks import are_marked, read_lines
-from postil.dataset.check import check, masked, without_placeholders
+from postil.dataset.check import check, masked, with_rejected, without_placeholders
 from postil.dataset.choice import Choice, choose_sheet
 from postil.dataset.clean import Settled, prompted, settle, without_duplicates
 from postil.dataset.columns import Layout
@@ -18,11 +18,13 @@ from postil.dataset.corrections import check_rows, edited, left_out, of_sheet
 from postil.dataset.drafts import Draft, Ledger, blank
 from postil.dataset.names import meanings, misspelt
 from postil.dataset.places import Places
-from postil.dataset.raw import Line, Raw, Sheet, column_letter
+from postil.dataset.raw import Line, Raw, Row, Sheet, column_letter
 from postil.dataset.read import read
 from postil.dataset.repair import mend, unnumbered, wrapped
 from postil.dataset.rows import Table, read_table
 from postil.dataset.shapes import read_records
+from postil.dataset.texts import draft_of, read_texts, text_column
+from postil.dataset.tokenrows import are_inline, find_pieces, pieces_of_lines, read_inline, read_pieces
 from postil.errors import DataError
 from postil.records import Dataset, Issue, Repair
 
@@ -96,6 +98,8 @@ def _no_collection() -> Iterator[None]:
 
 
 def _understood(raw: Raw, sheet: str | None, wanted: Mapping[str, str], without: Sequence[int]) -> _Understood:
+    if not wanted and (marked := _marked(raw, sheet, without)) is not None:
+        return marked
     if raw.sheets:
         return _table(raw, sheet, wanted, without)
     return _records(raw, wanted, without) if raw.records else _lines(raw, without)
@@ -105,9 +109,15 @@ def _used_sheet(raw: Raw, sheet: str | None, wanted: Mapping[str, str]) -> Sheet
     """The sheet of `raw` that its data is taken from; None where there are no sheets."""
     if not raw.sheets:
         return None
-    if not wanted and (only := _one_column(raw.sheets, sheet)) is not None:
+    if not wanted and (only := _one_column(raw.sheets, sheet) or _marked_sheet(raw.sheets, sheet)) is not None:
         return only
-    return choose_sheet(raw.sheets, sheet, wanted).own
+    try:
+        return choose_sheet(raw.sheets, sheet, wanted).own
+    except DataError as error:
+        filled = [s for s in raw.sheets if (sheet is None or s.name == sheet) and any(any(r.cells) for r in s.rows)]
+        if error.code != "no_columns" or wanted or len(filled) != 1:
+            raise
+        return filled[0]
 
 
 def _without(raw: Raw, found: _Understood, without: Sequence[int]) -> Raw:
@@ -173,20 +183,39 @@ def _examples(
     drafts: Sequence[Draft], ledger: Ledger, system: str | None, instruction: str | None, mask: bool
 ) -> list[Settled]:
     """Mended, settled, without duplicates, checked; then with the prompt for all rows."""
+    drafts = _without_texts(drafts, ledger)
     for draft in drafts:
-        for turn in draft.turns:
+        for turn in (*draft.turns, *([draft.rejected] if draft.rejected else [])):
             mend(turn, ledger)
     wrapped([turn for draft in drafts for turn in draft.turns], ledger)
     unnumbered([turn for draft in drafts for turn in draft.turns if turn.role == "user"], ledger)
     settled = [one for draft in drafts if (one := settle(draft, ledger)) is not None]
-    settled = without_placeholders(settled, ledger)
+    settled = with_rejected(without_placeholders(settled, ledger), ledger)
     if mask:
         settled = [masked(one, ledger) for one in settled]
     settled = without_duplicates(settled, ledger)
     if system and (own := sum(one.example.messages[0].role == "system" for one in settled)):
         ledger.issue("own_system_kept", "advice", count=own)
     check(settled, ledger)
+    _note_texts(settled, ledger)
     return [prompted(one, system, instruction) for one in settled]
+
+
+def _note_texts(settled: Sequence[Settled], ledger: Ledger) -> None:
+    """A file of texts has no questions, and there is one thing that it is good for."""
+    if settled and all(not one.example.question for one in settled):
+        ledger.issue("texts_only", "advice", count=len(settled))
+
+
+def _without_texts(drafts: Sequence[Draft], ledger: Ledger) -> list[Draft]:
+    """Texts among dialogues answer no question."""
+    if not any(draft.reads for draft in drafts) or all(draft.reads for draft in drafts):
+        return list(drafts)
+    for draft in drafts:
+        if draft.reads:
+            for at in draft.at:
+                ledger.drop(at, "missing_question", draft.turns[0].cell, text=draft.turns[0].content.strip()[:60])
+    return [draft for draft in drafts if not draft.reads]
 
 
 # ── tables ────────────────────────────────────────────────────────────────────────────────────────
@@ -197,7 +226,12 @@ def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str], without: Sequ
         lines = [Line(row.number, next((cell for cell in row.cells if not blank(cell)), "")) for row in only.rows]
         gone = check_rows(without, [line.number for line in lines])
         return replace(_spoken(lines, gone), sheet=only.name, own=only)
-    chosen = choose_sheet(raw.sheets, sheet, wanted)
+    try:
+        chosen = choose_sheet(raw.sheets, sheet, wanted)
+    except DataError as error:
+        if error.code != "no_columns" or wanted or (read_only := _texts(raw.sheets, sheet, without)) is None:
+            raise
+        return read_only
     rows = chosen.sheet.rows
     ledger = Ledger([row.number for row in rows])
     gone = ledger.leave_out(check_rows(without, ledger.numbers))
@@ -218,6 +252,31 @@ def _table(raw: Raw, sheet: str | None, wanted: Mapping[str, str], without: Sequ
         {role: ",".join(_letter(chosen, c) for c in found) for role, found in roles.items()},
         {role: ", ".join(layout.names[c] for c in found) for role, found in roles.items()},
         own=chosen.own, across=bool(chosen.across),
+    )  # fmt: skip
+
+
+def _texts(sheets: Sequence[Sheet], wanted: str | None, without: Sequence[int]) -> _Understood | None:
+    """The texts of the only sheet with content, if it has one column of them; None if it is none of that kind."""
+    filled = [s for s in sheets if (wanted is None or s.name == wanted) and any(any(row.cells) for row in s.rows)]
+    found = text_column(filled[0]) if len(filled) == 1 else None
+    if found is None:
+        return None
+    (own,), (column, header) = filled, found
+    ledger = Ledger([row.number for row in own.rows])
+    ledger.leave_out(check_rows(without, ledger.numbers))
+    drafts = []
+    for at, row in enumerate(own.rows):
+        text = row.cells[column] if column < len(row.cells) else ""
+        if at == header:
+            ledger.skip(at, "header_row")
+        elif blank(text):
+            ledger.skip(at, "empty_row" if any(not blank(cell) for cell in row.cells) else "blank_row")
+        elif not ledger.known(at):
+            drafts.append(draft_of(text, at, f"{column_letter(column + 1)}{row.number}"))
+    name = own.rows[header].cells[column] if header is not None else ""
+    return _Understood(
+        ledger, drafts, "texts", own.name, None if header is None else own.rows[header].number,
+        {"text": column_letter(column + 1)}, {"text": name}, own=own,
     )  # fmt: skip
 
 
@@ -297,6 +356,53 @@ def _letter(chosen: Choice, column: int) -> str:
     return str(chosen.across[column]) if chosen.across else column_letter(column + 1)
 
 
+# ── marks in texts ────────────────────────────────────────────────────────────────────────────────
+
+
+def _marked(raw: Raw, sheet: str | None, without: Sequence[int]) -> _Understood | None:
+    """The texts of a file that holds a piece of a text with its tag on each row, or one text with marks inside it."""
+    if raw.records:
+        return None
+    own = _marked_sheet(raw.sheets, sheet)
+    rows = own.rows if own is not None else pieces_of_lines(raw.lines)
+    pieces = find_pieces(rows)
+    texts = [] if pieces else _alone(own.rows if own else [Row(line.number, (line.text,)) for line in raw.lines])
+    if pieces is None and not are_inline([text for _, text, _ in texts]):
+        return None
+    ledger = Ledger([row.number for row in rows])
+    ledger.leave_out(check_rows(without, ledger.numbers))
+    name = own.name if own is not None else None
+    if pieces is not None:
+        drafts = read_pieces(rows, pieces, ledger, own is not None)
+        header = rows[pieces.header].number if pieces.header is not None and own is not None else None
+        columns = {"question": column_letter(pieces.token + 1), "answer": column_letter(pieces.tag + 1)}
+        return _Understood(ledger, drafts, "tags", name, header, columns if own is not None else {}, own=own)
+    used = {i for i, _, _ in texts}
+    for i in range(len(rows)):
+        if i not in used:
+            ledger.skip(i, "blank_row")
+    drafts = read_inline([one for one in texts if not ledger.known(one[0])], ledger)
+    return _Understood(ledger, drafts, "inline", name, own=own)
+
+
+def _marked_sheet(sheets: Sequence[Sheet], wanted: str | None) -> Sheet | None:
+    """The sheet with tags or with marks inside its texts; None where there is none."""
+    for sheet in sheets:
+        if wanted is None or sheet.name == wanted:
+            texts = [text for _, text, _ in _alone(sheet.rows)]
+            if find_pieces(sheet.rows) is not None or are_inline(texts):
+                return sheet
+    return None
+
+
+def _alone(rows: Sequence[Row]) -> list[tuple[int, str, str | None]]:
+    """(index, text, cell) of each row, if all texts stand in one column; else nothing."""
+    found = [(i, c, cell) for i, row in enumerate(rows) for c, cell in enumerate(row.cells) if not blank(cell)]
+    if len({c for _, c, _ in found}) != 1:
+        return []
+    return [(i, cell, f"{column_letter(c + 1)}{rows[i].number}") for i, c, cell in found]
+
+
 # ── records and lines ─────────────────────────────────────────────────────────────────────────────
 
 
@@ -322,5 +428,10 @@ def _spoken(lines: Sequence[Line], gone: frozenset[int]) -> _Understood:
     """The dialogues of marked lines."""
     ledger = Ledger([line.number for line in lines])
     ledger.leave_out(gone)
-    drafts, shape = read_lines(lines, ledger)
+    try:
+        drafts, shape = read_lines(lines, ledger)
+    except DataError as error:
+        if error.code != "no_dialogue_found" or not (drafts := read_texts(lines, ledger)):
+            raise
+        shape = "texts"
     return _Understood(ledger, drafts, shape)

@@ -197,7 +197,7 @@ def _cell(row: Cells, column: int | None) -> str:
 def _pairs(table: Table, layout: Layout, i: int, ledger: Ledger) -> list[Draft]:
     """The pair of a row, and one more for each other way to put its question."""
     row, at = table.rows[i], table.at[i]
-    first = Draft(_turns(table, layout, i, ledger), (at,))
+    first = Draft(_turns(table, layout, i, ledger), (at,), rejected=_rejected(table, layout, i, ledger))
     similar = [c for c in layout.roles.get("similar", ()) if not blank(_cell(row, c))]
     if not similar:
         return [first]
@@ -210,7 +210,7 @@ def _pairs(table: Table, layout: Layout, i: int, ledger: Ledger) -> list[Draft]:
             turns = [t if t.role != "user" else Turn("user", text, (at,), where) for t in first.turns]
             if not any(t.role == "user" for t in turns):
                 turns.insert(len(turns) - 1, Turn("user", text, (at,), where))
-            drafts.append(Draft(turns, (at,), group))
+            drafts.append(Draft(turns, (at,), group, rejected=first.rejected))
     return drafts
 
 
@@ -253,6 +253,14 @@ def _turns(table: Table, layout: Layout, i: int, ledger: Ledger) -> list[Turn]:
     answer = next((c for c in layout.roles["answer"] if not blank(_cell(row, c))), layout.of("answer"))
     turns.append(Turn("assistant", _answered(row, layout), at, address(table, ledger, i, answer)))
     return turns
+
+
+def _rejected(table: Table, layout: Layout, i: int, ledger: Ledger) -> Turn | None:
+    column = layout.of("rejected")
+    if column is None:
+        return None
+    where = address(table, ledger, i, column)
+    return Turn("assistant", _cell(table.rows[i], column), (table.at[i],), where)
 
 
 # ── rows held together by an id ───────────────────────────────────────────────────────────────────

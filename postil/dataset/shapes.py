@@ -18,6 +18,7 @@ from postil.dataset.names import meanings, misspelt, normal
 from postil.dataset.raw import Record
 from postil.dataset.rows import Table, read_table
 from postil.dataset.speakers import cast, role_of
+from postil.dataset.texts import draft_of, reads, text_key
 from postil.records import Role
 
 _KEPT = ("name", "tool_calls", "tool_call_id")
@@ -109,6 +110,8 @@ def _known(at: int, value: dict[str, Any], reading: _Reading) -> list[Draft]:
     """The dialogues of a record by what its keys mean; what it holds in objects of its own is taken out first."""
     ledger = reading.ledger
     keys = understand(tuple(value), tuple(sorted(reading.wanted.items())))
+    if "rejected" in keys.roles and ("answer" in keys.roles or keys.dialogue is not None):
+        return _compared(at, value, keys, reading)
     nested = any(isinstance(item, dict | list) for item in value.values())
     if nested and not _plain_pair(value, keys) and not (keys.dialogue and isinstance(value[keys.dialogue], list)):
         items, used = talk(value)
@@ -133,6 +136,28 @@ def _known(at: int, value: dict[str, Any], reading: _Reading) -> list[Draft]:
         return _pair(at, value, keys, reading)
     reading.flat.setdefault(tuple(value), []).append((at, value))
     return []
+
+
+def _compared(at: int, value: dict[str, Any], keys: Keys, reading: _Reading) -> list[Draft]:
+    """The dialogue with its wanted answer, as any other, and the unwanted answer beside it."""
+    key = keys.roles["rejected"][0]
+    rest = {name: item for name, item in value.items() if name != key}
+    turns = _listed(value[keys.dialogue]) if keys.dialogue is not None else None
+    if turns is not None and "answer" in keys.roles:  # the question is a list of messages, the answer stands beside it
+        answer = rest.pop(keys.roles["answer"][0])
+        last = answer if isinstance(answer, list) else [answer if isinstance(answer, dict) else _said_by_us(answer)]
+        rest[str(keys.dialogue)] = [*turns, *last]
+    drafts = _known(at, rest, reading)
+    unwanted = value[key][-1] if isinstance(value[key], list) and value[key] else value[key]
+    for draft in drafts:
+        draft.rejected = Turn("assistant", as_text(said(unwanted)), (at,))
+    if drafts:
+        reading.columns.setdefault("rejected", key)
+    return drafts
+
+
+def _said_by_us(answer: Any) -> dict[str, str]:
+    return {"role": "assistant", "content": as_text(answer)}
 
 
 def _plain_pair(value: Mapping[str, Any], keys: Keys) -> bool:
@@ -474,6 +499,8 @@ def _flat(names: tuple[str, ...], rows: list[tuple[int, dict[str, Any]]], readin
     nested = [c for c, name in enumerate(names) if any(_is_nested(value[name]) for _, value in rows)]
     columns = [Column() if c in nested else column for c, column in enumerate(columns)]
     layout = settle_roles(readable, columns, wish) if len(names) > 1 else None
+    if layout is None and (key := text_key(names)) is not None and reads([_cell(value[key]) for _, value in rows]):
+        return _read(key, rows, reading)
     if layout is None or (layout.guessed and len(rows) < 3):
         for at, value in rows:
             code = "missing_question" if "answer" in keys.roles and "question" not in keys.roles else "missing_answer"
@@ -489,6 +516,15 @@ def _flat(names: tuple[str, ...], rows: list[tuple[int, dict[str, Any]]], readin
         reading.unused[names[column]] += 1
     gone = frozenset(i for i, (at, _) in enumerate(rows) if ledger.known(at))
     return read_table(Table(cells, [at for at, _ in rows], lettered=False, gone=gone), layout, ledger)
+
+
+def _read(key: str, rows: list[tuple[int, dict[str, Any]]], reading: _Reading) -> list[Draft]:
+    """Records that hold a text and nothing that asks for it."""
+    reading.shapes["texts"] += 1
+    reading.columns.setdefault("text", key)
+    for _, value in rows:
+        _note_unused(value, {key}, reading)
+    return [draft_of(_cell(value[key]), at) for at, value in rows if not reading.ledger.known(at)]
 
 
 def _cell(value: Any) -> str:

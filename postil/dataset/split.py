@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from postil.dataset.similar import near_pairs, plain
 from postil.records import Example, Split
 
+LONGEST = 2000  # characters of a text that are compared
 ALIKE = 0.8  # of the sets of three characters of two questions: lower than in the report, to be on the safe side
 
 
@@ -29,6 +30,22 @@ def split(examples: Sequence[Example], *, validation_rows: int, test_rows: int, 
     for i, example in enumerate(examples):
         parts[sides.get(i, 0)].append(example)
     return Split(*(tuple(part) for part in parts))
+
+
+def with_every_label(parts: Split, of: Callable[[Example], set[str]], *, validation: bool, test: bool) -> Split:
+    """Where a label is so rare that no training example has it, the held-out ones that have it go over to training.
+
+    of: the labels that an example needs; validation, test: whether that part was held out, and is no file of its own.
+    """
+    training = list(parts.training)
+    known = set[str]().union(*(of(example) for example in training))
+    kept: dict[str, tuple[Example, ...]] = {"validation": parts.validation, "test": parts.test}
+    for name, own in (("validation", validation), ("test", test)):
+        strange = [example for example in kept[name] if of(example) - known] if own else []
+        training += strange
+        known = known.union(*(of(example) for example in strange))
+        kept[name] = tuple(example for example in kept[name] if example not in strange)
+    return Split(tuple(training), kept["validation"], kept["test"])
 
 
 def _take(groups: Sequence[list[int]], wanted: int, sides: dict[int, int], side: int) -> list[list[int]]:
@@ -54,7 +71,9 @@ def _words(example: Example) -> str:
 
 
 def _question(example: Example) -> str:
-    """What is asked: the user's messages, without a prompt that all rows share."""
+    """What is asked: the user's messages, without a prompt that all rows share; of a text how it begins."""
+    if not example.question:
+        return plain(example.answer[:LONGEST])
     return "\n".join(plain(message.content) for message in example.question if message.role == "user")
 
 

@@ -6,7 +6,7 @@ from postil.evaluate.case import Case, read_case
 from postil.evaluate.diagnose import diagnose
 from postil.evaluate.endpoint import EndpointJudge
 from postil.evaluate.judge import Brief, InMemoryJudge, Judge, Judgement, LocalJudge, default_brief, judged
-from postil.evaluate.metrics import METRICS, score, summary, visible
+from postil.evaluate.metrics import METRICS, NUMBERS, score, summary, visible
 from postil.evaluate.neutral import neutral_texts
 from postil.evaluate.report import Facts, Run, write_report
 from postil.evaluate.verdict import FEWEST_ROWS, FORGETTING_LIMIT, forgets, forgetting_words, preference, verdict
@@ -16,6 +16,7 @@ __all__ = [
     "FEWEST_ROWS",
     "FORGETTING_LIMIT",
     "METRICS",
+    "NUMBERS",
     "Brief",
     "Case",
     "EndpointJudge",

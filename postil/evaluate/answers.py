@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from postil.evaluate.metrics import score, summary, visible
 from postil.evaluate.neutral import neutral_texts
-from postil.evaluate.tasks import of_task
+from postil.evaluate.tasks import Own, of_task
 from postil.evaluate.verdict import verdict
-from postil.records import Answer, Evaluation, Example, Verdict
+from postil.records import Answer, Confusion, Evaluation, Example, Verdict
 from postil.store import read_json
 
 if TYPE_CHECKING:
@@ -22,11 +22,15 @@ Tell = Callable[[str, float], None]  # what is being done, and how much of it [0
 
 def evaluate(
     pair: Pair, examples: Sequence[Example], metric: str, task: str = "causal_lm",
-    tell: Tell = lambda what, share: None,
+    tell: Tell = lambda what, share: None, training: Sequence[Example] = (),
 ) -> Evaluation:  # fmt: skip
-    """Both models on every example: greedy answers, losses on the references, the verdict and the forgetting guard."""
-    questions = [example.question for example in examples]
-    references = [example.answer for example in examples]
+    """Both models on every example: greedy answers, losses on the references, the verdict and the forgetting guard.
+
+    training: what the tuned model has learned from; plain means are taught the same, where the task has such.
+    """
+    asked = [pair.asks(example) for example in examples]
+    questions = [example.question for example in asked]
+    references = [example.answer for example in asked]
     own = of_task(task)
     answers: dict[bool, list[Answer]] = {}
     scores: dict[bool, dict[str, list[float]]] = {}
@@ -40,11 +44,14 @@ def evaluate(
         tell(name, 0.0)
         answers[tuned] = pair.answers(questions, tuned=tuned, tell=heard)
         losses = pair.losses(examples, tuned=tuned)
-        scores[tuned] = {**score(references, answers[tuned], losses), **own.rows(references, answers[tuned])}
-        summaries[tuned] = {
-            **summary(references, answers[tuned], losses, scores[tuned]),
-            **own.whole(references, answers[tuned]),
-        }
+        measured = own.measured(pair, examples, tuned)
+        scores[tuned], summaries[tuned] = _scored(own, references, answers[tuned], losses, measured)
+    others: dict[str, dict[str, float]] = {}
+    against: dict[str, Verdict] = {}
+    for name, given in own.others(training, examples).items():
+        theirs, others[name] = _scored(own, references, given, None, {})
+        if metric in theirs:
+            against[name] = verdict(metric, theirs[metric], scores[True][metric])
     tell("neutral", 0.0)
     return Evaluation(
         base=summaries[False],
@@ -56,14 +63,29 @@ def evaluate(
                 "rows": list(example.rows),
                 "question": example.question[-1].content,
                 "reference": example.answer,
+                **({} if example.rejected is None else {"rejected": example.rejected}),
                 "base": visible(answers[False][i].text),
                 "tuned": visible(answers[True][i].text),
                 "base_score": scores[False][metric][i],
                 "tuned_score": scores[True][metric][i],
             }
-            for i, example in enumerate(examples)
+            for i, example in enumerate(asked)
         ),
+        others=others,
+        against=against,
+        confusion=own.confusion(references, answers[True]) if own.confusion else None,
     )
+
+
+def _scored(
+    own: Own, references: Sequence[str], answers: Sequence[Answer], losses: Sequence[float] | None,
+    measured: Mapping[str, list[float]],
+) -> tuple[dict[str, list[float]], dict[str, float]]:  # fmt: skip
+    """The scores of each row, and the metrics over all rows that mean anything in this task."""
+    rows = {**score(references, answers, losses), **own.rows(references, answers), **measured}
+    whole = summary(references, answers, losses, rows)
+    kept = whole if own.only is None else {name: whole[name] for name in own.only if name in whole}
+    return rows, {**kept, **own.whole(references, answers), **own.summed(rows)}
 
 
 def read_evaluation(directory: Path) -> Evaluation | None:
@@ -72,9 +94,17 @@ def read_evaluation(directory: Path) -> Evaluation | None:
     if not file.exists():
         return None
     told = read_json(file)
-    judged = {name: value for name, value in told["verdict"].items() if name != "words"}
-    told["verdict"] = Verdict(**{**judged, "interval": tuple(judged["interval"])})
+    told["verdict"] = _verdict(told["verdict"])
+    told["against"] = {name: _verdict(one) for name, one in told.get("against", {}).items()}
+    if told.get("confusion"):
+        labels, counts = told["confusion"]["labels"], told["confusion"]["counts"]
+        told["confusion"] = Confusion(tuple(labels), tuple(map(tuple, counts)))
     return Evaluation(**{**told, "rows": tuple(told["rows"])})
+
+
+def _verdict(told: Mapping[str, Any]) -> Verdict:
+    judged = {name: value for name, value in told.items() if name != "words"}
+    return Verdict(**{**judged, "interval": tuple(judged["interval"])})
 
 
 def _forgetting(pair: Pair) -> float | None:

@@ -18,6 +18,7 @@ from postil.errors import DataError
 from postil.records import Answer
 
 METRICS = ("exact_match", "char_f1", "rouge_l", "bleu", "loss", "stopped", "length")
+NUMBERS = {"loss": 3, "length": 1, "perplexity": 2, "reward_margin": 3}  # shown with so many digits; others in percent
 
 _LAST_MARKS = "。.!?"  # after NFKC, which turns ！ and ？ into ! and ?
 

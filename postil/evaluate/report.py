@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from postil.evaluate.curve import draw
-from postil.evaluate.metrics import METRICS, visible
+from postil.evaluate.metrics import METRICS, NUMBERS, visible
 from postil.evaluate.render import Block, Code, Heading, Paragraph, Picture, Piece, Table, to_html, to_markdown
 from postil.evaluate.verdict import forgetting_words
 from postil.locales import knows, language, say
-from postil.records import Base, Dataset, Evaluation, Finding, Issue, Left, Proposal, Repair
+from postil.records import Base, Confusion, Dataset, Evaluation, Finding, Issue, Left, Proposal, Repair
 from postil.store import write_text
 
 _ROWS_SHOWN = 12  # of the test questions, the first ones: a choice would flatter
@@ -28,6 +28,8 @@ _MAIN_FIELDS = (
     "kind", "metric", "learning_rate", "r", "lora_alpha", "lora_dropout", "target_modules", "n_epochs", "batch_size",
     "max_length", "device", "dtype",
 )  # fmt: skip
+_CLASSES = {name: (f"AutoModelFor{kind}Classification", ", num_labels=len(labels)")
+            for name, kind in (("seq_cls", "Sequence"), ("token_cls", "Token"))}  # fmt: skip
 _WORDS = re.compile(r"\s+|[A-Za-z0-9]+|.", re.DOTALL)
 
 
@@ -39,6 +41,7 @@ class Run:
     epochs: float
     seconds: float
     trained_tokens: int | None = None
+    trained_parameters: int | None = None
     tokens_per_second: float | None = None
     peak_bytes: int | None = None
     best_step: int | None = None
@@ -105,10 +108,18 @@ def _blocks(facts: Facts, curve: str, lang: str) -> Iterator[Block]:
 
 def _evaluation(evaluation: Evaluation, lang: str) -> Iterator[Block]:
     yield Heading(say("report.metrics", lang))
-    names = [name for name in METRICS if name in evaluation.base and name in evaluation.tuned]
+    known = (*METRICS, *(name for name in evaluation.tuned if name not in METRICS))
+    names = [name for name in known if name in evaluation.base and name in evaluation.tuned]
     head = [say(f"report.metrics.{part}", lang) for part in ("metric", "base", "tuned", "change")]
-    yield Table(head, [_metric(evaluation, name, lang) for name in names])
-    yield Paragraph(forgetting_words(evaluation.forgetting, lang))
+    plain = list(evaluation.others)
+    yield Table([*head, *(say(f"others.{name}", lang) for name in plain)],
+                [[*_metric(evaluation, name, lang), *_theirs(evaluation, name)] for name in names])  # fmt: skip
+    for sentence in evaluation.against_words(lang):
+        yield Paragraph(sentence)
+    if evaluation.confusion is None:  # a model that picks labels has no language of its own to forget
+        yield Paragraph(forgetting_words(evaluation.forgetting, lang))
+    else:
+        yield from _confusion(evaluation.confusion, lang)
     if evaluation.rows:
         yield Heading(say("report.answers", lang))
         shown = evaluation.rows[:_ROWS_SHOWN]
@@ -118,6 +129,19 @@ def _evaluation(evaluation: Evaluation, lang: str) -> Iterator[Block]:
             yield Paragraph(say("report.answers.opening", lang, opening=_short(opening)))
         head = [say(f"report.answers.{part}", lang) for part in ("question", "reference", "base", "tuned")]
         yield Table(head, [_answers(row, len(opening), lang) for row in shown])
+
+
+def _confusion(confusion: Confusion, lang: str) -> Iterator[Block]:
+    yield Heading(say("report.confusion", lang))
+    yield Paragraph(say("report.confusion.legend", lang))
+    rows = zip(confusion.labels, confusion.counts, strict=True)
+    yield Table([say("report.confusion.wanted", lang), *confusion.labels],
+                [[label, *(str(count) if count else "" for count in counts)] for label, counts in rows])  # fmt: skip
+
+
+def _theirs(evaluation: Evaluation, name: str) -> list[str]:
+    """A metric of each of the plain means."""
+    return [f"{scores[name]:.1%}" if name in scores else "-" for scores in evaluation.others.values()]
 
 
 def _opening(questions: Sequence[str]) -> str:
@@ -135,8 +159,8 @@ def _metric(evaluation: Evaluation, name: str, lang: str) -> list[str]:
     label = say(f"metric.{name}", lang)
     if name == evaluation.verdict.metric:
         label = say("report.metrics.decides", lang, metric=label)
-    if name in ("loss", "length"):
-        digits = 3 if name == "loss" else 1
+    if name in NUMBERS:
+        digits = NUMBERS[name]
         return [label, f"{base:.{digits}f}", f"{tuned:.{digits}f}", f"{round(tuned - base, digits) + 0.0:+.{digits}f}"]
     change = round(100 * (tuned - base), 1) + 0.0
     return [label, f"{base:.1%}", f"{tuned:.1%}", say("report.points", lang, change=change)]
@@ -211,6 +235,9 @@ def _measured(run: Run, proposal: Proposal, lang: str) -> Iterator[list[str]]:
     yield [say("report.run.cost", lang), f"{estimate.cost[0]:.2f} - {estimate.cost[1]:.2f} {estimate.currency}", cost]
     yield [say("report.run.updates", lang), f"{estimate.updates:,}" if estimate.updates else "-", f"{run.updates:,}"]
     yield [say("report.run.epochs", lang), str(proposal.plan.n_epochs), f"{run.epochs:.3g}"]
+    if run.trained_parameters:
+        estimated = f"{estimate.trained_parameters:,}" if estimate.trained_parameters else "-"
+        yield [say("report.run.parameters", lang), estimated, f"{run.trained_parameters:,}"]
     if run.trained_tokens is not None:
         yield [say("report.run.tokens", lang), f"{estimate.tokens:,}" if estimate.tokens else "-",
                f"{run.trained_tokens:,}"]  # fmt: skip
@@ -257,10 +284,15 @@ def _use(facts: Facts, lang: str) -> Iterator[Block]:
     yield Code(f"postil compare {quoted} {question}\npostil answer {quoted} FILE.xlsx --output OUT.xlsx", "sh")
     yield Paragraph(say("report.use.peft", lang))
     base_text, adapter_text = (json.dumps(path, ensure_ascii=False) for path in (base, adapter))
+    kind, told = _CLASSES.get(facts.proposal.plan.task, ("AutoModelForCausalLM", ""))
+    labels = (
+        "" if not told else f"labels = json.load(open({adapter_text} + '/labels.json', encoding='utf-8'))['labels']\n"
+    )
     yield Code(
-        "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f"{'import json' + chr(10) if told else ''}from peft import PeftModel\n"
+        f"from transformers import {kind}, AutoTokenizer\n\n{labels}"
         f"tokenizer = AutoTokenizer.from_pretrained({adapter_text})\n"
-        f"base = AutoModelForCausalLM.from_pretrained({base_text})\n"
+        f"base = {kind}.from_pretrained({base_text}{told})\n"
         f"model = PeftModel.from_pretrained(base, {adapter_text})\n",
         "python",
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save, save_file
 
 from postil.errors import AdapterError, PlanError
 from postil.model.methods import beside, bottleneck, lora, scaled, starts, virtual
@@ -30,10 +30,11 @@ def _one_rate(name: str, plan: Plan) -> float:
 class Method:
     """A way to tune. make: (model, plan, name of the base) -> the model with a fresh adapter on it, in PEFT's manner.
 
-    start: given the training rows' token ids once, before a run's first update. rate: of the parameter of that name, how
-    many times the plan's learning rate it learns at. shares: what rows begin with may be computed once for all of them;
-    mixes: different adapters answer in one batch; four_bits: the base is kept in four bits; starts_as_base: before it
-    has learned, the tuned model says exactly what the base says; frozen: the share of each trained tensor that stands still.
+    start: given the training rows' token ids once, before a run's first update. rate: of the parameter of that name,
+    how many times the plan's learning rate it learns at. shares: what rows begin with may be computed once for all of
+    them; mixes: different adapters answer in one batch; four_bits: the base is kept in four bits; starts_as_base:
+    before it has learned, the tuned model says exactly what the base says; frozen: the share of each trained tensor
+    that stands still.
     """
 
     make: Callable[[torch.nn.Module, Plan, str], Any]
@@ -117,10 +118,11 @@ def _open_beside(model: Any, directory: Path, told: Mapping[str, Any]) -> Any:
     return adapted
 
 
-def weights_of(adapted: Any) -> dict[str, torch.Tensor]:
-    """Copies of the adapter's own tensors by the names of its file, in their order, on the CPU."""
+def weights_of(adapted: Any, *, copy: bool = True) -> dict[str, torch.Tensor]:
+    """Copies of the adapter's own tensors by the names of its file, in their order, on the CPU. Without `copy` they may
+    be the tensors themselves, to be read at once."""
     state = _tensors(adapted)
-    return {name: state[name].detach().to("cpu", copy=True).contiguous() for name in sorted(state)}
+    return {name: state[name].detach().to("cpu", copy=copy).contiguous() for name in sorted(state)}
 
 
 def _tensors(adapted: Any) -> Mapping[str, torch.Tensor]:
@@ -145,6 +147,11 @@ def put_weights(adapted: Any, weights: dict[str, torch.Tensor]) -> None:
 def to_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
     """A safetensors file. One metadata key only: with two or more its bytes differ from process to process."""
     return save({name: tensors[name] for name in sorted(tensors)}, metadata={"format": "pt"})
+
+
+def write_tensors(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
+    """The same bytes at `file`, without holding them once more in memory. Not synced."""
+    save_file({name: tensors[name] for name in sorted(tensors)}, file, metadata={"format": "pt"})
 
 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:

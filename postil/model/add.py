@@ -27,7 +27,7 @@ def add(directory: Path, home: Path, name: str) -> str:
     if target.exists():
         raise ModelError("place_taken", path=str(target))
     check_directory(directory)
-    load_template(directory)
+    load_template(directory, task="seq_cls")  # what reads for labels may have no chat template
     with temporary_directory(target) as made:
         for file in sorted(directory.iterdir()):
             if file.is_file() and file.suffix in TAKEN_ALONG:

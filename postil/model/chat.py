@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Self
 
 import torch
 
@@ -12,6 +13,7 @@ from postil.model.generate import generate, stream
 from postil.model.layout import lay_out
 from postil.model.load import Loaded, load_planned
 from postil.model.loss import Loss, why_not_packed
+from postil.model.sample import Sampling
 from postil.model.template import Tokens
 from postil.records import Adapter, Answer, Example, Message, Plan
 
@@ -26,12 +28,16 @@ class ChatPair:
         self._plan = plan
 
     @classmethod
-    def open(cls, adapter: Adapter) -> ChatPair:
+    def open(cls, adapter: Adapter) -> Self:
         plan = adapter.plan
         torch.set_num_threads(plan.threads)
         loaded = load_planned(adapter.base_path, plan)
         loaded.model = open_adapter(loaded.model, adapter.path)
-        return cls(loaded, plan)
+        return cls.on(loaded, adapter)
+
+    @classmethod
+    def on(cls, loaded: Loaded, adapter: Adapter) -> Self:
+        return cls(loaded, adapter.plan)
 
     def answers(
         self,
@@ -42,25 +48,31 @@ class ChatPair:
         max_new_tokens: int | None = None,
     ) -> list[Answer]:
         """Greedy answers to `questions` (all messages before the answer), in their order."""
-        prompts = [self._loaded.template.prompt(question) for question in questions]
+        prompts = [self._prompt(question) for question in questions]
         with self._switched(tuned):
             new = max_new_tokens or self._plan.max_new_tokens
             return generate(self._loaded, prompts, max_new_tokens=new, tell=tell)
 
     def stream(
-        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False
-    ) -> Answer:
-        """One answer, given to `say` piece by piece; greedy, or sampled as the plan says."""
+        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False,
+        how: Sampling | None = None, max_new_tokens: int | None = None,
+    ) -> Answer:  # fmt: skip
+        """One answer, given to `say` piece by piece; greedy, or sampled as the plan says, or as `how` does."""
         plan = self._plan
+        how = how or Sampling(plan.temperature if sample else 0.0, plan.top_p, plan.seed)
         with self._switched(tuned):
             return stream(
-                self._loaded, self._loaded.template.prompt(question), say, max_new_tokens=plan.max_new_tokens,
-                temperature=plan.temperature if sample else 0.0, top_p=plan.top_p, seed=plan.seed,
+                self._loaded, self._prompt(question), say, max_new_tokens=max_new_tokens or plan.max_new_tokens,
+                temperature=how.temperature, top_p=how.top_p, seed=how.seed,
             )  # fmt: skip
+
+    def asks(self, example: Example) -> Example:
+        """The example as it is put to the model."""
+        return example
 
     def losses(self, examples: Sequence[Example], *, tuned: bool) -> list[float]:
         """The mean loss of each example's answers, in nats per token."""
-        encoded = [self._loaded.template.sequences(example) for example in examples]
+        encoded = [self._sequences(example) for example in examples]
         owners = [i for i, sequences in enumerate(encoded) for _ in sequences]
         totals = self._sums([s for sequences in encoded for s in sequences], tuned)
         sums = [[0.0, 0.0] for _ in examples]
@@ -76,6 +88,12 @@ class ChatPair:
             ids = tuple(self._loaded.tokenizer.encode(text))
             encoded.append(Tokens(ids, (0.0, *[1.0] * (len(ids) - 1)), ()))
         return [loss / weight if weight else 0.0 for loss, weight in self._sums(encoded, tuned)]
+
+    def _prompt(self, question: Sequence[Message]) -> list[int]:
+        return self._loaded.template.prompt(question)
+
+    def _sequences(self, example: Example) -> list[Tokens]:
+        return self._loaded.template.sequences(example)
 
     def _sums(self, sequences: Sequence[Tokens], tuned: bool) -> list[tuple[float, float]]:
         """(weighted loss, weight) of each sequence."""

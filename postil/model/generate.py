@@ -8,6 +8,7 @@ a plain loop of forward passes (both in `model/plain.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -144,11 +145,17 @@ def shared_beginning(prompts: Sequence[Sequence[int]]) -> int:
 
 
 def _answer(loaded: Loaded, prompt: Sequence[int], row: Sequence[int]) -> Answer:
+    said = answer_of(loaded, row)
+    if opens_thinking(loaded, prompt):
+        return replace(said, text=f"<think>\n{said.text}")  # without the mark it could not be told apart
+    return said
+
+
+def answer_of(loaded: Loaded, row: Sequence[int]) -> Answer:
+    """The answer that these new tokens are, as far as the one that ends it."""
     end = next((i for i, token in enumerate(row) if token in loaded.template.stop_ids), None)
     ids = list(row if end is None else row[:end])
     text = loaded.tokenizer.decode(ids, skip_special_tokens=True).rstrip("\N{REPLACEMENT CHARACTER}").strip()
-    if opens_thinking(loaded, prompt):
-        text = f"<think>\n{text}"  # without the mark it could not be told apart
     return Answer(text, len(row) if end is None else end + 1, end is not None)
 
 

@@ -7,7 +7,7 @@ against what the tokenizer's template writes for serving.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from postil.errors import DataError, ModelError
@@ -24,6 +24,10 @@ class Fault:
     rows: tuple[int, ...]
 
 
+# (example, template, most tokens at once) -> its sequences, and all that is wrong with them
+Examine = Callable[[Example, Template, int], tuple[list[Tokens], list[Fault]]]
+
+
 def examine(example: Example, template: Template, max_length: int) -> tuple[list[Tokens], list[Fault]]:
     """The sequences of one example and all that is wrong with them.
 
@@ -35,6 +39,9 @@ def examine(example: Example, template: Template, max_length: int) -> tuple[list
         return [], [Fault("nothing_asked", example.rows)]
     try:
         sequences = template.sequences(example)
+        causes = template.causes(example, sequences, max_length)
+        if causes is not None:
+            return sequences, [Fault(cause, example.rows) for cause in causes]
         return sequences, prove(example, sequences, template, max_length)
     except ModelError as error:
         if error.code != "template_refuses":
@@ -42,12 +49,14 @@ def examine(example: Example, template: Template, max_length: int) -> tuple[list
         return [], [Fault("template_refuses", example.rows)]
 
 
-def proven(examples: Sequence[Example], template: Template, max_length: int) -> list[list[Tokens]]:
-    """The sequences of each example.
+def proven(
+    examples: Sequence[Example], template: Template, max_length: int, look: Examine = examine
+) -> list[list[Tokens]]:
+    """The sequences of each example, as `look` makes and proves them.
 
     Raises DataError `labels_wrong` with all rows and causes when any would teach something wrong.
     """
-    examined = [examine(example, template, max_length) for example in examples]
+    examined = [look(example, template, max_length) for example in examples]
     faults = [fault for _, found in examined for fault in found]
     if faults:
         raise _labels_wrong(faults)
@@ -112,12 +121,12 @@ def _faults_of_answer(sequence: Tokens, span: Span, message: Message, template: 
         yield "answer_masked"
     if any(i in template.stop_ids for i in ids[:-1]):
         yield "stop_inside"
-    said = _squeeze(template.tokenizer.decode(ids[:-1], skip_special_tokens=False))
-    wanted = _squeeze(message.content)
+    said = squeeze(template.tokenizer.decode(ids[:-1], skip_special_tokens=False))
+    wanted = squeeze(message.content)
     # the prompt may have opened the reasoning already, or the template may write that there is none
     same = (said, said.removeprefix("</think>"), said.removeprefix("<think></think>"), f"<think>{said}")
     calls = message.extra.get("tool_calls") or ()
-    parts = [wanted, *(_squeeze(str((call.get("function") or {}).get("name", ""))) for call in calls)]
+    parts = [wanted, *(squeeze(str((call.get("function") or {}).get("name", ""))) for call in calls)]
     if not (all(part in said for part in parts) if calls else wanted in same):
         yield "answer_changed"
 
@@ -126,14 +135,14 @@ def _faults_of_prompt(sequence: Tokens, span: Span, example: Example, i: int, te
     prompt = list(sequence.ids[: span.start])
     if prompt != template.prompt(example.messages[:i], example.tools):
         yield "prompt_differs"
-    shown = _squeeze(template.tokenizer.decode(prompt, skip_special_tokens=False))
-    if not all(_squeeze(m.content) in shown for m in example.messages[:i] if "<think>" not in m.content):
+    shown = squeeze(template.tokenizer.decode(prompt, skip_special_tokens=False))
+    if not all(squeeze(m.content) in shown for m in example.messages[:i] if "<think>" not in m.content):
         yield "message_lost"
-    names = (_squeeze(str((tool.get("function") or tool).get("name", ""))) for tool in example.tools)
+    names = (squeeze(str((tool.get("function") or tool).get("name", ""))) for tool in example.tools)
     if not all(name in shown for name in names):
         yield "tools_lost"
 
 
-def _squeeze(text: str) -> str:
+def squeeze(text: str) -> str:
     """Without white space, composed: tokenizers and templates may change both, and that changes no meaning."""
     return "".join(unicodedata.normalize("NFC", text).split())

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from postil.errors import PlanError
+from postil.model.heads import linears_in_head
 
 FEED_FORWARD = ("mlp", "feed_forward", "ffn", "DenseReluDense")  # what the second half of a block is called
 WITHOUT_ONE = ("fc2", "output.dense")  # where a block has its layers itself: the one that ends that half
@@ -16,12 +17,14 @@ NEW_HEADS = ("score", "classifier", "classification_head")  # of tasks for which
 def linear_names(model: torch.nn.Module) -> dict[str, list[str]]:
     """The linear layers inside the blocks by their last name, in groups: all, mlp, attention. The head is in none."""
     head = getattr(model, "get_output_embeddings", lambda: None)()
+    without = set(linears_in_head(model)) if head is None else set()
     groups: dict[str, list[str]] = {"all-linear": [], "mlp-only": [], "attention-only": []}
     for path, layer in model.named_modules():
-        if not isinstance(layer, torch.nn.Linear) or layer is head:
+        if not isinstance(layer, torch.nn.Linear) or layer is head or path in without:
             continue
         name = path.rsplit(".", 1)[-1]
-        within = "attention-only" if "attn" in path or "attention" in path else "mlp-only"
+        lower = path.lower()
+        within = "attention-only" if "attn" in lower or "attention" in lower else "mlp-only"
         for group in ("all-linear", within):
             if name not in groups[group]:
                 groups[group].append(name)

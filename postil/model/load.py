@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging
 
 from postil.errors import ModelError, PlanError
 from postil.model.adapt import METHODS
 from postil.model.attention import allow_packs
 from postil.model.bounded import check_templates
+from postil.model.heads import HEADS, head_modules, is_encoder
 from postil.model.memory import lacks_memory
+from postil.model.reader import Reader
 from postil.model.template import Template
 from postil.model.tensors import read_header
 from postil.model.trust import check_directory
@@ -43,22 +45,32 @@ class Loaded:
     device: str
 
 
-def load_template(path: Path, *, thinking: bool = False) -> Template:
-    """The template of the model in `path`, without its weights. While its files are the same it is read once."""
+def load_template(path: Path, *, thinking: bool = False, task: str = "causal_lm") -> Template:
+    """How the model in `path` reads dialogues for a task, without its weights: the chat template of one that writes, a
+    `Reader` for labels. While its files are the same it is read once."""
     facts = tuple(
         (file.name, (s := file.stat()).st_size, s.st_mtime_ns, s.st_ctime_ns) for file in _beside_weights(path)
     )
-    return _template(path.resolve(), thinking, facts)
+    return _template(path.resolve(), thinking, task, facts)
 
 
-@lru_cache(maxsize=2)
-def _template(path: Path, thinking: bool, facts: tuple[tuple[str, int, int, int], ...]) -> Template:
+@lru_cache(maxsize=3)
+def _template(path: Path, thinking: bool, task: str, facts: tuple[tuple[str, int, int, int], ...]) -> Template:
     check_directory(path)
     if not any((path / name).exists() for name in TOKENIZERS):  # some classes would make an empty one
         raise ModelError("no_tokenizer", path=str(path))
     check_templates(path)
     tokenizer = _try(path, lambda: AutoTokenizer.from_pretrained(str(path), local_files_only=True))
+    encoder = is_encoder(_model_type(path))
+    if HEADS[task].fresh:
+        return Reader(tokenizer, task, encoder=encoder, thinking=thinking)
+    if encoder and tokenizer.chat_template is None and not tokenizer.eos_token:
+        raise ModelError("base_only_reads", path=str(path))
     return Template(tokenizer, thinking=thinking, stop_ids=_stop_ids(path), identity=_identity(path))
+
+
+def _model_type(path: Path) -> str:
+    return str(json.loads((path / "config.json").read_bytes()).get("model_type", ""))
 
 
 def _identity(path: Path) -> str:
@@ -77,39 +89,53 @@ def _beside_weights(path: Path) -> list[Path]:
     return sorted(f for f in path.iterdir() if f.name.endswith(known) and not f.name.endswith(WEIGHTS) and f.is_file())
 
 
-def load_planned(path: Path, plan: Plan) -> Loaded:
-    """The base model in `path` as an adapter of this plan stands on it."""
+def load_planned(path: Path, plan: Plan, labels: Sequence[str] = ()) -> Loaded:
+    """The base model in `path` as an adapter of this plan stands on it. labels: what a head for labels tells apart."""
     return load_base(
-        path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking, four_bits=METHODS[plan.method].four_bits
-    )
+        path, dtype=plan.dtype, device=plan.device, thinking=plan.thinking, task=plan.task, labels=labels,
+        seed=plan.seed, four_bits=METHODS[plan.method].four_bits,
+    )  # fmt: skip
 
 
 def load_base(
-    path: Path, *, dtype: str = "float32", device: str = "cpu", thinking: bool = False, four_bits: bool = False
-) -> Loaded:
-    """The base model in `path`, frozen and in evaluation mode. four_bits: its linear layers but the head as NF4.
+    path: Path, *, dtype: str = "float32", device: str = "cpu", thinking: bool = False, task: str = "causal_lm",
+    labels: Sequence[str] = (), seed: int = 0, four_bits: bool = False,
+) -> Loaded:  # fmt: skip
+    """The base model in `path` with the head of a task, frozen and in evaluation mode.
 
-    Raises ModelError when the directory is unsafe, broken or of an unknown architecture, or when weights are missing
-    (they would be random); PlanError `device_missing`, `no_four_bits`. On a CPU the weights stay in their file, mapped into memory,
-    unless they are stored in another dtype: see `stored_dtypes`.
+    labels: what a fresh head tells apart; its start depends on `seed` alone. four_bits: the linear layers but the head
+    as NF4. Raises ModelError when the directory is unsafe, broken or of an unknown architecture, when there is no such
+    head for it, or when weights are missing that are not the fresh head's (they would be random); PlanError
+    `device_missing`, `no_four_bits`. On a CPU the weights stay in their file, mapped into memory, unless they are
+    stored in another dtype: see `stored_dtypes`.
     """
     _check_device(device)
-    template = load_template(path, thinking=thinking)
+    template = load_template(path, thinking=thinking, task=task)
+    config = _try(path, lambda: _config(path, labels))
+    auto = HEADS[task].auto
+    if type(config) not in auto._model_mapping:
+        raise ModelError("task_not_for_base", path=str(path), task=task, model_type=config.model_type)
     how = _in_four_bits(dtype, device) if four_bits else {}
 
     def read() -> Any:
-        return AutoModelForCausalLM.from_pretrained(
-            str(path), config=_config(path), dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True,
+        torch.manual_seed(seed)  # a fresh head is random
+        return auto.from_pretrained(
+            str(path), config=config, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True,
             trust_remote_code=False, output_loading_info=True, **how,
         )  # fmt: skip
 
     model, told = _try(path, read)
-    if told["missing_keys"]:
-        raise ModelError("weights_incomplete", path=str(path), name=min(told["missing_keys"]))
+    fresh = set(head_modules(model)) if labels else set()
+    missing = sorted(name for name in told["missing_keys"] if not fresh & set(name.split(".")))
+    if missing:
+        raise ModelError("weights_incomplete", path=str(path), name=missing[0])
     model.requires_grad_(False)
     model.eval()
-    model.config.use_cache = True
-    allow_packs(model)
+    model.config.use_cache = not labels
+    if not labels:
+        allow_packs(model)
+    if four_bits:
+        _keep_layout(model)
     return Loaded(model if four_bits else model.to(device), template.tokenizer, template, device)
 
 
@@ -125,12 +151,24 @@ def _in_four_bits(dtype: str, device: str) -> dict[str, Any]:
     return {"quantization_config": how, "device_map": {"": device}}
 
 
-def _config(path: Path) -> Any:
+def _keep_layout(model: Any) -> None:
+    """On CPUs with AVX512-BF16 bitsandbytes would put its weights into another order at the first look, from then on
+    compute in bfloat16, and give no gradients: a run would learn something wrong after its first validation."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _config(path: Path, labels: Sequence[str] = ()) -> Any:
     """The model's own config without its dropout: the base stays closed, and only the adapter may have some."""
     config = AutoConfig.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
     for name, value in vars(config).items():
-        if name.endswith(("dropout", "_pdrop")) and isinstance(value, float):
+        if name.endswith(("dropout", "_pdrop", "dropout_prob")) and isinstance(value, float):
             setattr(config, name, 0.0)
+    if labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: number for number, label in enumerate(labels)}
+        config.classifier_dropout = 0.0
     return config
 
 

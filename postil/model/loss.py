@@ -2,8 +2,9 @@
 
 The output head of a small model costs as much as its body; prompts and padding need none of it. So the hidden states
 of the places that count are taken out on their way into the head, and the head is applied to them a few at a time; as
-it is frozen, its gradient is formed at once, and no logits are kept; one that is trained goes the usual way. An architecture that does more after its head
-(soft caps, scales) is found out by its config and a look at one token, and then goes through its own head, whole.
+it is frozen, its gradient is formed at once, and no logits are kept (one that is trained goes the usual way). An
+architecture that does more after its head (soft caps, scales) is found out by its config and a look at one token, and
+then goes through its own head, whole.
 
 The last block needs nothing but its keys and values at places that do not count: nobody reads what it says there.
 """
@@ -107,8 +108,8 @@ class Loss:
 
 
 def _counting(hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """What of the hidden states [rows, length, width] counts: [R, width]. A method may have put tokens of its own before
-    each row, which then is so much longer."""
+    """What of the hidden states [rows, length, width] counts: [R, width]. A method may have put tokens of its own
+    before each row, which then is so much longer."""
     return hidden[batch.rows, batch.places + (hidden.shape[1] - batch.ids.shape[1])]
 
 

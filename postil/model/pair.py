@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from postil.model.chat import ChatPair
+from postil.model.classifier import ClassifierPair
+from postil.model.load import Loaded
+from postil.model.pairs import PreferencePair, RewritingPair, TextPair
+from postil.model.sample import Sampling
+from postil.model.tagger import TaggerPair
 from postil.records import Adapter, Answer, Example, Message
 
 Tell = Callable[[int], None]
@@ -26,9 +31,17 @@ class Pair(Protocol):
         ...
 
     def stream(
-        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False
-    ) -> Answer:
-        """One answer, given to `say` piece by piece; greedy, or sampled as the plan says."""
+        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False,
+        how: Sampling | None = None, max_new_tokens: int | None = None,
+    ) -> Answer:  # fmt: skip
+        """One answer, given to `say` piece by piece; greedy, or sampled as the plan says, or as `how` does.
+
+        What `say` raises ends the answer and is raised again. max_new_tokens: the plan's, if it is not said.
+        """
+        ...
+
+    def asks(self, example: Example) -> Example:
+        """The example as it is put to the model: what is asked, and what would be a right answer."""
         ...
 
     def losses(self, examples: Sequence[Example], *, tuned: bool) -> list[float] | None:
@@ -40,13 +53,31 @@ class Pair(Protocol):
         ...
 
 
-PAIRS: Mapping[str, Callable[[Adapter], Pair]] = {
-    "causal_lm": ChatPair.open,
-    "pretraining": ChatPair.open,
-    "dpo": ChatPair.open,
+class Openable(Pair, Protocol):
+    """A kind of pair: from an adapter's directory, or on a model in memory that has its adapter on it already."""
+
+    @classmethod
+    def open(cls, adapter: Adapter) -> Self: ...
+
+    @classmethod
+    def on(cls, loaded: Loaded, adapter: Adapter) -> Self: ...
+
+
+PAIRS: Mapping[str, type[Openable]] = {
+    "causal_lm": ChatPair,
+    "seq_cls": ClassifierPair,
+    "token_cls": TaggerPair,
+    "seq_2_seq_lm": RewritingPair,
+    "pretraining": TextPair,
+    "dpo": PreferencePair,
 }
 
 
 def open_pair(adapter: Adapter) -> Pair:
     """Base and tuned of an adapter, as its task asks."""
-    return PAIRS[adapter.plan.task](adapter)
+    return PAIRS[adapter.plan.task].open(adapter)
+
+
+def pair_on(loaded: Loaded, adapter: Adapter) -> Pair:
+    """The same of a model that is in memory already, with its adapter on it."""
+    return PAIRS[adapter.plan.task].on(loaded, adapter)

@@ -1,4 +1,4 @@
-"""The loops for models that a `Decoder` cannot drive: transformers' own, and one for tokens that are put before texts."""
+"""The loops for models that a `Decoder` cannot drive: transformers' own, and one where tokens are put before texts."""
 
 from __future__ import annotations
 

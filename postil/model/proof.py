@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from postil.model.labels import examine
+from postil.model.readings import reading
 from postil.model.template import Template
 from postil.records import Dataset, Example, Issue, Left
 
 
-def with_issues(dataset: Dataset, template: Template, max_length: int) -> Dataset:
+def with_issues(dataset: Dataset, template: Template, max_length: int, task: str = "causal_lm") -> Dataset:
     """The data set with an issue for each fault of its labels."""
     issues = [
         Issue(f"label_{cause}", "error", example.rows[0] if example.rows else None)
-        for example, causes in _faulty(dataset.examples, template, max_length)
+        for example, causes in _faulty(dataset.examples, template, max_length, task)
         for cause in causes
     ]
     return replace(dataset, issues=(*dataset.issues, *issues))
 
 
-def without_faulty(dataset: Dataset, template: Template, max_length: int) -> Dataset:
+def without_faulty(dataset: Dataset, template: Template, max_length: int, task: str = "causal_lm") -> Dataset:
     """The data set without the examples whose labels would be wrong: listed as dropped, with the cause."""
-    faulty = _faulty(dataset.examples, template, max_length)
+    faulty = _faulty(dataset.examples, template, max_length, task)
     out = {id(example) for example, _ in faulty}
     kept = tuple(example for example in dataset.examples if id(example) not in out)
     used = {row for example in kept for row in example.rows}
@@ -30,8 +30,10 @@ def without_faulty(dataset: Dataset, template: Template, max_length: int) -> Dat
     return replace(dataset, examples=kept, dropped=(*dataset.dropped, *dropped))
 
 
-def _faulty(examples: Sequence[Example], template: Template, max_length: int) -> list[tuple[Example, tuple[str, ...]]]:
-    found = []
+def _faulty(
+    examples: Sequence[Example], template: Template, max_length: int, task: str
+) -> list[tuple[Example, tuple[str, ...]]]:
+    found, examine = [], reading(task)
     for example in examples:
         causes = tuple(fault.cause for fault in examine(example, template, max_length)[1])
         if causes:

@@ -69,12 +69,21 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What the model reads at once. `weights[i]` is how much the prediction of token i counts (0: not learned)."""
+    """What the model reads at once. `weights[i]` is how much the prediction of token i counts (0: not learned).
+
+    `source`: how many of the first tokens an encoder reads, where the model has one; the others are its decoder's.
+    """
 
     ids: tuple[int, ...]
     weights: tuple[float, ...]
     spans: tuple[Span, ...]
     rows: tuple[int, ...] = ()
+    source: int = 0
+
+    @property
+    def length(self) -> int:
+        """How many tokens one side of the model must take at most."""
+        return max(self.source, len(self.ids) - self.source)
 
     @property
     def learned(self) -> float:
@@ -167,6 +176,10 @@ class Template:
             return text
         at = text.rfind(self.end_text)
         return text if at < 0 else text[: at + len(self.end_text)]
+
+    def causes(self, example: Example, sequences: Sequence[Tokens], max_length: int) -> list[str] | None:
+        """What is wrong with an example that is no dialogue to be answered; None: it is one, see `labels.prove`."""
+        return None
 
     # ── the template itself ──
 

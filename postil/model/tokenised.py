@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save
 
 from postil.errors import DataError
 from postil.model.labels import proven
+from postil.model.readings import READINGS
 from postil.model.template import Span, Template, Tokens
 from postil.records import Example
 from postil.settings import Settings
@@ -37,12 +38,17 @@ _kept: dict[str, dict[str, list[Tokens]]] = {}  # of the last tokenizer only
 
 
 def tokenised(
-    examples: Sequence[Example], template: Template, max_length: int, among: Sequence[Example] = ()
-) -> list[list[Tokens]]:
+    examples: Sequence[Example], template: Template, max_length: int, among: Sequence[Example] = (),
+    task: str = "causal_lm",
+) -> list[list[Tokens]]:  # fmt: skip
     """The proven sequences of each example. `among`: the whole set that they are part of, if a file may hold that.
+
+    Only those of answers in a chat are kept: a file of them serves every plan.
 
     Raises DataError `labels_wrong` with all rows and causes when any would teach something wrong.
     """
+    if task in READINGS:
+        return proven(examples, template, max_length, READINGS[task])
     if not template.identity:  # nobody knows which tokenizer it is
         return proven(examples, template, max_length)
     kind = _kind(template)

@@ -36,7 +36,7 @@ _NAMES = {  # of the tensors of other kinds of adapters, by PEFT's word for the 
     "IA3": re.compile(r"(?=[\w.]{1,300}\Z)[\w.]+\.ia3_l\Z"),
     "PREFIX_TUNING": _VIRTUAL, "PROMPT_TUNING": _VIRTUAL, "P_TUNING": _VIRTUAL,
 }  # fmt: skip
-_OURS = re.compile(r"[\w.]{1,300}\Z")  # of trained tensors beside the base: held against the base when they are put there
+_OURS = re.compile(r"[\w.]{1,300}\Z")  # of trained tensors beside the base, against which they are held when opened
 
 
 def check_directory(path: Path) -> None:

@@ -6,24 +6,28 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from postil.model.labels import examine
+from postil.model.reader import Reader
+from postil.model.readings import reading
 from postil.model.template import Template, Tokens
 from postil.records import Example
 
 
-def look(examples: Sequence[Example], template: Template, max_length: int) -> dict[str, Any]:
+def look(examples: Sequence[Example], template: Template, max_length: int, task: str = "causal_lm") -> dict[str, Any]:
     """The X-ray of all examples, as plain values.
 
     `examples`, `end_token_learned`, `cut`, `all_masked`: numbers of examples. `rows`: for each example its source
-    `rows`, its `faults`, and `pieces` of [text, "learned" | "ignored" | "cut"].
+    `rows`, its `faults`, and `pieces` of [text, "learned" | "ignored" | "cut"]; where a task has labels, a piece is
+    learned at which one is asked for, and `label` is what is to be said there.
     """
     rows: list[dict[str, Any]] = []
+    examine = reading(task)
     for example in examples:
         sequences, faults = examine(example, template, max_length)
         causes = [fault.cause for fault in faults]
         pieces = [piece for sequence in sequences for piece in _pieces(sequence, template, max_length)]
         rows.append({"rows": list(example.rows), "faults": causes, "pieces": pieces,
-                     "tokens": sum(len(s.ids) for s in sequences)})  # fmt: skip
+                     "tokens": sum(len(s.ids) for s in sequences),
+                     **({"label": example.answer} if isinstance(template, Reader) else {})})  # fmt: skip
     ends = {"end_not_learned", "end_not_a_token", "all_masked", "answer_missing", "template_refuses"}
     return {
         "examples": len(rows),
@@ -37,7 +41,8 @@ def look(examples: Sequence[Example], template: Template, max_length: int) -> di
 
 def _pieces(sequence: Tokens, template: Template, max_length: int) -> list[list[str]]:
     def fate(i: int) -> str:
-        return "cut" if i >= max_length else "learned" if sequence.weights[i] else "ignored"
+        place = i - sequence.source if i >= sequence.source else i
+        return "cut" if place >= max_length else "learned" if sequence.weights[i] else "ignored"
 
     return [
         [template.tokenizer.decode([sequence.ids[i] for i in run], skip_special_tokens=False), name]

@@ -17,6 +17,7 @@ MOSTLY_CHINESE = 0.3  # share of Chinese characters from which a model that know
 RECOMMENDED_FAMILY = "qwen3"
 CPU_LIMIT = 2_000_000_000  # parameters beyond which training without a GPU takes days
 _OVERHEAD_BYTES = 1_500_000_000
+_ENCODER_DECODERS = ("t5", "mt5", "umt5", "longt5", "bart", "mbart", "pegasus", "blenderbot", "marian")
 
 
 def bases() -> tuple[Base, ...]:
@@ -84,18 +85,39 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     Raises ModelError config_unreadable if a size is missing or is no number.
     """
     text = {**config, **nested} if isinstance(nested := config.get("text_config"), Mapping) else config
-    hidden = _number(text, "hidden_size", "n_embd", "d_model")
-    heads = _number(text, "num_attention_heads", "n_head")
+    hidden = _number(text, "hidden_size", "n_embd", "d_model", "dim")
+    if text.get("is_encoder_decoder") or str(text.get("model_type", "")) in _ENCODER_DECODERS:
+        return _two_sided(text, hidden)
+    heads = _number(text, "num_attention_heads", "n_head", "n_heads")
     return Shape(
-        layers=_number(text, "num_hidden_layers", "n_layer", "num_layers"),
+        layers=_number(text, "num_hidden_layers", "n_layer", "num_layers", "n_layers"),
         hidden=hidden,
-        intermediate=_number(text, "intermediate_size", "n_inner", "ffn_dim", default=4 * hidden),
+        intermediate=_number(text, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim", default=4 * hidden),
         heads=heads,
         kv_heads=_number(text, "num_key_value_heads", default=heads),
         head_dim=_number(text, "head_dim", default=hidden // max(1, heads)),
         vocab=_number(text, "vocab_size"),
         context=_number(text, "max_position_embeddings", "n_positions", default=2048),
         tied=bool(text.get("tie_word_embeddings", _tied_by_default(text))),
+    )
+
+
+def _two_sided(config: Mapping[str, Any], hidden: int) -> Shape:
+    """The sizes of an encoder and a decoder, as T5's and BART's families name them."""
+    encoder = _number(config, "encoder_layers", "num_layers", "num_hidden_layers")
+    heads = _number(config, "decoder_attention_heads", "num_heads", "num_attention_heads")
+    return Shape(
+        layers=_number(config, "decoder_layers", "num_decoder_layers", default=encoder),
+        hidden=hidden,
+        intermediate=_number(config, "d_ff", "decoder_ffn_dim", "intermediate_size", default=4 * hidden),
+        heads=heads,
+        kv_heads=heads,
+        head_dim=_number(config, "d_kv", default=hidden // max(1, heads)),
+        vocab=_number(config, "vocab_size"),
+        context=_number(config, "max_position_embeddings", "n_positions", default=2048),
+        tied=bool(config.get("tie_word_embeddings", True)),
+        encoder_layers=encoder,
+        gated="gated" in str(config.get("feed_forward_proj", "")),
     )
 
 

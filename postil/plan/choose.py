@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from postil.errors import PlanError
 from postil.plan import sizes
 from postil.plan.kinds import kind_of
+from postil.plan.methods import WAYS, check_method
 from postil.plan.presets import Preset, preset
 from postil.plan.schema import check_settings
-from postil.plan.tasks import metric_of, task_of
+from postil.plan.tasks import ONE_ANSWER, check_task, kind_of_task, metric_of, numbers_of, task_of
 from postil.records import Base, Choice, Counts, Example, Machine, Plan, Probe, Shape
 
 LORA_WITHOUT_REGRET = "Thinking Machines, LoRA Without Regret (2025)"
@@ -51,7 +52,7 @@ def choose(
     """A plan for the training examples, and for each of its fields the reason.
 
     overrides: wishes by field name, as texts or values; given: values of an earlier plan. Raises PlanError:
-    unknown_field, setting_*, unknown_preset.
+    unknown_field, setting_*, unknown_preset, method_*.
     """
     draft = _Draft(preset(preset_name), check_settings(overrides or {}), check_settings(given or {}))
     _about_data(draft, examples, counts, base)
@@ -61,6 +62,7 @@ def choose(
     _about_training(draft, counts, base.shape)
     _about_stopping(draft, counts)
     _about_proof(draft, counts, base.shape)
+    check_method(draft.plan())
     return draft.plan(), draft.choices()
 
 
@@ -113,10 +115,12 @@ class _Draft:
 
 
 def _about_data(draft: _Draft, examples: Sequence[Example], counts: Counts, base: Base) -> None:
-    task, reason, values = task_of(examples)
-    draft.take("task", task, reason, "data", **values)
+    task, reason, values = task_of(examples, base)
+    task = draft.take("task", task, reason, "data", **values)
+    check_task(task, examples, base)
     kind, reason, values = kind_of(examples)
-    draft.take("kind", kind, reason, "data", **values)
+    always = kind_of_task(task)
+    draft.take("kind", always or kind, "kind_of_task" if always else reason, "data", **values)
     system = _common_system(examples)
     draft.take("system", system, "system_in_data" if system else "system_none", "data" if system else "rule")
     draft.take("instruction", None, "instruction_none")
@@ -160,11 +164,11 @@ def _about_memory(draft: _Draft, counts: Counts, shape: Shape, machine: Machine)
         draft.take("gradient_checkpointing", False, "checkpointing_off")
         draft.take("micro_batch_tokens", max(largest, draft["max_length"]), "micro_batch_gpu")
         return
-    room = MEMORY_SHARE * free - _fixed_bytes(draft, shape, draft["r"], draft["target_modules"])
+    room = MEMORY_SHARE * free - _fixed_bytes(shape, draft.plan())
     checkpointing = draft.asked("gradient_checkpointing", False)
     tokens = _tokens_in(room, draft, counts, shape, checkpointing=checkpointing)
     needed = max(64, draft["max_length"])
-    tight = tokens < needed
+    tight = tokens < needed and "gradient_checkpointing" not in WAYS[draft["method"]].without
     draft.take("gradient_checkpointing", tight, "checkpointing_tight" if tight else "checkpointing_off",
                free=_gigabytes(free))  # fmt: skip
     if draft["gradient_checkpointing"] and not checkpointing:
@@ -183,13 +187,14 @@ def _place(draft: _Draft, machine: Machine) -> tuple[str, int]:
 def _is_tight(draft: _Draft, counts: Counts, shape: Shape, machine: Machine) -> bool:
     """Whether not even the longest row fits beside the smallest adapter on all layers."""
     _, free = _place(draft, machine)
-    room = MEMORY_SHARE * free - _fixed_bytes(draft, shape, SMALLEST_RANK, "all-linear")
+    smallest = draft.plan().model_copy(update={"r": SMALLEST_RANK, "target_modules": "all-linear"})
+    room = MEMORY_SHARE * free - _fixed_bytes(shape, smallest)
     return bool(free) and _tokens_in(room, draft, counts, shape, checkpointing=False) < draft["max_length"]
 
 
-def _fixed_bytes(draft: _Draft, shape: Shape, r: int, modules: str) -> float:
-    state = sizes.state_bytes(shape, r, modules)
-    return sizes.weights_bytes(shape, draft["dtype"]) + state + sizes.FRAMEWORK_BYTES
+def _fixed_bytes(shape: Shape, plan: Plan) -> float:
+    weights = sizes.weights_bytes(shape, plan.dtype, four_bits=plan.method == "qlora")
+    return weights + sizes.state_bytes(shape, plan) + sizes.FRAMEWORK_BYTES
 
 
 def _tokens_in(room: float, draft: _Draft, counts: Counts, shape: Shape, *, checkpointing: bool) -> float:
@@ -203,6 +208,7 @@ def _tokens_in(room: float, draft: _Draft, counts: Counts, shape: Shape, *, chec
 
 
 def _about_adapter(draft: _Draft, counts: Counts, shape: Shape, machine: Machine) -> None:
+    method = draft.take("method", "lora", "method_lora", LORA_WITHOUT_REGRET)
     tight = _is_tight(draft, counts, shape, machine)
     wanted, reason = ("mlp-only", "target_mlp_tight") if tight else ("all-linear", "target_all_linear")
     free = _gigabytes(_place(draft, machine)[1])
@@ -213,10 +219,10 @@ def _about_adapter(draft: _Draft, counts: Counts, shape: Shape, machine: Machine
     reason = {SMALLEST_RANK: "rank_smallest", LARGEST_RANK: "rank_largest"}.get(rank, "rank_by_tokens")
     rank = draft.take("r", rank, reason, LORA_WITHOUT_REGRET, tokens=counts.loss_tokens,
                       parameters=each * rank)  # fmt: skip
-    draft.take("lora_alpha", float(2 * rank), "alpha_twice_rank", ARTICLES, r=rank)
+    alpha, reason = (2 * SMALLEST_RANK, "alpha_rslora") if method == "rslora" else (2 * rank, "alpha_twice_rank")
+    draft.take("lora_alpha", float(alpha), reason, ARTICLES, r=rank)
     draft.take("lora_dropout", 0.0, "dropout_zero")
     draft.take("bias", "none", "bias_none", ARTICLES)
-    draft.take("method", "lora", "method_lora", LORA_WITHOUT_REGRET)
     draft.take("lora_plus_ratio", 16.0, "lora_plus_ratio", "arXiv 2402.12354")
     draft.take("trained_modules", "last-2", "trained_modules")
     draft.take("bottleneck", 64, "bottleneck", "arXiv 1902.00751")
@@ -241,9 +247,13 @@ def _about_training(draft: _Draft, counts: Counts, shape: Shape) -> None:
     planned = math.ceil(n / batch) * epochs
     reason = _probe_reason(planned, counts.validation, wished=draft.wished("learning_rate"))
     probing = draft.take("learning_rate_probe", reason == "probe_on", reason, "arXiv 2602.04998", updates=planned)
-    rate = _learning_rate(shape.parameters, batch, planned, probing=probing)
-    draft.take("learning_rate", rate, "learning_rate_start" if probing else "learning_rate_fixed",
-               LORA_WITHOUT_REGRET, size=_billions(shape.parameters), batch=batch, updates=planned)  # fmt: skip
+    way, of_task = WAYS[draft["method"]], numbers_of(draft["task"]).rate
+    usual = _learning_rate(shape.parameters, batch, planned, probing=probing)
+    rate = float(f"{way.rate * of_task * usual:.2g}")
+    reason = "learning_rate_start" if probing else "learning_rate_fixed"
+    draft.take("learning_rate", rate, reason if way.rate == 1 else "learning_rate_method",
+               way.source or LORA_WITHOUT_REGRET, size=_billions(shape.parameters), batch=batch, updates=planned,
+               method=draft["method"], times=_shown(way.rate))  # fmt: skip
     draft.take("lr_scheduler", "linear", "scheduler_linear", ARTICLES)
     draft.take("warmup_ratio", 0.05, "warmup_short")
     draft.take("weight_decay", 0.0, "weight_decay_zero", LORA_WITHOUT_REGRET)
@@ -314,8 +324,13 @@ def _about_proof(draft: _Draft, counts: Counts, shape: Shape) -> None:
     kind = draft["kind"]
     own = metric_of(draft["task"])
     draft.take("metric", own or METRICS[kind], f"metric_{draft['task'] if own else kind}")
+    if draft["task"] in ONE_ANSWER:
+        draft.take("max_new_tokens", 1, "new_tokens_none")
+        draft.take("temperature", 0.0, "temperature_none")
+        draft.take("top_p", 1.0, "temperature_none")
+        return
     room = max(16, shape.context - (counts.longest - counts.longest_answer))
-    wanted = 16 * math.ceil((1.5 * counts.longest_answer + 8) / 16)
+    wanted = numbers_of(draft["task"]).new_tokens or 16 * math.ceil((1.5 * counts.longest_answer + 8) / 16)
     draft.take("max_new_tokens", min(max(wanted, 32), 2048, room), "new_tokens", "data", longest=counts.longest_answer)
     varied = kind == "copywriting"
     draft.take("temperature", 0.7 if varied else 0.0, "temperature_varied" if varied else "temperature_greedy")

@@ -38,6 +38,7 @@ def estimate(
         currency=settings.currency,
         updates=sizes.updates(plan, n),
         tokens=round(tokens),
+        trained_parameters=sizes.trained_parameters(base.shape, plan),
     )
 
 
@@ -118,22 +119,22 @@ def _fixed_seconds(plan: Plan, counts: Counts, base: Base, probe: Probe | None) 
 def memory_bytes(plan: Plan, counts: Counts, base: Base) -> int:
     """The peak of a training step: weights, adapter and its moments, activations and logits of a micro-batch."""
     shape = base.shape
-    tokens = min(plan.micro_batch_tokens, plan.batch_size * counts.mean_length)
+    tokens = min(plan.micro_batch_tokens, sizes.update_tokens(plan, counts))
     tokens = max(tokens, min(counts.longest, plan.max_length))
-    learned = counts.loss_tokens / max(1, counts.tokens)
+    learned = counts.loss_tokens / max(1, counts.n)
     each = sizes.token_bytes(shape, plan.dtype, counts.mean_length, checkpointing=plan.gradient_checkpointing)
     return int(
         sizes.FRAMEWORK_BYTES
-        + sizes.weights_bytes(shape, plan.dtype)
-        + sizes.state_bytes(shape, plan.r, plan.target_modules)
-        + tokens * each
-        + sizes.logit_bytes(shape, tokens * learned)
+        + sizes.weights_bytes(shape, plan.dtype, four_bits=plan.method == "qlora")
+        + sizes.state_bytes(shape, plan)
+        + tokens * each * sizes.kept_share(shape, plan)
+        + sizes.logit_bytes(shape, min(tokens, learned * plan.batch_size))
     )
 
 
 def disk_bytes(plan: Plan, base: Base) -> int:
     """Checkpoints (adapter, the best one and two moments each; one more while it is written), adapter, tokenizer."""
-    adapter = 4 * sizes.adapter_parameters(base.shape, plan.r, plan.target_modules)
+    adapter = 4 * sizes.kept_parameters(base.shape, plan)
     return adapter * (4 * (plan.save_total_limit + 1) + 1) + 20_000_000
 
 

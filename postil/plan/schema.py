@@ -17,6 +17,7 @@ from postil.records import Plan
 _GROUPS = ("all-linear", "mlp-only", "attention-only")
 _LAYER = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*\Z")
 _YES = {"yes": True, "on": True, "是": True, "开": True, "no": False, "off": False, "否": False, "关": False}
+_LAST = re.compile(r"last-[1-9]\d{0,3}\Z")
 _DEVICE = re.compile(r"(cpu|mps|cuda(:\d{1,3})?)\Z")
 
 
@@ -101,6 +102,10 @@ def _check_words(name: str, value: Any) -> None:
         names = [part.strip() for part in value.split(",")]
         if value not in _GROUPS and not all(_LAYER.match(part) for part in names):
             raise PlanError("setting_choice", name=name, value=value[:60], choices=", ".join(_GROUPS))
+    if name == "trained_modules" and not (
+        _LAST.match(value) or all(_LAYER.match(part.strip()) for part in value.split(","))
+    ):
+        raise PlanError("setting_choice", name=name, value=value[:60], choices="last-2, head, lm_head")
     if name == "device" and not _DEVICE.match(value):
         raise PlanError("setting_choice", name=name, value=value[:60], choices="cpu, cuda, mps")
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from postil.records import Example, Task
+from postil.errors import DataError, PlanError
+from postil.model.entities import read_entities
+from postil.plan.kinds import CLOSED, SHORT, form_of, units
+from postil.records import Base, Example, Issue, Kind, Task
+
+FEWEST_OF_A_LABEL = 3  # rows, on average, before a set of answers is called labels
+MOST_LABELS = 60
 
 # the one metric that decides, where it is the task and not the kind of data that says which
 METRICS: Mapping[str, str] = {
@@ -13,16 +20,106 @@ METRICS: Mapping[str, str] = {
     "dpo": "preferred",
 }  # fmt: skip
 
+ONE_ANSWER = ("seq_cls", "token_cls")  # tasks that write no words of their own
 
-def task_of(examples: Sequence[Example]) -> tuple[Task, str, Mapping[str, Any]]:
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a task has other numbers of than a chat.
+
+    rate: times the usual learning rate; longest: tokens of a piece, where texts are cut, 0 where nothing is cut;
+    new_tokens: of an answer, 0 where the data says.
+    """
+
+    rate: float = 1.0
+    longest: int = 0
+    new_tokens: int = 0
+
+
+NUMBERS: Mapping[str, Numbers] = {
+    "pretraining": Numbers(longest=1024, new_tokens=96),
+    "dpo": Numbers(rate=0.1),
+}
+
+
+def task_of(examples: Sequence[Example], base: Base) -> tuple[Task, str, Mapping[str, Any]]:
     """The task, with the code and the values of the reason."""
+    if base.shape.encoder_layers:
+        return "seq_2_seq_lm", "task_seq_2_seq_lm", {"base": base.name}
     if examples and all(example.rejected is not None for example in examples):
         return "dpo", "task_dpo", {}
     if examples and all(not example.question for example in examples):
         return "pretraining", "task_pretraining", {}
+    if examples and _all_marked(examples):
+        return "token_cls", "task_token_cls", {}
     return "causal_lm", "task_causal_lm", {}
+
+
+def kind_of_task(task: str) -> Kind | None:
+    """The kind of data that a task is always about; None where the data says it."""
+    return "extraction" if task in ONE_ANSWER else None
+
+
+def suggestions(task: str, examples: Sequence[Example], *, tagged: bool) -> tuple[Issue, ...]:
+    """Other tasks that these examples would go well with, as advice. tagged: the answers mark pieces of the texts.
+
+    The values hold the setting: {"task": ...}.
+    """
+    if task != "causal_lm" or len(examples) < 2 * FEWEST_OF_A_LABEL:
+        return ()
+    if tagged:
+        return (Issue("could_be_token_cls", "advice", values={"task": "token_cls"}),)
+    answers = {example.answer.strip() for example in examples}
+    closed = 2 <= len(answers) <= min(MOST_LABELS, CLOSED * len(examples), len(examples) / FEWEST_OF_A_LABEL)
+    if closed and max(map(units, answers)) <= SHORT and form_of(examples).multi_turn == 0:
+        return (Issue("could_be_seq_cls", "advice", values={"task": "seq_cls", "labels": len(answers)}),)
+    return ()
+
+
+def _all_marked(examples: Sequence[Example]) -> bool:
+    """Whether every answer is a list of marks in the form that `dataset` gives them, and some mark anything."""
+    found = [read_entities(example.answer) for example in examples]
+    return all(one is not None for one in found) and any(found)
+
+
+def settled_task(examples: Sequence[Example], base: Base, given: Mapping[str, Any]) -> str:
+    """The task that a plan of these examples will have. `given`: what the user or an earlier plan wants.
+
+    Raises PlanError `task_needs_encoder`, `task_needs_decoder`; DataError `task_needs_rejected`, `task_needs_questions`
+    with the rows that lack them.
+    """
+    task: str = given.get("task") or task_of(examples, base)[0]
+    check_task(task, examples, base)
+    return task
+
+
+def check_task(task: str, examples: Sequence[Example], base: Base) -> None:
+    """Refuse a task that this base or these examples cannot have; see `settled_task`."""
+    if task == "seq_2_seq_lm" and not base.shape.encoder_layers:
+        raise PlanError("task_needs_encoder", task=task, base=base.name)
+    if task in ("causal_lm", "pretraining", "dpo") and base.shape.encoder_layers:
+        raise PlanError("task_needs_decoder", task=task, base=base.name)
+    if task == "dpo" and (rows := _rows(example for example in examples if example.rejected is None)):
+        raise DataError("task_needs_rejected", rows=rows, n=len(rows))
+    if task not in ("pretraining", "dpo") and (rows := _rows(example for example in examples if not example.question)):
+        raise DataError("task_needs_questions", rows=rows, n=len(rows), task=task)
+
+
+def numbers_of(task: str) -> Numbers:
+    """The numbers of a task."""
+    return NUMBERS.get(task, Numbers())
+
+
+def longest(task: str, context: int, given: Mapping[str, Any] | None = None) -> int:
+    """How long a sequence may be at most [tokens]: the base's context, or of a task that cuts its texts one piece."""
+    piece = numbers_of(task).longest
+    return min(context, int((given or {}).get("max_length", piece))) if piece else context
 
 
 def metric_of(task: str) -> str | None:
     """The metric of the verdict that belongs to a task; None where the kind of data decides."""
     return METRICS.get(task)
+
+
+def _rows(examples: Iterable[Example]) -> list[int]:
+    return sorted({row for example in examples for row in example.rows})

@@ -1,4 +1,4 @@
-"""Two small workbooks to try Postil with, and the texts of the task that the first one is made for."""
+"""Small workbooks to try Postil with, and the texts of the task that the first one is made for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ TITLES_SYSTEM = (
 TITLES_INSTRUCTION = "请从下面的商品标题中找出最核心的商品主体，只输出主体名称，不要添加其它文字："
 
 
-def sample(name: Literal["titles", "service"]) -> Path:
-    """The path of a sample workbook: "titles" (title to product noun) or "service" (dialogues of a service desk)."""
+def sample(name: Literal["titles", "service", "intents", "entities"]) -> Path:
+    """The path of a sample workbook: "titles" (title to product noun), "service" (dialogues of a service desk),
+    "intents" (what customers write, with one of five labels) or "entities" (titles with what is marked in them)."""
     return Path(__file__).with_name(f"{name}.xlsx")

@@ -1,7 +1,7 @@
 """One base model and many adapters answer at once. What stands here loads no torch: the model lives in a process of
 its own."""
 
-from postil.serve.client import open_engine
+from postil.serve.client import open_engine, opener
 from postil.serve.engine import Engine, Finish, Health, Limits, Piece, Reply, Request, Running, Token
 from postil.serve.memory import InMemory
 
@@ -17,4 +17,5 @@ __all__ = [
     "Running",
     "Token",
     "open_engine",
+    "opener",
 ]

@@ -21,6 +21,7 @@ from postil.model.cells import Shared
 from postil.model.load import Loaded
 from postil.model.sample import Chooser, Sampling, choose_all
 from postil.serve.engine import Finish, Limits, Piece, Reply, Request
+from postil.serve.kind import kind_of
 from postil.serve.prefixes import Prefixes
 from postil.serve.shelf import Held, Shelf
 from postil.serve.text import Text
@@ -118,10 +119,20 @@ class Batch:
     def waiting(self) -> int:
         return len(self._turns)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return self.shelf.paths
+
+    @property
+    def bytes(self) -> int:
+        return self.shelf.bytes
+
     def prompt(self, request: Request) -> list[int]:
-        """The tokens of the request's prompt."""
+        """The tokens of the request's prompt; of a model that goes on with texts, those of the words alone."""
         if request.prompt_ids:
             return list(request.prompt_ids)
+        if request.adapter is not None and kind_of(request.adapter).plain:
+            return list(self._loaded.tokenizer.encode("\n".join(message.content for message in request.messages)))
         template = copy(self._loaded.template)
         template.thinking = request.thinking
         return template.prompt(request.messages, request.tools)
@@ -137,6 +148,10 @@ class Batch:
         asked = Asked(request, listener, ids, min(left, request.max_tokens or left))
         self._turns.put(asked)
         return asked
+
+    def hold(self, adapter: Path) -> None:
+        """Have this adapter in memory. Raises AdapterError."""
+        self.shelf.hold(adapter)
 
     def forget(self, adapter: Path) -> None:
         """Have this adapter in memory no longer than answers under way need it."""
@@ -177,7 +192,7 @@ class Batch:
 
     def _begin(self, asked: Asked) -> None:
         request, loaded = asked.request, self._loaded
-        if request.adapter is not None:
+        if request.adapter is not None and request.scale:  # at 0 it is the base that answers
             asked.held = self.shelf.hold(request.adapter, request.scale)
             self.shelf.use(asked.held)
         behind = self._prefixes.find(asked.voice, asked.ids)

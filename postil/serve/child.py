@@ -1,5 +1,6 @@
 """The engine's program: `python -m postil.serve.child`. It holds one base, and answers on a local socket.
 
+The adapters on that base answer together, or else, in another such process, those that cannot do so answer alone.
 What it is told stands in one line of JSON on its standard input; it prints the port on which it listens. Clients prove
 that they know the secret before anything they say is read. It ends when its standard input does, with its parent.
 """
@@ -16,13 +17,14 @@ from contextlib import suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from postil.errors import PostilError
 from postil.serve import wire
-from postil.serve.engine import Health, Piece, Reply
+from postil.serve.engine import Health, Piece, Reply, Request
 
 if TYPE_CHECKING:
+    from postil.serve.alone import Alone
     from postil.serve.batching import Asked, Batch
 
 Said = tuple["Client", dict[str, Any]]
@@ -80,21 +82,45 @@ class Answer:
         self._client.tell({"id": self._number, **told})
 
 
+class Answers(Protocol):
+    """What answers in this process: a Batch, or Alone."""
+
+    context: int
+
+    @property
+    def running(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def paths(self) -> tuple[Path, ...]: ...
+    @property
+    def bytes(self) -> int: ...
+    def prompt(self, request: Request) -> list[int]: ...
+    def ask(self, request: Request, listener: Answer) -> Asked: ...
+    def hold(self, adapter: Path) -> None: ...
+    def forget(self, adapter: Path) -> None: ...
+    def step(self) -> bool: ...
+
+
 class Engine:
-    """Does what clients say, between two passes of the batch."""
+    """Does what clients say, between two passes of the batch, or between the pieces of an answer."""
 
-    def __init__(self, batch: Batch, base: str) -> None:
-        self._batch, self._base = batch, base
+    def __init__(self, answers: Answers, base: str, said: queue.SimpleQueue[Said]) -> None:
+        self._answers, self._base, self._said = answers, base, said
 
-    def run(self, said: queue.SimpleQueue[Said]) -> None:
+    def run(self) -> None:
         busy = False
         while True:
-            with suppress(queue.Empty):
-                while True:
-                    client, told = said.get(block=not busy)
-                    busy = True  # whatever else was said is heard before the next pass, without waiting
-                    self._do(client, told)
-            busy = self._batch.step()
+            self.hear(wait=not busy)
+            busy = self._answers.step()
+
+    def hear(self, *, wait: bool = False) -> None:
+        """Do what was said by now; with `wait`, at least one thing."""
+        with suppress(queue.Empty):
+            while True:
+                client, told = self._said.get(block=wait)
+                wait = False
+                self._do(client, told)
 
     def _do(self, client: Client, told: dict[str, Any]) -> None:
         if told["do"] == "gone":
@@ -107,9 +133,9 @@ class Engine:
             self._generate(client, told)
         else:
             does: dict[str, Callable[[dict[str, Any]], Any]] = {
-                "ensure": lambda told: self._batch.shelf.hold(Path(told["adapter"])) and None,
-                "evict": lambda told: self._batch.forget(Path(told["adapter"])),
-                "count": lambda told: len(self._batch.prompt(wire.request_of(told["request"]))),
+                "ensure": lambda told: self._answers.hold(Path(told["adapter"])),
+                "evict": lambda told: self._answers.forget(Path(told["adapter"])),
+                "count": lambda told: len(self._answers.prompt(wire.request_of(told["request"]))),
                 "health": lambda told: wire.as_json(self._health()),
             }
             try:
@@ -120,17 +146,17 @@ class Engine:
     def _generate(self, client: Client, told: dict[str, Any]) -> None:
         answer = Answer(client, told["id"])
         try:
-            client.asked[told["id"]] = self._batch.ask(wire.request_of(told["request"]), answer)
+            client.asked[told["id"]] = self._answers.ask(wire.request_of(told["request"]), answer)
         except PostilError as error:
             answer.error(error)
 
     def _health(self) -> Health:
         from psutil import Process
 
-        batch = self._batch
+        now = self._answers
         return Health(
-            Path(self._base), True, batch.running, batch.waiting, batch.shelf.paths, batch.shelf.bytes,
-            Process().memory_info().rss, batch.context,
+            Path(self._base), True, now.running, now.waiting, now.paths, now.bytes, Process().memory_info().rss,
+            now.context,
         )  # fmt: skip
 
 
@@ -146,12 +172,21 @@ def main() -> int:
 
     with torch.inference_mode():
         try:
-            batch = _batch(told)
+            engine = _engine(told, said)
         except PostilError as error:
             _refuse(said, error)
             return 1
-        Engine(batch, told["base"]).run(said)
+        engine.run()
     return 0
+
+
+def _engine(told: dict[str, Any], said: queue.SimpleQueue[Said]) -> Engine:
+    if not told["alone"]:
+        return Engine(_batch(told), told["base"], said)
+    alone = _alone(told)
+    engine = Engine(alone, told["base"], said)
+    alone.between = engine.hear
+    return engine
 
 
 def _batch(told: dict[str, Any]) -> Batch:
@@ -163,6 +198,13 @@ def _batch(told: dict[str, Any]) -> Batch:
     torch.set_num_threads(told["threads"])
     loaded = load_base(Path(told["base"]), dtype=told["dtype"], device=told["device"])
     return Batch(loaded, wire.limits_of(told["limits"]))
+
+
+def _alone(told: dict[str, Any]) -> Alone:
+    from postil.serve.alone import Alone
+
+    machine = {name: told[name] for name in ("dtype", "device", "threads")}
+    return Alone(Path(told["base"]), wire.limits_of(told["limits"]), **machine)
 
 
 def _accept(listener: Listener, said: queue.SimpleQueue[Said]) -> None:

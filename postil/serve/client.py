@@ -1,15 +1,25 @@
-"""The client of an engine of ours: starts its process when it is first needed, and again when it was lost."""
+"""The client of an engine of ours: starts its processes when they are first needed, and again when they were lost.
+
+One holds the base and all adapters that answer together; another, if ever one is asked, those that answer alone.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from postil.errors import EngineError
 from postil.serve import wire
 from postil.serve.engine import Ended, Engine, Health, Heard, Limits, Reply, Request, Running
+from postil.serve.kind import kind_of
+from postil.serve.launched import Launched, Server
 from postil.serve.link import Link
+from postil.serve.vllm import Vllm
+from postil.settings import Settings, vllm_key
 
 
 def open_engine(
@@ -19,55 +29,88 @@ def open_engine(
     return Local(base, dtype=dtype, device=device, threads=threads or os.cpu_count() or 1, limits=limits or Limits())
 
 
+def opener(settings: Settings) -> Callable[[Path], Engine]:
+    """What opens the engine of a base, as the settings say.
+
+    Raises EngineError `engine_unknown`, `vllm_missing`; ours needs nothing.
+    """
+    if settings.engine == "ours":
+        return open_engine
+    if settings.engine != "vllm":
+        raise EngineError("engine_unknown", engine=settings.engine[:60])
+    command, more = shlex.split(settings.vllm_command), shlex.split(settings.vllm_args)
+    if not settings.vllm_url and (not command or shutil.which(command[0]) is None):
+        raise EngineError("vllm_missing", reason=settings.vllm_command)
+
+    def reach(engine: Vllm, base: Path) -> Server:
+        if settings.vllm_url:
+            return Server(settings.vllm_url, vllm_key())
+        return Launched(command, base, more, engine.answers)
+
+    return lambda base: Vllm(base, lambda engine: reach(engine, base))
+
+
 class Local:
-    """An engine in a child process of this one. See `Engine` for its methods."""
+    """An engine in child processes of this one. See `Engine` for its methods."""
 
     def __init__(self, base: Path, *, dtype: str, device: str, threads: int, limits: Limits) -> None:
         self._base = base
         self._told = {"base": str(base), "dtype": dtype, "device": device, "threads": threads,
                       "limits": wire.as_json(limits)}  # fmt: skip
-        self._link: Link | None = None
-        self._starts = 0
+        self._links: dict[bool, Link] = {}  # alone or not -> the process
+        self._starts = {False: 0, True: 0}
         self._closed = False
         self._lock = threading.Lock()
 
     def ensure(self, adapter: Path) -> None:
-        self._linked().ask({"do": "ensure", "adapter": str(adapter.absolute())}).result()
+        self._linked(adapter).ask({"do": "ensure", "adapter": str(adapter.absolute())}).result()
 
     def start(
         self, request: Request, heard: Heard = lambda piece: None, ended: Ended = lambda running: None
     ) -> Running:
-        return self._linked().ask({"do": "generate", "request": wire.request_json(request)}, heard, ended)
+        link = self._linked(request.adapter)
+        return link.ask({"do": "generate", "request": wire.request_json(request)}, heard, ended)
 
     def generate(self, request: Request, heard: Heard = lambda piece: None) -> Reply:
         return self.start(request, heard).result()
 
     def evict(self, adapter: Path) -> None:
-        link = self._link
-        if link is not None and link.alive:  # else nothing is in memory
+        for link in self._alive():  # else nothing is in memory
             link.ask({"do": "evict", "adapter": str(adapter.absolute())}).result()
 
     def prompt_tokens(self, request: Request) -> int:
-        return int(self._linked().ask({"do": "count", "request": wire.request_json(request)}).result())
+        link = self._linked(request.adapter)
+        return int(link.ask({"do": "count", "request": wire.request_json(request)}).result())
 
     def health(self) -> Health:
-        link = self._link
-        if link is None or not link.alive:
-            return Health(self._base, False, restarts=max(0, self._starts - 1))
-        told = link.ask({"do": "health"}).result()
-        return wire.health_of({**told, "restarts": self._starts - 1})
+        told = [wire.health_of(link.ask({"do": "health"}).result()) for link in self._alive()]
+        return Health(
+            self._base, bool(told),
+            running=sum(one.running for one in told), waiting=sum(one.waiting for one in told),
+            adapters=tuple(path for one in told for path in one.adapters),
+            adapter_bytes=sum(one.adapter_bytes for one in told), memory_bytes=sum(one.memory_bytes for one in told),
+            context=max((one.context for one in told), default=0),
+            restarts=sum(max(0, starts - 1) for starts in self._starts.values()),
+        )  # fmt: skip
 
     def close(self) -> None:
         with self._lock:
-            self._closed, link = True, self._link
-        if link is not None:
+            self._closed, links = True, list(self._links.values())
+        for link in links:
             link.close()
 
-    def _linked(self) -> Link:
+    def _alive(self) -> list[Link]:
+        with self._lock:
+            return [link for link in self._links.values() if link.alive]
+
+    def _linked(self, adapter: Path | None) -> Link:
+        """The process for this adapter, started if it is not there."""
+        alone = adapter is not None and not kind_of(adapter).together
         with self._lock:
             if self._closed:
                 raise EngineError("engine_closed")
-            if self._link is None or not self._link.alive:
-                self._link = Link(self._told)
-                self._starts += 1
-            return self._link
+            link = self._links.get(alone)
+            if link is None or not link.alive:
+                link = self._links[alone] = Link({**self._told, "alone": alone})
+                self._starts[alone] += 1
+            return link

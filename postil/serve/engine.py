@@ -14,7 +14,8 @@ Finish = Literal["stop", "length", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One answer wanted. `adapter` is its directory; None asks the untouched base. `scale`: how strongly it speaks.
+    """One answer wanted. `adapter` is its directory; None asks the untouched base. `scale`: how strongly it speaks; 0
+    asks the base in the way in which the adapter is asked.
 
     The prompt is `messages` (with `tools`), written by the base's own chat template, or else `prompt_ids`.
     temperature 0 is greedy. `stop`: texts before which the answer ends. `logprobs`: how many likeliest tokens to tell
@@ -115,7 +116,8 @@ class Engine(Protocol):
     """One base and the adapters on it. Every method may be called from any thread.
 
     Raises EngineError `engine_lost` when the process behind it ended, `engine_full` when too many wait,
-    `context_too_long`, `engine_closed`; AdapterError for directories that hold no adapter or one that does not fit.
+    `context_too_long`, `engine_closed`, `alone_cannot` and `alone_scale` for what an adapter that answers alone cannot
+    do; AdapterError for directories that hold no adapter or one that does not fit.
     """
 
     def ensure(self, adapter: Path) -> None:

@@ -15,13 +15,10 @@ from postil.errors import AdapterError
 from postil.model.adapt import CONFIG, WEIGHTS, read_tensors
 from postil.model.scaling import scale_of
 from postil.model.trust import check_directory
+from postil.serve.kind import beyond
 from postil.store import read_json
 
 _TENSOR = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<side>[AB])\.weight")
-# what an adapter may have besides the two matrices; each changes what the base itself computes
-_BEYOND = ("use_dora", "modules_to_save", "trainable_token_indices", "layer_replication", "alora_invocation_tokens",
-           "lora_bias", "target_parameters", "fan_in_fan_out", "use_bdlora", "arrow_config")  # fmt: skip
-_CHANGES_BASE = ("pissa", "olora", "corda", "loftq")
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,8 @@ def read_lora(path: Path, linears: Mapping[str, torch.nn.Linear]) -> Lora:
         raise AdapterError("not_an_adapter", path=str(path))
     check_directory(path)
     config = read_json(path / CONFIG)
-    _check_kind(path, config)
+    if more := beyond(config):
+        raise AdapterError("adapter_kind", path=str(path), reason=", ".join(more))
     try:
         tensors = read_tensors(path / WEIGHTS)
     except (SafetensorError, OSError) as error:
@@ -69,19 +67,6 @@ def read_lora(path: Path, linears: Mapping[str, torch.nn.Linear]) -> Lora:
             raise AdapterError("adapter_kind", path=str(path), reason=name[:100])
         sides.setdefault(found["layer"], {})[found["side"]] = tensor
     return Lora(path, {name: _fitted(path, name, both, linears, config) for name, both in sides.items()})
-
-
-def _check_kind(path: Path, config: Mapping[str, Any]) -> None:
-    starts = config.get("init_lora_weights")
-    beyond = [name for name in _BEYOND if config.get(name)]
-    if config.get("peft_type") != "LORA":
-        beyond.append(str(config.get("peft_type")))
-    if config.get("bias", "none") != "none":
-        beyond.append("bias")
-    if isinstance(starts, str) and starts.split("_")[0].lower() in _CHANGES_BASE:
-        beyond.append(starts)
-    if beyond:
-        raise AdapterError("adapter_kind", path=str(path), reason=", ".join(beyond))
 
 
 def _fitted(

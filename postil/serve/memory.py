@@ -17,7 +17,7 @@ _PARTS = re.compile(r"\s*[^\W\u4e00-\u9fff]+|\s*[\u4e00-\u9fff]|\s*[^\w\s]|\s+")
 def echo(request: Request) -> str:
     """What the twin says if it is not told what: the adapter's name, if any, and the last message."""
     said = request.messages[-1].content if request.messages else " ".join(map(str, request.prompt_ids))
-    return f"{request.adapter.name}: {said}" if request.adapter else said
+    return f"{request.adapter.name}: {said}" if request.adapter and request.scale else said
 
 
 class InMemory:

@@ -15,6 +15,7 @@ import torch
 
 from postil.errors import AdapterError
 from postil.model.adapt import WEIGHTS
+from postil.serve.kind import stamp as stamp_of
 from postil.serve.lora import Lora, read_lora
 
 Shape = tuple[tuple[str, int], ...]
@@ -98,7 +99,7 @@ class Shelf:
         Raises AdapterError.
         """
         held = self._held.get((path, scale))
-        stamp = _stamp(path)
+        stamp = stamp_of(path / WEIGHTS)
         if held is not None and held.stamp == stamp:
             self._held.move_to_end((path, scale))
             return held
@@ -151,12 +152,3 @@ class Shelf:
     def _free(self, held: Held) -> None:
         if held.stack.free(held.place):
             self._stacks = {shape: stack for shape, stack in self._stacks.items() if stack is not held.stack}
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when the adapter is written anew."""
-    try:
-        told = (path / WEIGHTS).stat()
-    except OSError:
-        return None
-    return told.st_mtime_ns, told.st_size

@@ -11,6 +11,7 @@ from postil.store.files import (
     publish,
     read_json,
     sha256,
+    sync,
     sync_directory,
     temporary_directory,
     write_bytes,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FULL", "LINE", "LOCAL", "PART_BYTES", "SCOPES", "TERMINAL", "Asked", "Database", "Incoming", "Page",
     "Store", "display_name", "free_bytes", "in_our_words", "letters", "link_or_copy", "make_directory", "new_id", "now",
-    "open_store", "publish", "read_json", "sha256", "sync_directory", "temporary_directory", "write_bytes",
+    "open_store", "publish", "read_json", "sha256", "sync", "sync_directory", "temporary_directory", "write_bytes",
     "write_json", "write_text",
 ]  # fmt: skip
 

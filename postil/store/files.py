@@ -30,6 +30,12 @@ def write_bytes(path: Path, data: bytes) -> None:
     sync_directory(path.parent)
 
 
+def sync(path: Path) -> None:
+    """Make what a library has written at `path` last."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 

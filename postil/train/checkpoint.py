@@ -14,8 +14,8 @@ from shutil import rmtree
 import torch
 
 from postil.errors import TrainError
-from postil.model.adapt import read_tensors, to_bytes
-from postil.store import publish, read_json, sha256, temporary_directory, write_bytes, write_json
+from postil.model.adapt import read_tensors, write_tensors
+from postil.store import publish, read_json, sha256, sync, temporary_directory, write_json
 
 Tensors = dict[str, torch.Tensor]
 FILES = ("adapter.safetensors", "best.safetensors", "moments.safetensors", "state.json")
@@ -53,9 +53,9 @@ def save(directory: Path, saved: Saved) -> Path:
     """Write a checkpoint below `directory`, named by its step."""
     final = directory / f"step-{saved.position.step:08d}"
     with temporary_directory(final) as made:
-        write_bytes(made / "adapter.safetensors", to_bytes(saved.weights))
-        write_bytes(made / "best.safetensors", to_bytes(saved.best))
-        write_bytes(made / "moments.safetensors", to_bytes(saved.moments))
+        for name, tensors in zip(FILES[:3], (saved.weights, saved.best, saved.moments), strict=True):
+            write_tensors(tensors, made / name)
+            sync(made / name)
         write_json(made / "state.json", asdict(saved.position))
         write_json(made / "manifest.json", {name: sha256(made / name) for name in FILES})
         if final.exists():  # the same step again after a resume: the new one is as good, and whole

@@ -148,13 +148,13 @@ class Learner:
                 sums += torch.stack(self.objective.sum(batch)).double().cpu()
         return sums
 
-    def state(self) -> tuple[Tensors, Tensors]:
-        """Copies of the adapter's tensors and of AdamW's moments, by name."""
+    def state(self, *, copy: bool = True) -> tuple[Tensors, Tensors]:
+        """The adapter's tensors and AdamW's moments, by name. Without `copy` they may be those that go on changing."""
         moments: Tensors = {}
         for name, parameter in self._names:
             for key, value in self._optimizer.state.get(parameter, {}).items():
-                moments[f"{name}|{key}"] = value.detach().to("cpu", copy=True).contiguous()
-        return weights_of(self.model), moments
+                moments[f"{name}|{key}"] = value.detach().to("cpu", copy=copy).contiguous()
+        return weights_of(self.model, copy=copy), moments
 
     def restore(self, weights: Tensors, moments: Tensors) -> None:
         """Go back to a `state`."""

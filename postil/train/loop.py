@@ -198,7 +198,7 @@ class Loop:
             self._best = weights_of(self._model)
             self._at = replace(self._at, best_step=self._at.step)
         if self._ranks.rank == 0:
-            weights, moments = self._learner.state()
+            weights, moments = self._learner.state(copy=False)
             checkpoint.save(self._checkpoints, Saved(self._at, weights, self._best, moments))
             checkpoint.tidy(self._checkpoints, self._plan.save_total_limit)
             self._progress.checkpoint(self._at.step)

@@ -25,6 +25,7 @@ import torch.distributed as dist
 from postil import __version__
 from postil.errors import AdapterError, ModelError, TrainError
 from postil.model.adapt import CONFIG, METHODS, WEIGHTS, attach, config_bytes, put_weights, read_tensors, to_bytes
+from postil.model.labelset import LABELS, Labels, labels_of, read_labels, write_labels
 from postil.model.load import Loaded, load_planned, stored_dtypes
 from postil.model.memory import peak_bytes
 from postil.model.trust import fingerprint
@@ -105,6 +106,11 @@ def examples_of(directory: Path, part: str) -> tuple[Example, ...]:
     if not file.exists() or sha256(file) != _told(directory)["data"][part]:
         raise TrainError("data_changed", path=str(file))
     return tuple(_example(json.loads(line)) for line in _lines(file))
+
+
+def has_examples(directory: Path) -> bool:
+    """Whether the examples of a run lie beside it; those of an adapter that others made do not."""
+    return bool(_lines(file)) if (file := directory / "data" / "training.jsonl").exists() else False
 
 
 def read_adapter(directory: Path) -> Adapter:
@@ -190,7 +196,7 @@ def run(
         if ranks.rank == 0:
             _dress(directory, model, loaded)
         progress.stage("prepare", 1.0)
-        samples = Samples(loaded, model, examples_of(directory, "validation"), plan, progress)
+        samples = Samples(loaded, model, examples_of(directory, "validation"), told, progress)
         loop = Loop(learned, plan, rows["training"], rows["validation"], directory, progress, stop, ranks,
                     samples.show if ranks.rank == 0 else lambda step: None)  # fmt: skip
         position, best = loop.run()
@@ -260,7 +266,7 @@ def _clear(directory: Path) -> None:
     """Remove what a run wrote, and nothing else."""
     for name in ("checkpoints", "data", *KINDS):
         rmtree(directory / name, ignore_errors=True)
-    for name in ("result.json", "evaluation.json", "metrics.jsonl", CONFIG, WEIGHTS, "plan.json"):
+    for name in ("result.json", "evaluation.json", "metrics.jsonl", CONFIG, WEIGHTS, LABELS, "plan.json"):
         (directory / name).unlink(missing_ok=True)
 
 
@@ -268,13 +274,15 @@ def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded,
     """The base, what is learned by a fresh adapter on it, and the sequences of the training and the validation part."""
     plan = told.plan
     _check_base(told)
-    loaded = load_planned(told.base_path, plan)
+    parts = {part: examples_of(directory, part) for part in PARTS}
+    labels = labels_of(plan.task, parts["training"], parts["validation"])
+    loaded = load_planned(told.base_path, plan, labels.names)
+    write_labels(directory, labels)
     wanted = STORED_AS[plan.dtype]
     other = [name for name in sorted(stored_dtypes(told.base_path) - {wanted}) if name in STORED_AS.values()]
     if other and plan.device == "cpu":
         progress.tell("weights_converted", stored=", ".join(other), wanted=wanted)
     progress.stage("prepare", 0.5)
-    parts = {part: examples_of(directory, part) for part in PARTS}
     every = [example for part in parts.values() for example in part]
     model = attach(loaded.model, plan, str(told.base_path))
     learned = objective(model, plan)
@@ -283,7 +291,7 @@ def _loaded(directory: Path, told: Adapter, progress: Progress) -> tuple[Loaded,
     if start and not any(map(whole, (directory / "checkpoints").glob("step-*"))):
         with progress.timed("start"):
             start(model, plan, [s.ids for row in rows["training"] for s in row])
-    _start_from(directory, model)
+    _start_from(directory, model, labels)
     return loaded, learned, rows
 
 
@@ -292,14 +300,19 @@ def _check_base(told: Adapter) -> None:
         raise ModelError("base_changed", name=told.base, path=str(told.base_path))
 
 
-def _start_from(directory: Path, model: Any) -> None:
-    """Give a fresh adapter the weights that the run is to go on from, if there are any."""
+def _start_from(directory: Path, model: Any, labels: Labels) -> None:
+    """Give a fresh adapter the weights that the run is to go on from, if there are any.
+
+    Raises AdapterError `labels_differ` when it told other labels apart: its head would mean something else.
+    """
     start = _told(directory).get("start")
     if not start:
         return
     file = Path(start["path"]) / WEIGHTS
     if not file.exists() or sha256(file) != start["sha256"]:
         raise TrainError("data_changed", path=str(file))
+    if labels.names and read_labels(file.parent).names != labels.names:
+        raise AdapterError("labels_differ", path=str(file.parent))
     put_weights(model, read_tensors(file))
 
 

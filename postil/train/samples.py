@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from postil.model.generate import generate
 from postil.model.load import Loaded
-from postil.records import Example, Plan
+from postil.model.pair import pair_on
+from postil.records import Adapter, Example
 from postil.train.progress import Progress
 
 QUESTIONS = 2
@@ -18,17 +18,20 @@ MOST_TOKENS = 64  # of an answer: a look, not an evaluation
 class Samples:
     """Asks the model in training, and tells what it says. Greedy: nothing random is touched."""
 
-    def __init__(self, loaded: Loaded, model: Any, held_out: Sequence[Example], plan: Plan, progress: Progress) -> None:
-        self._loaded, self._progress = replace(loaded, model=model), progress
-        self._asked = [example for example in held_out if not example.tools][:QUESTIONS]
-        self._prompts = [loaded.template.prompt(example.question) for example in self._asked]
-        self._new = min(plan.max_new_tokens, MOST_TOKENS)
+    def __init__(
+        self, loaded: Loaded, model: Any, held_out: Sequence[Example], told: Adapter, progress: Progress
+    ) -> None:
+        self._model, self._progress = model, progress
+        self._pair = pair_on(replace(loaded, model=model), told)
+        self._asked = [self._pair.asks(example) for example in held_out if not example.tools][:QUESTIONS]
+        self._new = min(told.plan.max_new_tokens, MOST_TOKENS)
 
     def show(self, step: int) -> None:
         """Have the questions answered as the model is after `step` updates."""
-        model, trains = self._loaded.model, self._loaded.model.training
+        model, trains = self._model, self._model.training
         model.eval()
-        answers = generate(self._loaded, self._prompts, max_new_tokens=self._new) if self._prompts else []
+        asked = [example.question for example in self._asked]
+        answers = self._pair.answers(asked, tuned=True, max_new_tokens=self._new) if asked else []
         model.train(trains)
         for place, (example, answer) in enumerate(zip(self._asked, answers, strict=True), 1):
             self._progress.tell("sample", step=step, place=place, question=example.question[-1].content,

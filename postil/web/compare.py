@@ -177,7 +177,9 @@ class Compare:
         messages = ask(words, plan.get("system"), plan.get("instruction"))
         request = Question(messages, max_tokens=int(plan.get("max_new_tokens", 256)), temperature=0.0,
                            project=self._desk.project)  # fmt: skip
-        return request if name == self._base else replace(request, adapter=self._directory(name), scale=self._scale)
+        if name == self._base:  # asked as the first model is asked, so that the two can be compared
+            return replace(request, adapter=self._directory(self._chosen[0]), scale=0.0)
+        return replace(request, adapter=self._directory(name), scale=self._scale)
 
     def _mark_differences(self) -> None:
         """What the first model says otherwise than the base is marked in its answer."""

@@ -1,11 +1,12 @@
-"""What a click adds to the corrections of a data set: plain functions from one reading to the next."""
+"""What a click adds to the corrections of a data set, and how its rows look with them: plain functions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Reading = Mapping[str, Any]
+LEFT_OUT = "left_out_by_user"
 
 
 def with_action(reading: Reading, action: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,3 +25,28 @@ def with_edit(reading: Reading, cell: str, written: str) -> dict[str, Any]:
 def without_edit(reading: Reading, cell: str) -> dict[str, Any]:
     """The cell as it stands in the file."""
     return {**reading, "edits": {key: text for key, text in (reading.get("edits") or {}).items() if key != cell}}
+
+
+def with_row(reading: Reading, row: int) -> dict[str, Any]:
+    """The reading with a row that was left out, or not, in use."""
+    return {**reading, "without": [number for number in reading.get("without") or () if number != row]}
+
+
+def with_texts(rows: Sequence[Mapping[str, Any]], reading: Reading) -> list[dict[str, Any]]:
+    """The rows of a window as they stand with these corrections, before anything has checked them."""
+    edits, without = reading.get("edits") or {}, set(reading.get("without") or ())
+    return [{**row, "cells": [_as_written(cell, edits) for cell in row["cells"]], **_state(row, without)}
+            for row in rows]  # fmt: skip
+
+
+def _as_written(cell: Mapping[str, Any], edits: Mapping[str, str]) -> dict[str, Any]:
+    before = cell.get("before", cell["text"])
+    if cell["at"] in edits:
+        return {**cell, "text": edits[cell["at"]], "before": before}
+    return {**{name: value for name, value in cell.items() if name != "before"}, "text": before}
+
+
+def _state(row: Mapping[str, Any], without: set[int]) -> dict[str, Any]:
+    if row["number"] in without:
+        return {"state": "dropped", "code": LEFT_OUT}
+    return {"state": "used", "code": None} if row["code"] == LEFT_OUT else {}

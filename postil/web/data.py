@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,10 +13,9 @@ from fastapi import Request
 from nicegui import ui
 
 from postil.api import CheckBody, PreviewBody, check, preview
-from postil.web.corrections import with_action, with_edit, without_edit
+from postil.web.corrections import with_action, with_texts
 from postil.web.desk import REFUSALS, Desk, desk_of
 from postil.web.frame import (
-    Text,
     box,
     button,
     card,
@@ -23,7 +23,6 @@ from postil.web.frame import (
     frame,
     go,
     guarded,
-    heading,
     labelled,
     link,
     note,
@@ -32,6 +31,7 @@ from postil.web.frame import (
     text,
     told,
 )
+from postil.web.grid import WINDOW, Grid, address_shown, scroll_to_rows
 from postil.web.heaps import show_corrections
 from postil.web.jobs import moment, sure
 from postil.web.session import ROOT
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 B = TypeVar("B", CheckBody, PreviewBody)
 ROLES = ("question", "answer", "system", "conversation")
 SEVERITY = {"error": "bad", "warning": "warn", "advice": "info"}
-WINDOW = 50  # rows of the table at a time
 SHOWN_ISSUES = 20  # of one kind at a time
+LEAST = 10  # examples to train on
 GOOD_ROWS, FIRST_ROWS, GAUGE_ROWS = 500, 100, 1000
 
 
@@ -93,54 +93,132 @@ class Looking:
         self._part: dict[str, Any] = {}
         self._at = 0
         self._only: str | None = None  # "issues", or the code of one: only rows that have it
+        self._checking = False
+        self._keeping = asyncio.Lock()  # versions follow each other in the order of the clicks
 
     def build(self) -> None:
         desk = self._desk
         with box("line"):
             text(self._dataset.name, "strong wrap grow", "span")
-            self._newer = box()
             self._next = button(desk.say("web.data.next"), lambda: go(f"/data/{self._dataset.id}/plan"), main=True)
         self._next.disable()
+        self._ground = box()  # stays, whatever is shown anew
+        self._busy = box("busy").props("role=status")
         self._glance = box("stack").props("aria-live=polite")
-        with self._glance:
-            text(desk.say("web.data.checking"), "soft")
         self._columns = box("stack")
         self._issues = box("stack")
-        self._table = box("stack")
+        self._grid = Grid(desk, turn=self._turn, only=self._only_marked, change=self._change)
 
     async def look(self, *_: Any) -> None:
-        """Have the file checked with its corrections, and show what was found."""
+        """Have the file checked, again if it was corrected meanwhile, and show what was found."""
+        if self._checking:
+            return  # the check that runs looks again
+        self._checking = True
+        with self._ground:
+            self._show_busy()
+            try:
+                if not self._part:
+                    await self._first_look()
+                while not await self._check(self._reading):
+                    pass
+            finally:
+                self._checking = False
+                self._show_busy()
+
+    async def _first_look(self) -> None:
+        """The rows as they stand in the file are there long before a large one is checked."""
+        with suppress(*REFUSALS):
+            self._part = await self._desk.do(preview, self._window(), self._desk.house, self._desk.key)
+            self._show_table()
+
+    async def _check(self, reading: dict[str, Any]) -> bool:
+        """Whether this is what is to be checked still, and thus shown."""
         desk = self._desk
         try:
-            self._found = await desk.do(check, self._body(CheckBody), desk.house, desk.key)
-            self._part = await desk.do(preview, self._window(), desk.house, desk.key)
+            found = await desk.do(check, self._body(CheckBody), desk.house, desk.key)
+            part = await desk.do(preview, self._window(checked=True), desk.house, desk.key)
         except REFUSALS as error:
-            self._glance.clear()
-            with self._glance:
-                told(desk, error)
+            if reading is self._reading:
+                await self._show_refusal(error)
+            return reading is self._reading
+        if reading is self._reading:
+            self._found, self._part = found, part
+            self._next.set_enabled(found["examples"] >= LEAST)
+            self._show_glance()
+            self._show_columns()
+            self._show_issues()
+            self._show_table()
+        return reading is self._reading
+
+    async def _show_refusal(self, error: Exception) -> None:
+        """A file that is not understood: what can be said otherwise, or another file."""
+        self._found = {}
+        self._next.disable()
+        self._issues.clear()
+        self._glance.clear()
+        with self._glance:
+            told(self._desk, error)
+            with box("line"):
+                button(self._desk.say("web.data.another"), lambda: go("/new"))
                 self._give_back()
-            return
-        self._next.set_enabled(self._found["examples"] >= 10)
-        self._show_glance()
-        self._show_columns()
-        self._show_issues()
-        self._show_table()
+        self._columns.clear()
+        if self._part:
+            self._show_columns()
+
+    def _show_busy(self) -> None:
+        """That it is being checked; what was found before is no longer to be clicked."""
+        self._busy.clear()
+        if self._checking:
+            with self._busy:
+                ui.spinner(size="1.2em")
+                text(self._desk.say("web.data.checking_again" if self._found else "web.data.checking"), tag="span")
+        for place in (self._issues, self._glance):
+            place.props("inert" if self._checking else "", remove="" if self._checking else "inert")
 
     def _body(self, kind: type[B], **more: Any) -> B:
         return kind(file=self._dataset.file_id, **self._reading, **more)
 
-    def _window(self) -> PreviewBody:
-        return self._body(PreviewBody, check=True, offset=self._at, limit=WINDOW, only=self._only)
+    def _window(self, *, checked: bool = False) -> PreviewBody:
+        """Rows with what was found in them; before that is known, as they are."""
+        if checked:
+            return self._body(PreviewBody, check=True, offset=self._at, limit=WINDOW, only=self._only)
+        return self._body(PreviewBody, show=self._reading.get("sheet"), offset=self._at, limit=WINDOW)
 
     async def _change(self, reading: dict[str, Any]) -> None:
-        """Corrections are kept first, as a new version of the data set, and then shown."""
-        desk, old = self._desk, self._dataset
-        self._dataset = await desk.do(desk.house.store.datasets.revise, desk.project, old.id, file_id=old.file_id,
-                                      reading={name: value for name, value in reading.items() if value})  # fmt: skip
-        self._reading = dict(self._dataset.reading)
-        address = json.dumps(f"{ROOT}/data/{self._dataset.id}")
-        ui.run_javascript(f"history.replaceState(null, '', {address})")
+        """Corrections are kept first, as a new version of the data set, then shown, then checked."""
+        desk, sets = self._desk, self._desk.house.store.datasets
+        self._reading = {name: value for name, value in reading.items() if value}
+        async with self._keeping:
+            old = self._dataset
+            self._dataset = await desk.do(sets.revise, desk.project, old.id, file_id=old.file_id, reading=self._reading)
+        with self._ground:
+            address_shown(f"{ROOT}/data/{self._dataset.id}")
+            self._show_table()
         await self.look()
+
+    # ── the table ──
+
+    def _show_table(self) -> None:
+        if self._part:
+            rows = with_texts(self._part["rows"], self._reading)
+            self._grid.show({**self._part, "rows": rows}, self._reading, self._only is not None)
+
+    async def _turn(self, by: int) -> None:
+        self._at = max(0, self._at + by)
+        known = bool(self._found) and not self._checking
+        self._part = await self._desk.do(preview, self._window(checked=known), self._desk.house, self._desk.key)
+        with self._ground:
+            self._show_table()
+
+    async def _only_marked(self, event: Any) -> None:
+        self._only, self._at = "issues" if event.value else None, 0
+        await self._turn(0)
+
+    async def _jump(self, row: int, *_: Any) -> None:
+        self._only, self._at = None, max(0, int(row) - 4)
+        await self._turn(0)
+        with self._ground:
+            scroll_to_rows()
 
     # ── at a glance ──
 
@@ -149,9 +227,11 @@ class Looking:
         self._glance.clear()
         with self._glance, card(desk.say("web.data.glance")):
             with box("line"):
-                counts = {"rows": found["rows"], "examples": found["examples"], "dropped": len(found["dropped"]),
-                          "repaired": len(found["repaired"])}  # fmt: skip
+                counts = {"rows": found["rows"], "not_data": found["not_data"], "dropped": len(found["dropped"]),
+                          "examples": found["examples"], "repaired": len(found["repaired"])}  # fmt: skip
                 for name, value in counts.items():
+                    if name == "not_data" and not value:
+                        continue
                     with box():
                         text(str(value), "big", "div")
                         text(desk.say(f"web.data.{name}"), "small soft", "div")
@@ -188,17 +268,20 @@ class Looking:
     # ── columns ──
 
     def _show_columns(self) -> None:
-        desk, found, part = self._desk, self._found, self._part
+        desk, part = self._desk, self._part
+        columns = self._named()
         self._columns.clear()
         with self._columns, card(desk.say("web.data.columns")):
-            text(desk.say("web.data.columns.lead"), "soft")
+            text(desk.say("web.data.columns.lead" if self._found else "web.data.columns.say"), "soft")
+            if "message" in columns:
+                text(desk.say("web.data.columns.chat"), "soft")
             with box("side"):
                 if len(part["sheets"]) > 1:
                     names = [one["name"] for one in part["sheets"] if one["rows"]]
-                    self._select(desk.say("web.data.sheet"), names, found["sheet"], partial(self._set, "sheet"))
+                    self._select(desk.say("web.data.sheet"), names, part["sheet"], partial(self._set, "sheet"))
                 for role in ROLES:
                     choices = {"": "–", **{one["at"]: _column(one) for one in part["columns"]}}
-                    given = str(found["columns"].get(role, "")).partition(",")[0]
+                    given = str(columns.get(role, "")).partition(",")[0]
                     self._select(desk.say(f"web.data.role.{role}"), choices, given if given in choices else "",
                                  partial(self._set_column, role))  # fmt: skip
             with box("side"):
@@ -206,6 +289,10 @@ class Looking:
                     written = ui.textarea(desk.say(f"web.data.{name}"), value=self._reading.get(name) or "")
                     written.props("outlined autogrow dense")
                     written.on("blur", guarded(desk, partial(self._set_text, name, written)))
+
+    def _named(self) -> dict[str, Any]:
+        """Role -> column, as a person has said it, and else as it was found."""
+        return {**self._found.get("columns", {}), **(self._reading.get("columns") or {})}
 
     def _select(self, label: str, choices: Any, value: Any, act: Any) -> None:
         ui.select(choices, value=value, label=label, on_change=guarded(self._desk, act)).props("outlined dense")
@@ -215,7 +302,7 @@ class Looking:
         await self._change({**kept, name: event.value})
 
     async def _set_column(self, role: str, event: Any) -> None:
-        columns = {**self._found["columns"], **(self._reading.get("columns") or {}), role: event.value}
+        columns = {**self._named(), role: event.value}
         known = {name: letter for name, letter in columns.items() if name in ROLES and letter}
         await self._change({**self._reading, "columns": known})
 
@@ -259,7 +346,7 @@ class Looking:
                 if mendable:
                     button(desk.say(f"web.fix.{mendable[0]['action']['kind']}", n=len(mendable)),
                            guarded(desk, partial(self._fix, mendable)))  # fmt: skip
-            text(first["fix"], "small soft wrap")
+            text(desk.fix(first), "small soft wrap")
             if len(issues) > 1 or first["row"] is not None:
                 with ui.expansion(desk.say("web.data.where")).props("dense"):
                     for issue in issues[:SHOWN_ISSUES]:
@@ -282,109 +369,6 @@ class Looking:
         for issue in issues:
             reading = with_action(reading, issue["action"])
         await self._change(reading)
-
-    async def _jump(self, row: int, *_: Any) -> None:
-        self._only, self._at = None, max(0, int(row) - 4)
-        await self._turn(0)
-        ui.run_javascript("document.getElementById('rows').scrollIntoView({behavior: 'smooth'})")
-
-    # ── the table ──
-
-    def _show_table(self) -> None:
-        desk, part = self._desk, self._part
-        self._table.clear()
-        with self._table, card(desk.say("web.data.table")):
-            with box("line"):
-                text(desk.say("web.data.table.lead"), "soft grow")
-                ui.switch(desk.say("web.data.only_marked"), value=self._only is not None,
-                          on_change=guarded(desk, self._only_marked))  # fmt: skip
-            outer = labelled(box("table").props("tabindex=0 role=region id=rows"), desk.say("web.data.table"))
-            with outer, box(tag="table"):
-                self._heads(part)
-                with box(tag="tbody"):
-                    for row in part["rows"]:
-                        self._row(row)
-            self._turning(part)
-
-    def _heads(self, part: Mapping[str, Any]) -> None:
-        with box(tag="thead"), box(tag="tr"):
-            Text("th", "#").props("scope=col")
-            for column in part["columns"]:
-                role = column["role"]
-                with box(tag="th").props("scope=col"):
-                    text(column["name"] or column["at"], tag="div")
-                    if role:
-                        chip(self._desk.say(f"web.data.role.{role}") if role in ROLES else role, "info")
-
-    def _row(self, row: Mapping[str, Any]) -> None:
-        marks = {issue["cell"]: issue for issue in reversed(row["issues"])}
-        whole = marks.get(None)
-        with box(tag="tr") as line:
-            if row["state"] in ("dropped", "not_data"):
-                line.classes("unused")
-            number = Text("td", str(row["number"]), "rowno" + (" marked" if row["issues"] else ""))
-            if whole:
-                number.props["title"] = whole["message"]
-            for cell in row["cells"]:
-                mark = marks.get(cell["at"])
-                shown = Text("td", cell["text"], "wrap" + (" changed" if "before" in cell else ""))
-                if mark:
-                    shown.classes("marked" + (" bad" if mark["severity"] == "error" else ""))
-                    shown.props["title"] = mark["message"]
-                shown.props("tabindex=0 role=button")
-                if not cell["text"].strip():
-                    labelled(shown, self._desk.say("web.data.edit", cell=cell["at"]))
-                act = guarded(self._desk, partial(self._edit, row["number"], cell))
-                shown.on("click", act, args=[])
-                shown.on("keydown.enter", act, args=[])
-
-    def _turning(self, part: Mapping[str, Any]) -> None:
-        desk, total = self._desk, int(part["total"])
-        with box("line"):
-            last = min(total, self._at + WINDOW)
-            told = desk.say("web.data.window", first=min(total, self._at + 1), last=last, total=total)
-            text(told, "small soft", "span")
-            if self._at:
-                button(desk.say("web.data.before"), guarded(desk, partial(self._turn, -WINDOW)))
-            if last < total:
-                button(desk.say("web.data.after"), guarded(desk, partial(self._turn, WINDOW)))
-
-    async def _turn(self, by: int, *_: Any) -> None:
-        self._at = max(0, self._at + by)
-        self._part = await self._desk.do(preview, self._window(), self._desk.house, self._desk.key)
-        self._show_table()
-
-    async def _only_marked(self, event: Any) -> None:
-        self._only, self._at = "issues" if event.value else None, 0
-        await self._turn(0)
-
-    async def _edit(self, row: int, cell: Mapping[str, Any], *_: Any) -> None:
-        """A cell is put right in a window above the page."""
-        desk = self._desk
-        if cell.get("length"):
-            ui.notify(desk.say("web.data.too_long_here"), type="warning")
-            return
-        with ui.dialog() as dialog, box("card stack").style("width: min(40rem, 92vw)"):
-            heading(desk.say("web.data.edit", cell=cell["at"]))
-            written = ui.textarea(value=cell["text"]).props("outlined autogrow autofocus").classes("w-full")
-            labelled(written, desk.say("web.data.edit", cell=cell["at"]))
-            with box("line"):
-                button(desk.say("web.data.keep"), lambda: dialog.submit(("text", written.value or "")), main=True)
-                button(desk.say("web.data.leave_out"), lambda: dialog.submit(("row", row)))
-                if "before" in cell:
-                    button(desk.say("web.data.undo"), lambda: dialog.submit(("undo", "")))
-                button(desk.say("web.no"), dialog.close)
-        answer = await dialog
-        dialog.delete()
-        if answer is None:
-            return
-        kind, value = answer
-        if kind == "undo":
-            await self._change(without_edit(self._reading, cell["at"]))
-        elif kind == "row":
-            await self._change(with_action(self._reading, {"kind": "leave_out", "rows": [value]}))
-        elif value != cell["text"]:
-            await self._change(with_edit(self._reading, cell["at"], value))
 
 
 def _column(one: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from postil.api import CommandRefused, House, Refused
 from postil.errors import PostilError
-from postil.locales import language, say, speak
+from postil.locales import knows, language, say, speak
 
 if TYPE_CHECKING:
     pass
@@ -51,10 +51,24 @@ class Desk:
         if isinstance(error, Refused):
             error = error.error
         if isinstance(error, CommandRefused):
-            return error.cause, error.remedy, error.code
+            return error.cause, self._here(error.code) or error.remedy, error.code
         if isinstance(error, PostilError):
-            return error.cause(self.lang), error.remedy(self.lang), error.code
+            return error.cause(self.lang), self._here(error.code) or error.remedy(self.lang), error.code
         return self.say("error.unexpected.cause", what=type(error).__name__), self.say("error.unexpected.remedy"), ""
+
+    def remedy(self, code: str, **values: Any) -> str:
+        """What to do about the error `code`, for somebody who has no command line before them."""
+        return self._here(code) or self.say(f"error.{code}.remedy", **values)
+
+    def _here(self, code: str) -> str:
+        """What to do on these pages; nothing where it is the same everywhere."""
+        return self.say(f"web.error.{code}.remedy") if knows(f"web.error.{code}.remedy") else ""
+
+    def fix(self, issue: Mapping[str, Any]) -> str:
+        """What to do about an issue in the data, for somebody who has no command line before them."""
+        code = str(issue["code"])
+        key = "web.issue.personal.fix" if code.startswith("personal_") else f"web.issue.{code}.fix"
+        return self.say(key) if knows(key) else str(issue["fix"])
 
 
 REFUSALS = (PostilError, Refused, CommandRefused)  # what a person can be told of; anything else is a fault of ours

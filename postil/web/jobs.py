@@ -292,7 +292,8 @@ class Live:
         found = [("percent", f"{percent:.0f} %")]
         if position is not None:
             found.append(("ahead", str(position)))
-        if told.get("step"):
+        learns = job.status != "running" or told.get("stage") == "train"  # afterwards, it is the step that was chosen
+        if told.get("step") and learns:
             found.append(("step", f"{told['step']} / {told.get('total_steps', '?')}"))
         left = told.get("seconds_left")
         if job.status == "running" and left is not None and told.get("stage") == "train":
@@ -302,7 +303,7 @@ class Live:
             sign = {"CNY": "¥", "USD": "$"}.get(desk.house.settings.currency, "")
             cost = float(told["cost"])
             found.append(("cost", f"{sign}{cost:.2f}" if cost >= 0.01 or not cost else f"< {sign}0.01"))
-        if told.get("tokens_per_second") and job.status == "running":
+        if told.get("tokens_per_second") and job.status == "running" and learns:
             found.append(("speed", f"{float(told['tokens_per_second']):.0f} tok/s"))
         if told.get("of"):
             found.append(("rows", f"{told.get('done', 0)} / {told['of']}"))
@@ -321,7 +322,7 @@ def _fault(desk: Desk, job: Job) -> str:
     if code and knows(f"error.{code}.cause"):
         values = dict(told.get("values", {}))
         try:
-            words = f"{desk.say(f'error.{code}.cause', **values)} {desk.say(f'error.{code}.remedy', **values)}"
+            words = f"{desk.say(f'error.{code}.cause', **values)} {desk.remedy(str(code), **values)}"
         except KeyError:  # the row is from a version whose sentence had other words in it
             words = str(told.get("message", ""))
         rows = ", ".join(map(str, list(told.get("rows", ()))[:20]))

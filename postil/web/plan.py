@@ -222,7 +222,7 @@ class Planning:
         self._doubts.clear()
         with self._doubts:
             for doubt in self._plan["doubts"]:
-                note(doubt["message"], "warn", doubt["fix"])
+                note(doubt["message"], "warn", desk.fix(doubt))
 
     # ── a base that is not here yet ──
 

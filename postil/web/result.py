@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from postil.evaluate import METRICS, forgets, forgetting_words, read_evaluation
+from postil.evaluate import NUMBERS, forgets, forgetting_words, read_evaluation
 from postil.records import Preference, Verdict
 from postil.store import read_json
 from postil.web.desk import Desk, adapter_directory
@@ -83,7 +83,7 @@ def preference_words(desk: Desk, told: Mapping[str, Any]) -> str:
 
 
 def show_figures(desk: Desk, base: Mapping[str, Any], tuned: Mapping[str, Any]) -> None:
-    names = [name for name in METRICS if name in base and name in tuned]
+    names = [name for name in base if name in tuned]
     with card(desk.say("web.result.figures")):
         table(
             [desk.say("web.result.metric"), desk.say("web.result.before"), desk.say("web.result.after")],
@@ -119,8 +119,9 @@ def plan_of(directory: Path) -> dict[str, Any]:
 def figure(name: str, value: float | None) -> str:
     if value is None:
         return "–"
-    digits = {"loss": f"{value:.3f}", "length": f"{value:.0f}"}
-    return digits.get(name, f"{100 * value:.1f} %")
+    if name == "length":
+        return f"{value:.0f}"
+    return f"{value:.{NUMBERS[name]}f}" if name in NUMBERS else f"{100 * value:.1f} %"
 
 
 def compare_path(models: Sequence[str]) -> str:

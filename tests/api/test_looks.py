@@ -45,6 +45,8 @@ def test_each_is_made_once(tmp_path: Path, maker: Maker) -> None:
     one = looks.findings(A, {"mask": True}, maker)
     assert looks.findings(A, {"mask": True}, maker) == one != looks.findings(A, {"mask": False}, maker)
     assert looks.found(A, {"mask": True}) == one and looks.found(A, {}) is None and maker.made == 3
+    told = looks.told(A, {"mask": True}, maker)
+    assert looks.told(A, {"mask": True}, maker) == told != one and maker.made == 4
 
 
 def test_the_least_used_go_first(tmp_path: Path, maker: Maker) -> None:

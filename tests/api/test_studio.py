@@ -23,6 +23,21 @@ def test_check_is_the_command_with_its_options(server: Served, http: httpx.Clien
     assert options == ["--sheet=S", "--question=A", "--system=--set", "--mask", f"--base={BASE}", kept]
 
 
+def test_a_file_is_checked_once_in_each_language(server: Served, http: httpx.Client) -> None:
+    """A page that is loaded again, or by somebody else, does not wait for the same words."""
+    body = {"file": upload(http, b'{"question": "only here?", "answer": "yes"}\n'), "mask": True}
+    before = len(server.asked)
+    told = http.post("/postil/check", json=body).json()
+    assert http.post("/postil/check", json=body).json() == told and len(server.asked) == before + 1
+    http.post("/postil/check", json=body, headers={"accept-language": "zh-CN"})
+    assert len(server.asked) == before + 2
+    http.post("/postil/check", json={**body, "mask": False})
+    assert len(server.asked) == before + 3
+    http.post("/postil/check", json={**body, "base": BASE})  # a base may be another one tomorrow
+    http.post("/postil/check", json={**body, "base": BASE})
+    assert len(server.asked) == before + 5
+
+
 def test_plan_checks_its_settings_before_anything_runs(server: Served, http: httpx.Client) -> None:
     file = upload(http)
     answer = http.post("/postil/plan", json={"file": file, "base": BASE, "settings": {"r": 4}, "preset": "quick_try"})

@@ -72,3 +72,23 @@ def test_a_common_instruction_does_not_bind_all_rows_together() -> None:
 def test_two_rows_are_enough_for_nothing_but_training() -> None:
     parts = split([example("甲"), example("乙")], validation_rows=0, test_rows=0, seed=1)
     assert len(parts.training) == 2 and not parts.validation and not parts.test
+
+
+def test_a_label_that_is_rare_goes_to_training() -> None:
+    from postil.dataset import with_every_label
+    from postil.records import Split
+
+    def labelled(label: str, row: int) -> Example:
+        return Example((Message("user", f"q{row}"), Message("assistant", label)), (row,))
+
+    parts = Split(
+        (labelled("a", 1), labelled("b", 2)), (labelled("c", 3), labelled("a", 4)), (labelled("c", 5), labelled("d", 6))
+    )
+    made = with_every_label(parts, lambda one: {one.answer}, validation=True, test=True)
+    assert [[one.rows[0] for one in part] for part in (made.training, made.validation, made.test)] == [
+        [1, 2, 3, 6],
+        [4],
+        [5],
+    ]
+    own = with_every_label(parts, lambda one: {one.answer}, validation=False, test=False)
+    assert own == parts

@@ -19,8 +19,8 @@ from postil.records import Method, Task
 from postil.settings import Ranks
 from postil.train.learner import Learner
 from postil.train.objectives.causal_lm import CausalLM
-from tests.models import plan, titles
 from tests.model.test_adapt import write
+from tests.models import plan, titles
 
 IDS = torch.arange(10, 40)[None]
 FOUR_BITS = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")

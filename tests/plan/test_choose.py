@@ -61,7 +61,7 @@ def test_any_data_on_any_machine_gets_a_plan_that_says_why(n, length, answer, ba
     assert all(choice.why("zh") and choice.why("en") for choice in reasons.values())
     assert plan.lora_alpha == 2 * plan.r
     assert plan.max_length <= base.shape.context
-    assert plan.micro_batch_tokens >= min(512, plan.max_length)
+    assert plan.micro_batch_tokens >= min(384, plan.max_length)
 
 
 # ── the rules of the adapter ──

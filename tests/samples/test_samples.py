@@ -28,7 +28,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folders
 
 
-@pytest.mark.parametrize("name", ["titles", "service"])
+@pytest.mark.parametrize("name", ["titles", "service", "intents", "entities"])
 def test_the_script_gives_the_same_again(name: Any, twice: tuple[Path, Path]) -> None:
     one, two = (folder / f"{name}.xlsx" for folder in twice)
     assert one.read_bytes() == two.read_bytes()
@@ -72,3 +72,24 @@ def test_service_dialogues_are_multi_turn_and_slightly_dirty() -> None:
 def test_the_task_is_told_as_the_title_follows() -> None:
     assert TITLES_INSTRUCTION.endswith("：")
     assert TITLES_SYSTEM.isascii()
+
+
+def test_intents_are_five_labels_in_two_languages_and_slightly_dirty() -> None:
+    from postil.dataset import load
+
+    found = load(sample("intents"))
+    counts = Counter(example.answer for example in found.examples)
+    assert set(counts) == {"退换货", "物流", "发票", "使用问题", "投诉"} and min(counts.values()) >= 30
+    asked = [example.question[-1].content for example in found.examples]
+    assert 0.2 < sum(text.isascii() for text in asked) / len(asked) < 0.6
+    assert sorted(left.code for left in found.dropped) == ["duplicate", "duplicate", "missing_answer"]
+
+
+def test_entities_can_all_be_aligned_but_the_one_that_is_wrong_on_purpose() -> None:
+    from postil.dataset import for_task, load
+    from postil.model.entities import types_in
+
+    found = for_task(load(sample("entities")), "token_cls")
+    assert types_in(example.answer for example in found.examples) == ["产品", "品牌", "规格"]
+    assert sorted(left.code for left in found.dropped) == ["duplicate", "label_spans_do_not_fit"]
+    assert len(found.examples) == 240

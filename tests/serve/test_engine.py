@@ -99,7 +99,7 @@ def test_a_killed_process_is_told_and_started_again(path, voice):
     engine.evict(voice)  # nothing to do, and no process for it
     running = engine.start(endless(adapter=voice), lambda piece: first.set())
     assert first.wait(60)
-    process = psutil.Process(engine._link.pid)
+    process = psutil.Process(engine._links[False].pid)
     process.kill()
     with pytest.raises(EngineError) as lost:
         running.result(60)

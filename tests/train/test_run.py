@@ -195,3 +195,25 @@ def test_no_validation_rows(tmp_path, base):
     weights = load_file(tmp_path / "out" / "adapter_model.safetensors")
     assert any(tensor.any() for name, tensor in weights.items() if "lora_B" in name)
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+@pytest.mark.parametrize("method", ["full", "pissa", "eva", "p_tuning", "lora_plus"])
+def test_whatever_the_method_an_interrupted_run_ends_in_the_same_bytes(base, tmp_path, method):
+    values = {"method": method, "n_epochs": 1, "save_steps": 2, "num_virtual_tokens": 5}
+    shown = {"training": titles(12), "validation": titles(3)}
+    laid_out(tmp_path / "whole", base("llama3"), **shown, **values)
+    result = run(tmp_path / "whole", **QUIET)
+    laid_out(tmp_path / "broken", base("llama3"), **shown, **values)
+    with pytest.raises(TrainError) as stopped:
+        run(tmp_path / "broken", **QUIET, stop=lambda: True)
+    assert stopped.value.code == "interrupted"
+    again = run(tmp_path / "broken", **QUIET)
+    assert adapter_hashes(tmp_path / "whole") == adapter_hashes(tmp_path / "broken")
+    assert again["trained_parameters"] == result["trained_parameters"] > 0
+    both = open_pair(read_adapter(tmp_path / "broken"))
+    base_loss = result["validation_loss"]["base"]
+    template, examples = both._loaded.template, shown["validation"]
+    weights = [sum(s.learned for s in template.sequences(example)) for example in examples]
+    for tuned, told in ((False, base_loss), (True, result["validation_loss"]["tuned"])):
+        losses = zip(both.losses(examples, tuned=tuned), weights, strict=True)
+        assert sum(a * b for a, b in losses) / sum(weights) == pytest.approx(told, rel=1e-4)

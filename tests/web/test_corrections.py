@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from postil.web.corrections import with_action, with_edit, without_edit
+from typing import Any
+
+from postil.web.corrections import with_action, with_edit, with_row, with_texts, without_edit
 
 
 def test_clicks_add_up() -> None:
@@ -17,3 +19,28 @@ def test_clicks_add_up() -> None:
 def test_an_edit_is_taken_back_alone() -> None:
     assert without_edit({"edits": {"B7": "a", "B8": "b"}, "mask": True}, "B7") == {"edits": {"B8": "b"}, "mask": True}
     assert without_edit({}, "B7") == {"edits": {}}
+
+
+def test_a_row_comes_back_alone() -> None:
+    assert with_row({"without": [4, 9], "mask": True}, 9) == {"without": [4], "mask": True}
+    assert with_row({}, 9) == {"without": []}
+
+
+def row(number: int, text: str, **more: Any) -> dict[str, Any]:
+    return {"number": number, "state": "used", "code": None, "cells": [{"at": f"A{number}", "text": text}], **more}
+
+
+def test_rows_show_what_was_put_right_before_anything_has_checked_it() -> None:
+    rows = [row(2, "a"), row(3, "b"), row(4, "c", state="dropped", code="no_answer")]
+    shown = with_texts(rows, {"edits": {"A2": "new", "B9": "elsewhere"}, "without": [3]})
+    assert shown[0]["cells"] == [{"at": "A2", "text": "new", "before": "a"}]
+    assert [one["state"] for one in shown] == ["used", "dropped", "dropped"]
+    assert [one["code"] for one in shown] == [None, "left_out_by_user", "no_answer"]
+    assert rows[0]["cells"] == [{"at": "A2", "text": "a"}]
+
+
+def test_rows_show_what_stands_in_the_file_once_it_is_taken_back() -> None:
+    rows = with_texts([row(2, "a"), row(3, "b")], {"edits": {"A2": "new"}, "without": [3]})
+    shown = with_texts(rows, {})
+    assert shown[0]["cells"] == [{"at": "A2", "text": "a"}] and shown[1]["state"] == "used"
+    assert with_texts(rows, {"edits": {"A2": "newer"}})[0]["cells"][0] == {"at": "A2", "text": "newer", "before": "a"}

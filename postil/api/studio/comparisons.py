@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from fastapi import APIRouter
@@ -58,11 +59,9 @@ def compare(body: CompareBody, house: TheHouse, caller: Caller) -> Comparison:
     plan = house.plan_of(model)
     messages = ask(body.question, body.system or plan.get("system"), plan.get("instruction"))
     engine = house.engine(model.base)
-    both = [
-        engine.start(Request(messages, adapter=adapter, max_tokens=body.max_tokens or plan.get("max_new_tokens", 256),
-                             temperature=body.temperature or 0.0, seed=body.seed, project=caller.project))
-        for adapter in (None, directory)
-    ]  # fmt: skip
+    asked = Request(messages, adapter=directory, max_tokens=body.max_tokens or plan.get("max_new_tokens", 256),
+                    temperature=body.temperature or 0.0, seed=body.seed, project=caller.project)  # fmt: skip
+    both = [engine.start(replace(asked, scale=scale)) for scale in (0.0, 1.0)]
     base, tuned = (running.result() for running in both)
     house.paces.count_tokens(caller, sum(one.prompt_tokens + one.completion_tokens for one in (base, tuned)))
     return Comparison(model=model.id, base_model=model.base, base=_shown(base), tuned=_shown(tuned))

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
+from postil import __version__
 from postil.api.asking import CHECK_SECONDS, on_disk
 from postil.api.bodies import Body, StrictRoute
 from postil.api.house import Caller, House, TheHouse, may
@@ -19,10 +20,10 @@ from postil.api.refusals import Refused, documented, refused
 from postil.dataset import window as look_at
 from postil.datasets import FINDINGS, TABLE
 from postil.errors import FileError, PlanError, StoreError
-from postil.locales import knows
+from postil.locales import knows, language
 from postil.plan import check_settings, fields, known, machine, needed_bytes, presets
 from postil.settings import EMBEDDED
-from postil.store import write_json
+from postil.store import read_json, write_json
 
 if TYPE_CHECKING:
     from postil.store.tables import File, Key
@@ -123,11 +124,27 @@ def check(body: CheckBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
             raise refused("invalid_value", param="fix", detail="all")
     options = {**_checked(house, body), "--fix": body.fix}
     row = _file(house, caller, body.file)
-    with on_disk(house.store, row) as path:
-        command = _command("check", body, options, path, keep=not body.fix)
-        told: dict[str, Any] = house.ask(command, LONG_SECONDS if body.fix else CHECK_SECONDS)
-        if (made := path.parent / FINDINGS).exists():
-            house.looks.findings(row.sha256, _key(body), lambda: nullcontext(made))
+    if body.fix or body.base:
+        with on_disk(house.store, row) as path:
+            return _check(body, options, house, row, path)
+
+    @contextmanager
+    def made() -> Iterator[Path]:
+        with on_disk(house.store, row) as path:
+            write_json(path.with_name("told.json"), _check(body, options, house, row, path))
+            yield path.with_name("told.json")
+
+    words = {**_key(body), "language": language(), "version": __version__}
+    told: dict[str, Any] = read_json(house.looks.told(row.sha256, words, made))
+    return told
+
+
+def _check(body: CheckBody, options: Mapping[str, Any], house: House, row: File, path: Path) -> dict[str, Any]:
+    """Have a file checked. What is found of its rows is kept for windows on them."""
+    command = _command("check", body, options, path, keep=not body.fix)
+    told: dict[str, Any] = house.ask(command, LONG_SECONDS if body.fix else CHECK_SECONDS)
+    if (made := path.parent / FINDINGS).exists():
+        house.looks.findings(row.sha256, _key(body), lambda: nullcontext(made))
     return told
 
 

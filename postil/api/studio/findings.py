@@ -76,6 +76,9 @@ class EvaluationRows(BaseModel):
     tuned: dict[str, float]
     verdict: dict[str, Any]
     forgetting: float | None
+    others: dict[str, dict[str, float]] = Field(default_factory=dict)  # plain means, by name
+    against: dict[str, dict[str, Any]] = Field(default_factory=dict)  # the verdict against each of them
+    confusion: dict[str, Any] | None = None  # labels and counts, where the task has labels
     rows: list[dict[str, Any]]
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
+from postil.model.heads import HEADS, head_modules
 from postil.records import Plan
 
-TASK_TYPES: Mapping[str, str] = {
-    "causal_lm": "CAUSAL_LM", "pretraining": "CAUSAL_LM", "dpo": "CAUSAL_LM", "seq_cls": "SEQ_CLS",
-    "token_cls": "TOKEN_CLS", "seq_2_seq_lm": "SEQ_2_SEQ_LM",
-}  # fmt: skip
 
-
-def task_type(plan: Plan) -> str:
-    """PEFT's word for the plan's task."""
-    return TASK_TYPES[plan.task]
+def for_peft(model: Any, plan: Plan, base: str) -> dict[str, Any]:
+    """What every config of PEFT's is told: the base, the task, and the fresh head that is trained and kept whole."""
+    head = HEADS[plan.task]
+    told = {"task_type": head.peft, "base_model_name_or_path": base}
+    return {**told, "modules_to_save": head_modules(model)} if head.fresh else told

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from postil.errors import PlanError
+from postil.model.heads import HEADS
 from postil.model.layers import NEW_HEADS, blocks
-from postil.model.methods import TASK_TYPES
 from postil.records import Plan
 
 KIND = "postil_method"  # in the config of such an adapter
@@ -38,13 +38,14 @@ class Beside(torch.nn.Module):
     """A base model with trained tensors in some of its places, and modules of its own added."""
 
     def __init__(
-        self, model: Any, plan: Plan, base: str, slots: Sequence[Slot], added: Mapping[str, torch.nn.Module] | None = None
-    ) -> None:
+        self, model: Any, plan: Plan, base: str, slots: Sequence[Slot],
+        added: Mapping[str, torch.nn.Module] | None = None,
+    ) -> None:  # fmt: skip
         """added: path in the base -> a module that is trained too; what it does there is up to whoever made it."""
         super().__init__()
         self.base_model = model
         self._told = {
-            KIND: plan.method, "task": plan.task, "task_type": TASK_TYPES[plan.task], "base_model_name_or_path": base,
+            KIND: plan.method, "task": plan.task, "task_type": HEADS[plan.task].peft, "base_model_name_or_path": base,
             "trained_modules": plan.trained_modules, "bottleneck": plan.bottleneck,
         }  # fmt: skip
         self._paths = list(added or {})

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
+from postil.model.heads import HEADS, linears_in_head
 from postil.model.layers import targets
 from postil.model.lowrank import FusedLinear
-from postil.model.methods import task_type
+from postil.model.methods import for_peft
 from postil.records import Plan
 
 Make = Callable[[torch.nn.Module, Plan, str], Any]
@@ -36,18 +37,16 @@ def qlora(model: torch.nn.Module, plan: Plan, base: str) -> Any:
     return low_rank(model, plan, base, fused=False)
 
 
-def low_rank(
-    model: torch.nn.Module, plan: Plan, base: str, *, times: int = 1, fused: bool = True, **flags: Any
-) -> Any:
+def low_rank(model: torch.nn.Module, plan: Plan, base: str, *, times: int = 1, fused: bool = True, **flags: Any) -> Any:
     """PEFT's LoRA of `times` the plan's rank, with what it adds weighed as at the plan's own rank."""
     config = LoraConfig(
-        task_type=task_type(plan),
-        base_model_name_or_path=base,
+        **for_peft(model, plan, base),
         r=times * plan.r,
         lora_alpha=times * plan.lora_alpha,
         lora_dropout=plan.lora_dropout,
         target_modules=targets(model, plan.target_modules),
         bias=plan.bias,
+        exclude_modules=linears_in_head(model) if HEADS[plan.task].fresh else None,
         **flags,
     )
     if fused:

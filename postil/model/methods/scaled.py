@@ -1,4 +1,4 @@
-"""(IA)³: keys, values and the inside of each feed-forward part are each scaled by a vector. arXiv 2205.05638, PEFT's."""
+"""(IA)³: keys, values and the inside of each feed-forward part are scaled by a vector. PEFT's; arXiv 2205.05638."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from peft import IA3Config, get_peft_model
 
 from postil.errors import PlanError
 from postil.model.layers import linear_names, targets
-from postil.model.methods import task_type
+from postil.model.methods import for_peft
 from postil.records import Plan
 
 # names of layers that make keys or values, and of those that end the feed-forward part, in all families
@@ -25,7 +25,7 @@ def ia3(model: torch.nn.Module, plan: Plan, base: str) -> Any:
     if not wanted:
         raise PlanError("method_not_for_model", model=type(model).__name__)
     config = IA3Config(
-        task_type=task_type(plan), base_model_name_or_path=base, target_modules=wanted,
+        **for_peft(model, plan, base), target_modules=wanted,
         feedforward_modules=[name for name in wanted if name in groups["mlp-only"] and name in ENDS],
     )  # fmt: skip
     return get_peft_model(model, config, autocast_adapter_dtype=True)

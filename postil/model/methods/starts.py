@@ -1,8 +1,8 @@
 """Low-rank adapters that begin elsewhere than at random: from the weights (PiSSA, OLoRA) or from the data (EVA).
 
 PiSSA and OLoRA as published take their start out of the base's weights. Here the base may not be touched, so what is
-taken out is kept as the frozen second half of a plain LoRA of twice the rank: W + s (B A - B0 A0), with A and B starting
-at A0 and B0. Switched off it is the base, and whoever reads the directory reads a plain LoRA.
+taken out is kept as the frozen second half of a plain LoRA of twice the rank: W + s (B A - B0 A0), with A and B
+starting at A0 and B0. Switched off it is the base, and whoever reads the directory reads a plain LoRA.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from peft import PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
 
-from postil.model.methods import task_type
+from postil.model.methods import for_peft
 from postil.records import Plan
 
 ENCODER_WIDTH = 128  # of P-tuning's small network, as in PEFT's examples
@@ -20,23 +20,21 @@ EMBEDDINGS = "prompt_embeddings"  # PEFT's name for what is saved
 
 def prefix(model: torch.nn.Module, plan: Plan, base: str) -> Any:
     """Keys and values before those of each block: arXiv 2101.00190."""
-    return _before(model, PrefixTuningConfig(**_told(plan, base)))
+    return _before(model, PrefixTuningConfig(**_told(model, plan, base)))
 
 
 def prompt(model: torch.nn.Module, plan: Plan, base: str) -> Any:
     """Embeddings before those of the text: arXiv 2104.08691."""
-    return _before(model, PromptTuningConfig(**_told(plan, base)))
+    return _before(model, PromptTuningConfig(**_told(model, plan, base)))
 
 
 def p_tuning(model: torch.nn.Module, plan: Plan, base: str) -> Any:
     """The same, which a small network makes: arXiv 2103.10385."""
-    return _before(model, PromptEncoderConfig(**_told(plan, base), encoder_hidden_size=ENCODER_WIDTH))
+    return _before(model, PromptEncoderConfig(**_told(model, plan, base), encoder_hidden_size=ENCODER_WIDTH))
 
 
-def _told(plan: Plan, base: str) -> dict[str, Any]:
-    return {
-        "task_type": task_type(plan), "num_virtual_tokens": plan.num_virtual_tokens, "base_model_name_or_path": base,
-    }  # fmt: skip
+def _told(model: Any, plan: Plan, base: str) -> dict[str, Any]:
+    return {**for_peft(model, plan, base), "num_virtual_tokens": plan.num_virtual_tokens}
 
 
 def _before(model: Any, config: Any) -> Any:

@@ -10,6 +10,11 @@ import torch
 from postil.model.template import Template
 from postil.records import Example, Plan
 from postil.train.objectives.causal_lm import CausalLM
+from postil.train.objectives.dpo import DPO
+from postil.train.objectives.pretraining import Pretraining
+from postil.train.objectives.seq_2_seq_lm import Seq2SeqLM
+from postil.train.objectives.seq_cls import SeqCls
+from postil.train.objectives.token_cls import TokenCls
 
 
 class Sequenced(Protocol):
@@ -53,7 +58,14 @@ class Objective(Protocol):
         ...
 
 
-OBJECTIVES: Mapping[str, Callable[[Any, Plan], Objective]] = {"causal_lm": CausalLM}
+OBJECTIVES: Mapping[str, Callable[[Any, Plan], Objective]] = {
+    "causal_lm": CausalLM,
+    "seq_cls": SeqCls,
+    "token_cls": TokenCls,
+    "seq_2_seq_lm": Seq2SeqLM,
+    "pretraining": Pretraining,
+    "dpo": DPO,
+}
 
 
 def objective(model: Any, plan: Plan) -> Objective:

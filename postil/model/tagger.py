@@ -1,0 +1,84 @@
+"""Base and tuned on pieces that are to be marked in a text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from postil.model.classifier import LEAST, asked, open_labelled
+from postil.model.entities import from_tags, read_entities, to_tags, units_of, write_entities
+from postil.model.labelset import Labels, read_labels
+from postil.model.load import Loaded
+from postil.model.reader import marked_text
+from postil.model.sample import Sampling
+from postil.records import Adapter, Answer, Example, Message
+
+NOTHING = "[]"
+
+
+class TaggerPair:
+    """See `model/pair.py`. The base knows no tags: it marks nothing, and each tag is as likely to it as any other."""
+
+    def __init__(self, loaded: Loaded, labels: Labels) -> None:
+        self._loaded, self._labels = loaded, labels
+
+    @classmethod
+    def open(cls, adapter: Adapter) -> Self:
+        return cls.on(open_labelled(adapter, read_labels(adapter.path)), adapter)
+
+    @classmethod
+    def on(cls, loaded: Loaded, adapter: Adapter) -> Self:
+        return cls(loaded, read_labels(adapter.path))
+
+    def asks(self, example: Example) -> Example:
+        return example
+
+    def answers(
+        self,
+        questions: Sequence[Sequence[Message]],
+        *,
+        tuned: bool,
+        tell: Callable[[int], None] = lambda done: None,
+        max_new_tokens: int | None = None,
+    ) -> list[Answer]:
+        """The pieces that are marked in each text, as `entities` writes them."""
+        if not tuned:
+            tell(len(questions))
+            return [Answer(NOTHING, 0, True) for _ in questions]
+        found = []
+        for question, rows in zip(questions, asked(self._loaded, questions, tell=tell), strict=True):
+            text = marked_text(question)
+            tags = [self._labels.names[i] for i in rows.argmax(-1).tolist()] if len(rows) else []
+            entities = from_tags(tags, units_of(text), text)
+            found.append(Answer(write_entities(entities), len(tags), True))
+        return found
+
+    def stream(
+        self, question: Sequence[Message], say: Callable[[str], None], *, tuned: bool, sample: bool = False,
+        how: Sampling | None = None, max_new_tokens: int | None = None,
+    ) -> Answer:  # fmt: skip
+        """The pieces, given to `say` one a line."""
+        answer = self.answers([question], tuned=tuned)[0]
+        say("\n".join(f"{one.type}: {one.text}" for one in read_entities(answer.text) or ()))
+        return answer
+
+    def losses(self, examples: Sequence[Example], *, tuned: bool) -> list[float]:
+        """Minus the log-probability of the right tags, in nats per unit of text."""
+        names = self._labels.names
+        if not tuned:
+            return [math.log(len(names))] * len(examples)
+        found = asked(self._loaded, [example.question for example in examples], tell=lambda done: None)
+        unknown = -math.log(LEAST)
+        losses = []
+        for example, rows in zip(examples, found, strict=True):
+            tags = to_tags(read_entities(example.answer) or (), units_of(marked_text(example.question)))
+            each = [
+                -float(row[names.index(tag)]) if tag in names else unknown for tag, row in zip(tags, rows, strict=True)
+            ]
+            losses.append(sum(each) / max(1, len(each)))
+        return losses
+
+    def losses_of_texts(self, texts: Sequence[str], *, tuned: bool) -> None:
+        """It continues no text."""
+        return

@@ -1,0 +1,80 @@
+"""What a plan knows of the ways to tune."""
+
+from typing import get_args
+
+import pytest
+
+from postil.errors import PlanError
+from postil.model.adapt import METHODS
+from postil.plan import choose, sizes
+from postil.plan.estimate import memory_bytes
+from postil.plan.methods import EVERY, WAYS
+from postil.records import Example, Message, Method, Task
+from tests.plan.test_estimate import COUNTS, MACHINE, SMALL
+
+EXAMPLES = [Example((Message("user", f"question {i}"), Message("assistant", "answer")), (i,)) for i in range(30)]
+# counted in the model itself, with rank 8, 64 wide, 20 virtual tokens and the last two blocks
+COUNTED = {
+    "lora": 2_442_240, "pissa": 2_442_240, "full": 134_515_008, "prefix": 230_400,
+}  # fmt: skip
+
+
+def chosen(**wishes):
+    return choose(EXAMPLES, COUNTS, SMALL, MACHINE, overrides=wishes)
+
+
+def test_the_tables_hold_every_method_and_task():
+    assert set(WAYS) == set(METHODS) == set(get_args(Method)) and set(EVERY) == set(get_args(Task))
+
+
+@pytest.mark.parametrize("method", sorted(set(WAYS) - {"qlora"}))
+def test_every_method_can_be_planned_and_learns_at_its_own_rate(method):
+    plan, reasons = chosen(method=method)
+    lora, _ = chosen()
+    assert plan.learning_rate == pytest.approx(WAYS[method].rate * lora.learning_rate, rel=0.06)
+    assert reasons["learning_rate"].why("zh") and reasons["lora_alpha"].why("zh")
+    assert plan.lora_alpha == (16 if method == "rslora" else 2 * plan.r)
+
+
+def test_a_wish_for_a_rate_is_not_multiplied():
+    assert chosen(method="full", learning_rate="0.001")[0].learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("wishes", "code"),
+    [
+        ({"method": "prompt", "task": "seq_cls"}, "method_task"),
+        ({"method": "eva", "task": "seq_2_seq_lm"}, "method_task"),
+        ({"method": "pissa", "weight_decay": "0.1"}, "method_without"),
+        ({"method": "prefix", "gradient_checkpointing": "yes"}, "method_without"),
+        ({"method": "partial", "trained_modules": "last-0; rm"}, "setting_choice"),
+        ({"method": "partial", "trained_modules": ""}, "setting_choice"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_starts(wishes, code):
+    with pytest.raises(PlanError) as refused:
+        chosen(**wishes)
+    assert refused.value.code == code and refused.value.cause("zh") and refused.value.remedy("en")
+
+
+def test_four_bits_are_refused_where_nothing_makes_them(monkeypatch):
+    monkeypatch.setattr("postil.plan.methods.find_spec", lambda name: None)
+    with pytest.raises(PlanError) as refused:
+        chosen(method="qlora")
+    assert refused.value.code == "no_four_bits"
+
+
+@pytest.mark.parametrize("method", COUNTED)
+def test_trained_parameters_are_those_of_the_model(method):
+    plan, _ = chosen(method=method, r="8")
+    assert sizes.trained_parameters(SMALL.shape, plan) == COUNTED[method]
+
+
+def test_what_little_is_trained_needs_little_memory():
+    def memory(method, **wishes):
+        plan, _ = chosen(method=method, r="8", micro_batch_tokens="512", **wishes)
+        return memory_bytes(plan, COUNTS, SMALL)
+
+    assert memory("prefix") < memory("lora") < memory("pissa") < memory("full")
+    assert memory("partial", trained_modules="head") < memory("partial", trained_modules="last-20")
+    assert memory("full") - memory("lora") == pytest.approx(20 * (COUNTED["full"] - COUNTED["lora"]), rel=0.01)
