@@ -18,6 +18,7 @@ from postil import __version__
 from postil.errors import ExportError
 from postil.export import gguf, plain
 from postil.export.doors import ByTransformers, open_trainer, rounded_trainer
+from postil.export.headed import ByHead, open_headed, rounded_headed, write_headed
 from postil.export.llamacpp import OfLlama, installed, open_llama
 from postil.export.merge import Updates, plan_merge, read_updates
 from postil.export.ollama import Turns, write_modelfile
@@ -26,7 +27,9 @@ from postil.export.possible import check_possible
 from postil.export.script import write_script
 from postil.locales import LANGUAGES, say
 from postil.model.adapt import WEIGHTS
+from postil.model.labelset import LABELLED, read_labels
 from postil.model.load import DTYPES, load_template, stored_dtypes
+from postil.model.reader import Reader
 from postil.model.template import Template
 from postil.records import Adapter, Event, Example, Target
 from postil.store import publish, read_json, sha256, temporary_directory, write_json, write_text
@@ -67,7 +70,7 @@ def export(adapter: Adapter, wanted: Wanted, output: Path, emit: Emit, *, force:
     check_possible(adapter.plan, wanted.to)
     check_wanted(wanted)
     _refuse_to_overwrite(output, force=force)
-    job = _Job(adapter, wanted, load_template(adapter.base_path, thinking=adapter.plan.thinking))
+    job = _Job(adapter, wanted, _template(adapter))
     emit(Event("stage", {"stage": "export", "what": "write", "percent": 0.0}))
     with temporary_directory(output) as made:
         job.write(made)
@@ -139,7 +142,9 @@ class _Job:
     def write(self, made: Path) -> None:
         """The files of the target into the directory `made`."""
         adapter, base, wanted, template = self.adapter, self.adapter.base_path, self.wanted, self.template
-        if wanted.to == "merged":
+        if wanted.to == "merged" and adapter.plan.task in LABELLED:
+            write_headed(adapter, made, self.asked_type)
+        elif wanted.to == "merged":
             planned = plan_merge(base, self.updates, self.type)
             plain.write_whole(planned, base, template, made, self.type)
         elif wanted.to == "peft":
@@ -186,6 +191,11 @@ class _Job:
         return DTYPE_OF.get(self.type, self.type) if self.type else self.adapter.plan.dtype
 
 
+def _template(adapter: Adapter) -> Template:
+    plan = adapter.plan
+    return load_template(adapter.base_path, thinking=plan.thinking, task=plan.task)
+
+
 # ── the certificate ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -203,15 +213,20 @@ def _certified(job: _Job, output: Path) -> dict[str, Any]:
 def hold(adapter: Adapter, opener: Callable[[ExitStack], Door], questions: Sequence[Question], asked: str,
          new: int = NEW_TOKENS) -> Certificate:  # fmt: skip
     """Hold the door that `opener` opens against the trainer of `adapter`."""
+    headed = adapter.plan.task in LABELLED
+    trainer, rounded = (open_headed, rounded_headed) if headed else (open_trainer, rounded_trainer)
     with ExitStack() as leave:
         return certify(
-            lambda: open_trainer(adapter), lambda: opener(leave), questions, asked=asked,
-            rounded=lambda dtype: rounded_trainer(adapter, dtype), new=min(new, adapter.plan.max_new_tokens),
+            lambda: trainer(adapter), lambda: opener(leave), questions, asked=asked,
+            rounded=lambda dtype: rounded(adapter, dtype), new=min(new, adapter.plan.max_new_tokens),
         )  # fmt: skip
 
 
 def _opener(job: _Job, output: Path) -> Callable[[ExitStack], Door]:
     to, base, plan = job.wanted.to, job.adapter.base_path, job.adapter.plan
+    if isinstance(job.template, Reader):
+        reader, labels = job.template, read_labels(job.adapter.path)
+        return lambda leave: ByHead(output, plan.task, reader, labels, None if to == "merged" else base)
     if to == "merged":
         return lambda leave: ByTransformers(output)
     if to in BY_TRANSFORMERS:
