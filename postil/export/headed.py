@@ -1,4 +1,6 @@
-"""Models with a head for labels leave the house: merged, with their labels' names, and held against the trainer.
+"""Models of another class than plain language's leave the house: merged in memory, as transformers saves them.
+
+Those with a head for labels have their labels' names with them, and are held against the trainer.
 
 The answer of such a model is a label for the text, or for each unit of it, and the probabilities of the others; the
 certificate compares these. How a text is cut into units is Postil's alone: for those, both are given the same tokens.
@@ -19,7 +21,7 @@ from postil.export.plain import write_notices, write_tokenizer
 from postil.model.adapt import open_adapter
 from postil.model.classifier import asked, open_labelled
 from postil.model.heads import HEADS
-from postil.model.labelset import Labels, read_labels
+from postil.model.labelset import LABELLED, Labels, read_labels
 from postil.model.load import DTYPES, Loaded, load_base
 from postil.model.methods.beside import Beside
 from postil.model.reader import Reader
@@ -30,17 +32,22 @@ def write_headed(adapter: Adapter, directory: Path, dtype: str) -> None:
     """The merged model with its head as a directory of its own. dtype: of its weights."""
     loaded = _merged(adapter)
     config = loaded.model.config
-    config.problem_type = "single_label_classification" if adapter.plan.task == "seq_cls" else None
+    if isinstance(loaded.template, Reader) and not loaded.template.each_token:
+        config.problem_type = "single_label_classification"
     if config.pad_token_id is None and loaded.tokenizer.pad_token_id is not None:
         config.pad_token_id = loaded.tokenizer.pad_token_id  # or it would take one text at a time
     loaded.model.to(DTYPES[dtype]).save_pretrained(directory)
-    write_tokenizer(adapter.base_path, loaded.template, directory)
+    if isinstance(loaded.template, Reader):
+        write_tokenizer(adapter.base_path, loaded.template, directory)
+    else:
+        loaded.tokenizer.save_pretrained(str(directory))  # it is asked in plain text
     write_notices(adapter.base_path, directory)
 
 
 def _merged(adapter: Adapter) -> Loaded:
     """The base as it is stored, with the head and the adapter merged into it, in the plan's dtype."""
-    plan, labels = adapter.plan, read_labels(adapter.path)
+    plan = adapter.plan
+    labels = read_labels(adapter.path) if plan.task in LABELLED else Labels()
     torch.set_num_threads(plan.threads)
     loaded = load_base(adapter.base_path, dtype=plan.dtype, device=plan.device, task=plan.task, labels=labels.names,
                        seed=plan.seed)  # fmt: skip

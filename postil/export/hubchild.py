@@ -17,7 +17,7 @@ def main() -> None:
     try:
         answer = HUBS[told["hub"]](told)
     except (OSError, ValueError, RuntimeError, LookupError, TypeError) as error:  # theirs are all of these kinds
-        answer = {"error": "push_failed", "reason": f"{type(error).__name__}: {error}"}
+        answer = {"error": "push_failed", "reason": " ".join(f"{type(error).__name__}: {error}".split())}
     print(json.dumps(answer))  # noqa: T201 - this is what the parent reads
 
 

@@ -23,7 +23,7 @@ from postil.export.llamacpp import OfLlama, installed, open_llama
 from postil.export.merge import Updates, plan_merge, read_updates
 from postil.export.ollama import Turns, write_modelfile
 from postil.export.parity import Certificate, Door, Question, certify
-from postil.export.possible import check_possible
+from postil.export.possible import BY_CLASS, NOT_CHECKED, check_possible
 from postil.export.script import write_script
 from postil.locales import LANGUAGES, say
 from postil.model.adapt import WEIGHTS
@@ -142,7 +142,7 @@ class _Job:
     def write(self, made: Path) -> None:
         """The files of the target into the directory `made`."""
         adapter, base, wanted, template = self.adapter, self.adapter.base_path, self.wanted, self.template
-        if wanted.to == "merged" and adapter.plan.task in LABELLED:
+        if wanted.to == "merged" and adapter.plan.task in BY_CLASS:
             write_headed(adapter, made, self.asked_type)
         elif wanted.to == "merged":
             planned = plan_merge(base, self.updates, self.type)
@@ -203,6 +203,8 @@ def _certified(job: _Job, output: Path) -> dict[str, Any]:
     to = job.wanted.to
     if to == "script":
         return _unchecked("script")
+    if job.adapter.plan.task in NOT_CHECKED:
+        return _unchecked("no_door", task=job.adapter.plan.task)
     if not job.wanted.questions:
         return _unchecked("no_questions")
     if to in BY_LLAMA and not installed():
@@ -259,9 +261,9 @@ def as_json(certificates: Sequence[Certificate]) -> dict[str, Any]:
                       for lang in LANGUAGES}}  # fmt: skip
 
 
-def _unchecked(why: str) -> dict[str, Any]:
+def _unchecked(why: str, **told: str) -> dict[str, Any]:
     return {"outcome": "not_checked", "cause": None, "certificates": [],
-            "words": {lang: [say(f"parity.not_checked.{why}", lang)] for lang in LANGUAGES}}  # fmt: skip
+            "words": {lang: [say(f"parity.not_checked.{why}", lang, **told)] for lang in LANGUAGES}}  # fmt: skip
 
 
 def _shown(parity: Mapping[str, Any]) -> str:
