@@ -27,7 +27,7 @@ SECTIONS: dict[str, tuple[Section, int]] = {  # and how many rounds
     "memory": (speed.memory, 2),
     "gradients": (gradients.run, 1),
     "evaluate": (evaluation.run, 1),
-    "parity": (parity.run, 1),
+    "parity": (parity.run, 50),
     "tasks": (tasks.run, 1),
     "startup": (startup.run, 7),
     "script": (sooner.run_and_record, 1),

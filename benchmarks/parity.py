@@ -24,7 +24,7 @@ TARGETS = [("merged", "float32"), ("merged", "float16"), ("merged", "bfloat16"),
            ("gguf", "bf16"), ("gguf", "q8_0"), ("gguf", "q5_0"), ("gguf", "q4_0"), ("gguf-lora", "f16")]  # fmt: skip
 STRENGTHS = {"twice as strong": 2.0, "left out": 0.0}
 NEW = 16  # tokens of an answer
-QUESTIONS, QUICK = 50, 4
+QUICK = 4  # prompts
 
 
 class Kept:
@@ -44,12 +44,12 @@ class Kept:
 
 
 def run(rounds: int, quick: bool, command: str) -> None:
-    """The section `parity`."""
+    """The section `parity`. rounds: how many prompts there are."""
     from postil import export, flow
     from postil.export.doors import open_trainer
 
     adapter = flow.open_adapter(evaluation.adapter())
-    questions = evaluation.questions(QUICK if quick else QUESTIONS)
+    questions = evaluation.questions(QUICK if quick else rounds)
     trainer = Kept(open_trainer(adapter), questions)
     shutil.rmtree(PLACE, ignore_errors=True)
     rows = []
@@ -121,4 +121,5 @@ def _line(name: str, found: Certificate) -> list[str]:
     most = differences[int(0.95 * (len(differences) - 1))]
     alike = sum(row.parts_at is None for row in found.rows)
     ties, tokens = sum(row.tie for row in found.rows), sum(row.tokens for row in found.rows)
+    print(name, f"{differences[-1]:.4f}", alike, flush=True)
     return [name, f"{differences[-1]:.4f}", f"{most:.4f}", f"{alike} of {len(found.rows)}", str(ties), str(tokens)]

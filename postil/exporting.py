@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from postil.bases import NO_SHAPE, open_adapter, plain_name, public_place, template_of
+from postil.errors import ExportError
 from postil.locales import LANGUAGES, say
 from postil.records import Adapter, Base, Event, Example, Message, Target
-from postil.settings import quiet
+from postil.settings import Settings, quiet
 
 if TYPE_CHECKING:
-    from postil.export import Told
+    from postil.export import Facts, Place, Told, Wanted
 
 MOST_QUESTIONS = 8
 
@@ -30,6 +31,8 @@ def export(
     data: Path | None,
     check: bool,
     force: bool,
+    push: str | None,
+    public: bool,
 ) -> dict[str, Any]:
     """See `flow.export`."""
     quiet()
@@ -44,7 +47,40 @@ def export(
         read_json(directory / "result.json") if to == "script" and (directory / "result.json").exists() else {},
         check,
     )  # fmt: skip
-    return room.export(adapter, wanted, output, emit, force=force)
+    place = room.read_place(push, public=public, endpoint=Settings().hub_mirror) if push else None
+    if place:
+        room.check_push(to, wanted.reference)
+    made = room.export(adapter, wanted, output, emit, force=force)
+    return {**made, "pushed": _pushed(adapter, wanted, made, output, place, emit)} if place else made
+
+
+def _pushed(
+    adapter: Adapter, wanted: Wanted, made: Mapping[str, Any], output: Path, place: Place,
+    emit: Callable[[Event], None],
+) -> dict[str, Any]:  # fmt: skip
+    """The files of an export on a hub, with a card in place of its README.md. One that failed its test goes nowhere."""
+    from postil import export as room
+    from postil.store import write_text
+
+    if made["parity"]["outcome"] == "fail":
+        raise ExportError("push_parity", path=str(output))
+    emit(Event("stage", {"stage": "export", "what": "push", "percent": 100.0}))
+    card = room.write_card(adapter, wanted.to, wanted.reference, _facts(adapter.path), made["parity"], place)
+    write_text(output / room.CARD, card)
+    return room.upload(output, made["files"], place)
+
+
+def _facts(directory: Path) -> Facts:
+    """What a card tells of the run in `directory`; a published model has no rows beside it."""
+    from postil import export as room
+    from postil import train as training
+    from postil.evaluate import read_evaluation
+    from postil.store import read_json
+
+    told = read_json(directory / "plan.json")
+    rows = training.read_run(directory).split if (directory / "data").is_dir() else (0, 0, 0)
+    result = read_json(directory / "result.json") if (directory / "result.json").exists() else {}
+    return room.Facts(told["base"].get("licence") or "", rows, result, read_evaluation(directory))
 
 
 def pack(directory: Path, archive: Path) -> None:

@@ -467,14 +467,17 @@ def export(
     data: Path | None = None,
     check: bool = True,
     force: bool = False,
+    push: str | None = None,
+    public: bool = False,
     emit: Emit = lambda event: None,
 ) -> dict[str, Any]:
     """An adapter becomes files for others in `output`, with a certificate that they say the same.
 
     type: number type of the weights; name: what others call the model; data: a file whose questions the certificate
-    asks, where those of the run's own test part are not wanted; check: whether there is to be a certificate.
+    asks, where those of the run's own test part are not wanted; check: whether there is to be a certificate; push:
+    where it is to go then, huggingface:ORG/NAME or modelscope:ORG/NAME, private unless it is `public`.
     """
-    told: dict[str, Any] = {"type": type, "name": name, "data": data, "check": check}
+    told: dict[str, Any] = {"type": type, "name": name, "data": data, "check": check, "push": push, "public": public}
     return exporting.export(directory, to, output, emit, force=force, **told)
 
 

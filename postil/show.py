@@ -353,6 +353,8 @@ class Screen:
         for note in made["notes"]:
             self.line(f"  {note}", "cyan")
         self.parity(made["parity"])
+        if "pushed" in made:
+            self.say("show.pushed", "bold", url=made["pushed"]["url"])
 
     def parity(self, found: Mapping[str, Any]) -> None:
         """A certificate in words."""

@@ -23,13 +23,16 @@ def export(
     name: Annotated[str | None, typer.Option("--name", help=say("cli.export.name"))] = None,
     data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help=say("cli.export.data"))] = None,
     no_check: Annotated[bool, typer.Option("--no-check", help=say("cli.export.no_check"))] = False,
+    push: Annotated[str | None, typer.Option("--push", metavar="HUB:ORG/NAME", help=say("cli.export.push"))] = None,
+    public: Annotated[bool, typer.Option("--public", help=say("cli.export.public"))] = False,
     force: Annotated[bool, typer.Option("--force", help=say("cli.export.force"))] = False,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     from postil import flow
 
     screen = open_screen(as_json)
-    how: dict[str, Any] = {"type": number_type, "name": name, "data": data, "check": not no_check, "force": force}
+    how: dict[str, Any] = {"type": number_type, "name": name, "data": data, "check": not no_check, "force": force,
+                           "push": push, "public": public}  # fmt: skip
     made = flow.export(adapter, cast("Target", to), output, emit=screen.emit, **how)
     screen.close()
     screen.exported(made)

@@ -13,7 +13,9 @@ from postil.errors import ExportError
 from postil.export.chat import outgoing
 from postil.export.merge import SHARD_BYTES, Planned, Updates, write_merged
 from postil.model.adapt import CONFIG, WEIGHTS
+from postil.model.labelset import LABELS
 from postil.model.load import TOKENIZERS
+from postil.model.reader import Reader
 from postil.model.template import Template
 from postil.store import read_json
 
@@ -33,15 +35,17 @@ def write_whole(planned: Sequence[Planned], base: Path, template: Template, dire
         config = {**config, "tie_word_embeddings": False}
     _write_json(directory / "config.json", config)
     _write_generation(base, template, directory)
-    _write_tokenizer(base, template, directory)
-    _write_notices(base, directory)
+    write_tokenizer(base, template, directory)
+    write_notices(base, directory)
 
 
 def write_peft(adapter: Path, base: Path, template: Template, directory: Path, reference: str) -> None:
     """The adapter as a PEFT directory. reference: where whoever loads it finds the base."""
     shutil.copyfile(adapter / WEIGHTS, directory / WEIGHTS)
     _write_json(directory / CONFIG, {**read_json(adapter / CONFIG), "base_model_name_or_path": reference})
-    _write_tokenizer(base, template, directory)
+    if (adapter / LABELS).is_file():
+        shutil.copyfile(adapter / LABELS, directory / LABELS)
+    write_tokenizer(base, template, directory)
 
 
 def write_vllm(adapter: Path, base: Path, template: Template, directory: Path, reference: str, updates: Updates,
@@ -66,12 +70,14 @@ def write_vllm(adapter: Path, base: Path, template: Template, directory: Path, r
     return command
 
 
-def _write_tokenizer(base: Path, template: Template, directory: Path) -> None:
-    """The base's own tokenizer files, byte for byte, but for the chat template."""
-    text = outgoing(template)
+def write_tokenizer(base: Path, template: Template, directory: Path) -> None:
+    """The base's own tokenizer files, byte for byte, but for the chat template, where it has one."""
     for name in TOKENIZER_FILES:
         if (base / name).is_file():
             shutil.copyfile(base / name, directory / name)
+    if isinstance(template, Reader) and template.encoder:
+        return  # it reads plain text
+    text = outgoing(template)
     if (directory / "tokenizer_config.json").is_file():
         config = read_json(directory / "tokenizer_config.json")
         if "chat_template" in config:
@@ -88,7 +94,7 @@ def _write_generation(base: Path, template: Template, directory: Path) -> None:
     _write_json(directory / "generation_config.json", {**known, **told, "eos_token_id": list(template.stop_ids)})
 
 
-def _write_notices(base: Path, directory: Path) -> None:
+def write_notices(base: Path, directory: Path) -> None:
     for file in sorted(base.iterdir()):
         if file.is_file() and file.name.startswith(NOTICES):
             shutil.copyfile(file, directory / file.name)

@@ -26,6 +26,9 @@ BY_TASK: Mapping[Task, frozenset[Target]] = {
     "causal_lm": ALL, "pretraining": ALL - {"script"}, "dpo": ALL - {"script"},
     **dict.fromkeys(("seq_cls", "token_cls", "seq_2_seq_lm"), frozenset(("merged", "peft"))),
 }  # fmt: skip
+# tasks whose models are of another class than plain language's, and those of them that no certificate is made for
+BY_CLASS: frozenset[Task] = frozenset(("seq_cls", "token_cls", "seq_2_seq_lm"))
+NOT_CHECKED: frozenset[Task] = frozenset(("seq_2_seq_lm",))
 
 
 def check_possible(plan: Plan, to: Target) -> None:

@@ -18,15 +18,18 @@ from postil import __version__
 from postil.errors import ExportError
 from postil.export import gguf, plain
 from postil.export.doors import ByTransformers, open_trainer, rounded_trainer
+from postil.export.headed import ByHead, open_headed, rounded_headed, write_headed
 from postil.export.llamacpp import OfLlama, installed, open_llama
 from postil.export.merge import Updates, plan_merge, read_updates
 from postil.export.ollama import Turns, write_modelfile
 from postil.export.parity import Certificate, Door, Question, certify
-from postil.export.possible import check_possible
+from postil.export.possible import BY_CLASS, NOT_CHECKED, check_possible
 from postil.export.script import write_script
 from postil.locales import LANGUAGES, say
 from postil.model.adapt import WEIGHTS
+from postil.model.labelset import LABELLED, read_labels
 from postil.model.load import DTYPES, load_template, stored_dtypes
+from postil.model.reader import Reader
 from postil.model.template import Template
 from postil.records import Adapter, Event, Example, Target
 from postil.store import publish, read_json, sha256, temporary_directory, write_json, write_text
@@ -67,7 +70,7 @@ def export(adapter: Adapter, wanted: Wanted, output: Path, emit: Emit, *, force:
     check_possible(adapter.plan, wanted.to)
     check_wanted(wanted)
     _refuse_to_overwrite(output, force=force)
-    job = _Job(adapter, wanted, load_template(adapter.base_path, thinking=adapter.plan.thinking))
+    job = _Job(adapter, wanted, _template(adapter))
     emit(Event("stage", {"stage": "export", "what": "write", "percent": 0.0}))
     with temporary_directory(output) as made:
         job.write(made)
@@ -139,7 +142,9 @@ class _Job:
     def write(self, made: Path) -> None:
         """The files of the target into the directory `made`."""
         adapter, base, wanted, template = self.adapter, self.adapter.base_path, self.wanted, self.template
-        if wanted.to == "merged":
+        if wanted.to == "merged" and adapter.plan.task in BY_CLASS:
+            write_headed(adapter, made, self.asked_type)
+        elif wanted.to == "merged":
             planned = plan_merge(base, self.updates, self.type)
             plain.write_whole(planned, base, template, made, self.type)
         elif wanted.to == "peft":
@@ -186,6 +191,11 @@ class _Job:
         return DTYPE_OF.get(self.type, self.type) if self.type else self.adapter.plan.dtype
 
 
+def _template(adapter: Adapter) -> Template:
+    plan = adapter.plan
+    return load_template(adapter.base_path, thinking=plan.thinking, task=plan.task)
+
+
 # ── the certificate ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -193,6 +203,8 @@ def _certified(job: _Job, output: Path) -> dict[str, Any]:
     to = job.wanted.to
     if to == "script":
         return _unchecked("script")
+    if job.adapter.plan.task in NOT_CHECKED:
+        return _unchecked("no_door", task=job.adapter.plan.task)
     if not job.wanted.questions:
         return _unchecked("no_questions")
     if to in BY_LLAMA and not installed():
@@ -203,15 +215,20 @@ def _certified(job: _Job, output: Path) -> dict[str, Any]:
 def hold(adapter: Adapter, opener: Callable[[ExitStack], Door], questions: Sequence[Question], asked: str,
          new: int = NEW_TOKENS) -> Certificate:  # fmt: skip
     """Hold the door that `opener` opens against the trainer of `adapter`."""
+    headed = adapter.plan.task in LABELLED
+    trainer, rounded = (open_headed, rounded_headed) if headed else (open_trainer, rounded_trainer)
     with ExitStack() as leave:
         return certify(
-            lambda: open_trainer(adapter), lambda: opener(leave), questions, asked=asked,
-            rounded=lambda dtype: rounded_trainer(adapter, dtype), new=min(new, adapter.plan.max_new_tokens),
+            lambda: trainer(adapter), lambda: opener(leave), questions, asked=asked,
+            rounded=lambda dtype: rounded(adapter, dtype), new=min(new, adapter.plan.max_new_tokens),
         )  # fmt: skip
 
 
 def _opener(job: _Job, output: Path) -> Callable[[ExitStack], Door]:
     to, base, plan = job.wanted.to, job.adapter.base_path, job.adapter.plan
+    if isinstance(job.template, Reader):
+        reader, labels = job.template, read_labels(job.adapter.path)
+        return lambda leave: ByHead(output, plan.task, reader, labels, None if to == "merged" else base)
     if to == "merged":
         return lambda leave: ByTransformers(output)
     if to in BY_TRANSFORMERS:
@@ -244,9 +261,9 @@ def as_json(certificates: Sequence[Certificate]) -> dict[str, Any]:
                       for lang in LANGUAGES}}  # fmt: skip
 
 
-def _unchecked(why: str) -> dict[str, Any]:
+def _unchecked(why: str, **told: str) -> dict[str, Any]:
     return {"outcome": "not_checked", "cause": None, "certificates": [],
-            "words": {lang: [say(f"parity.not_checked.{why}", lang)] for lang in LANGUAGES}}  # fmt: skip
+            "words": {lang: [say(f"parity.not_checked.{why}", lang, **told)] for lang in LANGUAGES}}  # fmt: skip
 
 
 def _shown(parity: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The settings of another program become ours: LLaMA-Factory's YAML with its dataset_info.json, and Axolotl's YAML.
+"""The settings of another program become ours: YAML (or JSON) of LLaMA-Factory, ms-swift and Axolotl.
 
 Nothing is taken over silently, and nothing left out silently: every key of the file is listed as mapped, with what it
 became, or as not mapped, with the reason.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,14 @@ class Foreign:
 def read_foreign(file: Path) -> Foreign:
     """What the YAML (or JSON) in `file` says, in our words.
 
-    Raises PlanError: `foreign_unreadable`; `foreign_unknown` when it is neither program's; setting_* for values that
-    no plan can have.
+    Raises PlanError: `foreign_unreadable`; `foreign_unknown` when it is none of these programs'; setting_* for values
+    that no plan can have.
     """
     told = _read(file)
     if "base_model" in told:
         return _Reader(file, "Axolotl", told).axolotl()
+    if {"tuner_type", "train_type", "rlhf_type"} & set(told):
+        return _Reader(file, "ms-swift", told).swift()
     if "model_name_or_path" in told or "finetuning_type" in told:
         return _Reader(file, "LLaMA-Factory", told).llama_factory()
     raise PlanError("foreign_unknown", path=str(file))
@@ -140,14 +142,60 @@ AXOLOTL: Mapping[str, tuple[str, _Take]] = {
     "val_set_size": ("validation_rows", _rows), "save_steps": ("save_steps", _up),
     "evals_per_epoch": ("evaluations_per_epoch", int), "default_system_message": ("system", str),
 }  # fmt: skip
+SWIFT: Mapping[str, tuple[str, _Take]] = {
+    **BOTH, "lora_rank": ("r", int), "target_modules": ("target_modules", _modules), "max_length": ("max_length", int),
+    "num_train_epochs": ("n_epochs", _up), "lr_scheduler_type": ("lr_scheduler", _schedule), "system": ("system", str),
+    "save_steps": ("save_steps", _up), "max_new_tokens": ("max_new_tokens", int),
+}  # fmt: skip
+# their words for what is learned -> ours; what is none of ours is told
+STAGES = {"sft": "causal_lm", "pt": "pretraining", "dpo": "dpo"}
+KINDS = {"lora": "lora", "qlora": "qlora", "full": "full", "freeze": "partial"}
+STARTS = {"pissa": "pissa", "olora": "olora", "eva": "eva"}
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A key that makes LoRA another of our methods. of: its value -> the method, or None where it says nothing."""
+
+    key: str
+    of: Callable[[Any], str | None]
+
+
+def _when(method: str) -> Callable[[Any], str | None]:
+    return lambda value: method if value is True else None
+
+
+def _start(value: Any) -> str | None:
+    return STARTS.get(str(value).split("_")[0].lower())
+
+
+def _ratio(value: Any) -> str | None:
+    return "lora_plus" if float(value) > 0 else None
+
+
+def _bits(value: Any) -> str | None:
+    return "qlora" if str(value) == "4" else None
+
+
+# the first that says something is taken
+LLAMA_FACTORY_WAYS = (_Way("quantization_bit", _bits), _Way("use_dora", _when("dora")),
+                      _Way("use_rslora", _when("rslora")), _Way("pissa_init", _when("pissa")),
+                      _Way("loraplus_lr_ratio", _ratio))  # fmt: skip
+AXOLOTL_WAYS = (_Way("load_in_4bit", _when("qlora")), _Way("peft_use_dora", _when("dora")),
+                _Way("peft_use_rslora", _when("rslora")), _Way("peft_init_lora_weights", _start),
+                _Way("loraplus_lr_ratio", _ratio))  # fmt: skip
+SWIFT_WAYS = (_Way("quant_bits", _bits), _Way("use_dora", _when("dora")), _Way("use_rslora", _when("rslora")),
+              _Way("init_weights", _start), _Way("lorap_lr_ratio", _ratio))  # fmt: skip
 # what Postil decides by itself, or does anyway
 OURS = (
-    "template", "chat_template", "output_dir", "overwrite_output_dir", "stage", "do_train", "plot_loss", "strict",
+    "template", "chat_template", "output_dir", "overwrite_output_dir", "do_train", "plot_loss", "strict",
     "overwrite_cache", "preprocessing_num_workers", "dataloader_num_workers", "report_to", "eval_strategy",
     "per_device_eval_batch_size", "eval_steps", "eval_batch_size", "save_only_model", "packing", "sample_packing",
     "eval_sample_packing", "pad_to_sequence_len", "flash_attention", "flash_attn", "group_by_length", "optimizer",
     "optim", "tf32", "xformers_attention", "saves_per_epoch", "special_tokens", "wandb_project", "ddp_timeout",
-    "resume_from_checkpoint", "dataset_prepared_path", "tokenizer_type", "model_type", "use_cache",
+    "resume_from_checkpoint", "dataset_prepared_path", "tokenizer_type", "model_type", "use_cache", "tuner_backend",
+    "quantization_method", "quant_method", "torch_dtype", "dataset_num_proc", "freeze_trainable_modules", "plot_loss",
+    "gradient_checkpointing_kwargs", "bnb_4bit_compute_dtype", "bnb_4bit_quant_type", "attn_impl",
 )  # fmt: skip
 
 
@@ -166,7 +214,12 @@ class _Reader:
 
     def llama_factory(self) -> Foreign:
         self._say_base("model_name_or_path")
-        self._kind("finetuning_type", ("lora",))
+        self._task("stage", STAGES)
+        self._method("finetuning_type", LLAMA_FACTORY_WAYS)
+        self._last("freeze_trainable_layers")
+        self._number_of("pref_beta", "dpo_beta")
+        if (loss := self._left.pop("pref_loss", None)) is not None:
+            self._leave("pref_loss", loss, "ours" if loss == "sigmoid" else "other_task")
         self._batch("per_device_train_batch_size", default=1)
         self._dataset()
         self._flag("train_on_prompt", "prompt_loss_weight", 1.0)
@@ -176,7 +229,10 @@ class _Reader:
 
     def axolotl(self) -> Foreign:
         self._say_base("base_model")
-        self._kind("adapter", ("lora",))
+        self._task("rl", {"dpo": "dpo"})
+        self._method("adapter", AXOLOTL_WAYS)
+        self._number_of("rl_beta", "dpo_beta")
+        self._number_of("dpo_beta", "dpo_beta")
         self._batch("micro_batch_size", default=1)
         self._datasets()
         self._flag("train_on_inputs", "prompt_loss_weight", 1.0)
@@ -184,6 +240,16 @@ class _Reader:
         self._flag("lora_target_linear", "target_modules", "all-linear")
         self._dtype("bf16", "fp16")
         return self._end(AXOLOTL)
+
+    def swift(self) -> Foreign:
+        self._say_base("model")
+        self._task("rlhf_type", {"dpo": "dpo"})
+        self._method(next(key for key in ("tuner_type", "train_type", "") if key in self._left or not key), SWIFT_WAYS)
+        self._number_of("beta", "dpo_beta")
+        self._batch("per_device_train_batch_size", default=1)
+        self._files("dataset")
+        self._dtype("bf16", "fp16")
+        return self._end(SWIFT)
 
     # ── pieces ──
 
@@ -202,14 +268,78 @@ class _Reader:
             self._base = str(value)
             self._take(key, "base", self._base)
 
-    def _kind(self, key: str, known: tuple[str, ...]) -> None:
+    def _task(self, key: str, known: Mapping[str, str]) -> None:
+        """What is learned."""
         value = self._left.pop(key, None)
         if value is None:
             return
-        if value in known:
-            self._mapped[key] = ("kind of training", value)
+        if str(value) in known:
+            self._take(key, "task", known[str(value)])
         else:
+            self._leave(key, value, "other_task")
+
+    def _method(self, key: str, ways: Sequence[_Way]) -> None:
+        """How it is tuned: the kind that `key` names, made another one by the first of `ways` that says something."""
+        value = self._left.pop(key, None)
+        kind = KINDS.get(str(value)) if value is not None else None
+        if value is not None and kind is None:
             self._leave(key, value, "other_method")
+        elif kind is not None:
+            self._take(key, "method", kind)
+        for way in ways:
+            told = self._left.pop(way.key, None)
+            try:
+                method = way.of(told) if told is not None else None
+            except (TypeError, ValueError):
+                self._leave(way.key, told, "not_understood")
+                continue
+            if method is None:
+                self._say_off(way.key, told)
+            elif self._settings.get("method", "lora") in ("lora", method):
+                self._take(way.key, "method", method)
+                if method == "lora_plus":
+                    self._settings["lora_plus_ratio"] = float(told)
+            else:
+                self._leave(way.key, told, "one_method")
+
+    def _say_off(self, key: str, value: Any) -> None:
+        if value is False or str(value).lower() in ("true", "gaussian", "default"):
+            self._leave(key, value, "off" if value is False else "ours")
+        elif value is not None:
+            self._leave(key, value, "unknown")
+
+    def _last(self, key: str) -> None:
+        """How many of the last blocks are trained."""
+        value = self._left.pop(key, None)
+        try:
+            count = int(value) if value is not None else 0
+        except (TypeError, ValueError):
+            count = -1
+        if count > 0:
+            self._take(key, "trained_modules", f"last-{count}")
+        elif value is not None:
+            self._leave(key, value, "not_understood")
+
+    def _number_of(self, key: str, name: str) -> None:
+        value = self._left.pop(key, None)
+        try:
+            if value is not None:
+                self._take(key, name, float(value))
+        except (TypeError, ValueError):
+            self._leave(key, value, "not_understood")
+
+    def _files(self, key: str) -> None:
+        """ms-swift's data sets: files, or names on a hub, with "#500" for how many rows."""
+        value = self._left.pop(key, None)
+        if value is None:
+            return
+        every = [str(one) for one in (value if isinstance(value, list) else [value])]
+        found = self._file.parent / every[0].partition("#")[0]
+        if found.is_file():
+            self._data = found
+            self._mapped[key] = ("data", str(found))
+        if not found.is_file() or len(every) > 1:
+            self._leave(key, ", ".join(every), "several_data" if found.is_file() else "no_data")
 
     def _batch(self, key: str, default: int) -> None:
         steps = self._left.pop("gradient_accumulation_steps", None)

@@ -10,11 +10,14 @@ import torch
 
 from postil.export import Wanted
 from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, to_bytes, weights_of
+from postil.model.labelset import LABELLED, Labels, write_labels
 from postil.model.load import load_planned
 from postil.model.trust import fingerprint
 from postil.records import Adapter, Event, Message, Target
 from tests.models import plan, titles
 from tests.serve.adapters import adapter
+
+LABELS = ("O", "B-商品", "I-商品")
 
 
 def given(base: Path, directory: Path, *, seed: int = 3, plan_values: dict[str, Any] | None = None, **config: Any
@@ -28,11 +31,13 @@ def given(base: Path, directory: Path, *, seed: int = 3, plan_values: dict[str, 
 def tuned(base: Path, directory: Path, method: str, *, seed: int = 3, size: float = 0.05, **values: Any) -> Adapter:
     """An adapter of one of our methods, moved at random from where it starts."""
     told = plan(method=method, max_new_tokens=8, **values)
-    adapted = attach(load_planned(base, told).model, told, str(base))
+    names = LABELS if told.task in LABELLED else ()
+    adapted = attach(load_planned(base, told, names).model, told, str(base))
     random = torch.Generator().manual_seed(seed)
     weights = {name: tensor + size * torch.randn(tensor.shape, generator=random)
                for name, tensor in weights_of(adapted).items()}  # fmt: skip
     directory.mkdir()
+    write_labels(directory, Labels(names, "O"))
     (directory / WEIGHTS).write_bytes(to_bytes(weights))
     (directory / CONFIG).write_bytes(config_bytes(adapted))
     return Adapter(directory, "tiny", base, fingerprint(base), told)

@@ -127,11 +127,11 @@ def test_llama_factory(tmp_path: Path) -> None:
     assert found.settings == {
         "r": 16, "lora_alpha": 32.0, "target_modules": "all-linear", "max_length": 2048, "training_rows": 1000,
         "batch_size": 16, "learning_rate": 1e-4, "n_epochs": 3, "lr_scheduler": "cosine", "warmup_ratio": 0.1,
-        "dtype": "bfloat16", "system": "你是店员。",
+        "dtype": "bfloat16", "system": "你是店员。", "task": "causal_lm", "method": "lora",
     }  # fmt: skip
     assert Plan(**found.settings).batch_size == 16
     assert why(found) == {
-        "trust_remote_code": "unknown", "stage": "ours", "do_train": "ours", "use_rslora": "off", "template": "ours",
+        "trust_remote_code": "unknown", "do_train": "ours", "use_rslora": "off", "template": "ours",
         "preprocessing_num_workers": "ours", "neftune_noise_alpha": "unknown", "val_size": "not_understood",
         "output_dir": "ours",
     }  # fmt: skip
@@ -146,10 +146,10 @@ def test_axolotl(tmp_path: Path) -> None:
     assert found.settings == {
         "r": 32, "lora_alpha": 16.0, "lora_dropout": 0.05, "target_modules": "q_proj,v_proj", "max_length": 4096,
         "batch_size": 8, "n_epochs": 3, "learning_rate": 2e-4, "prompt_loss_weight": 1.0,
-        "gradient_checkpointing": True, "patience": 2, "validation_rows": 50,
+        "gradient_checkpointing": True, "patience": 2, "validation_rows": 50, "method": "qlora",
     }  # fmt: skip
     assert why(found) == {"datasets": "several_data", "bf16": "ours", "sample_packing": "ours", "optimizer": "ours",
-                          "lr_scheduler": "not_understood", "load_in_4bit": "unknown"}  # fmt: skip
+                          "lr_scheduler": "not_understood"}  # fmt: skip
     for lang in LANGUAGES:
         assert all(one.words(lang) for one in found.unmapped)
 
@@ -172,17 +172,99 @@ def test_a_data_set_outside_its_folder_is_not_opened(tmp_path: Path, name: str) 
     assert found.data is None and why(found)["dataset"] == "no_data"
 
 
-@pytest.mark.parametrize("kind", ["full", "freeze", "oft"])
-def test_another_method_is_told(tmp_path: Path, kind: str) -> None:
-    found = read(tmp_path, f"model_name_or_path: x\nfinetuning_type: {kind}\n")
-    assert why(found) == {"finetuning_type": "other_method"}
+WAYS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
+    "full": ("finetuning_type: full", {"method": "full"}, {}),
+    "the last blocks": ("finetuning_type: freeze\nfreeze_trainable_layers: 3\nfreeze_trainable_modules: all",
+                        {"method": "partial", "trained_modules": "last-3"}, {"freeze_trainable_modules": "ours"}),
+    "the first blocks": ("finetuning_type: freeze\nfreeze_trainable_layers: -3", {"method": "partial"},
+                         {"freeze_trainable_layers": "not_understood"}),
+    "oft": ("finetuning_type: oft", {}, {"finetuning_type": "other_method"}),
+    "a list": ("finetuning_type: [lora]", {}, {"finetuning_type": "other_method"}),
+    "qlora": ("finetuning_type: lora\nquantization_bit: 4\nquantization_method: bnb", {"method": "qlora"},
+              {"quantization_method": "ours"}),
+    "8 bits": ("quantization_bit: 8", {}, {"quantization_bit": "unknown"}),
+    "dora": ("use_dora: true\nuse_rslora: false", {"method": "dora"}, {"use_rslora": "off"}),
+    "two at once": ("use_rslora: true\npissa_init: true", {"method": "rslora"}, {"pissa_init": "one_method"}),
+    "lora+": ("loraplus_lr_ratio: 16.0", {"method": "lora_plus", "lora_plus_ratio": 16.0}, {}),
+    "no number": ("loraplus_lr_ratio: much", {}, {"loraplus_lr_ratio": "not_understood"}),
+    "plain text": ("stage: pt", {"task": "pretraining"}, {}),
+    "preferences": ("stage: dpo\npref_beta: 0.2\npref_loss: sigmoid", {"task": "dpo", "dpo_beta": 0.2},
+                    {"pref_loss": "ours"}),
+    "another loss": ("stage: dpo\npref_loss: orpo", {"task": "dpo"}, {"pref_loss": "other_task"}),
+    "rewards": ("stage: rm", {}, {"stage": "other_task"}),
+    "ppo": ("stage: ppo", {}, {"stage": "other_task"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "settings", "left"), WAYS.values(), ids=WAYS)
+def test_ways_and_tasks_of_llama_factory(
+    tmp_path: Path, text: str, settings: dict[str, Any], left: dict[str, str]
+) -> None:
+    found = read(tmp_path, f"model_name_or_path: x\n{text}\n")
+    assert (found.settings, why(found)) == (settings, left)
+
+
+AXOLOTLS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
+    "qlora": ("adapter: qlora\nload_in_4bit: true", {"method": "qlora"}, {}),
+    "preferences": ("rl: dpo\nrl_beta: 0.3\nadapter: lora", {"task": "dpo", "dpo_beta": 0.3, "method": "lora"}, {}),
+    "others": ("rl: grpo", {}, {"rl": "other_task"}),
+    "dora": ("adapter: lora\npeft_use_dora: true", {"method": "dora"}, {}),
+    "pissa": ("adapter: lora\npeft_init_lora_weights: pissa_niter_16", {"method": "pissa"}, {}),
+    "loftq": (
+        "adapter: lora\npeft_init_lora_weights: loftq",
+        {"method": "lora"},
+        {"peft_init_lora_weights": "unknown"},
+    ),
+    "nothing said": ("adapter:\nload_in_4bit: false", {}, {"load_in_4bit": "off"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "settings", "left"), AXOLOTLS.values(), ids=AXOLOTLS)
+def test_ways_and_tasks_of_axolotl(tmp_path: Path, text: str, settings: dict[str, Any], left: dict[str, str]) -> None:
+    found = read(tmp_path, f"base_model: x\n{text}\n")
+    assert (found.settings, why(found)) == (settings, left)
+
+
+def test_ms_swift(tmp_path: Path) -> None:
+    (tmp_path / "shop.jsonl").write_text("{}")
+    text = """model: Qwen/Qwen2.5-7B-Instruct
+tuner_type: lora
+dataset: [shop.jsonl#500, swift/self-cognition]
+lora_rank: 8
+lora_alpha: 32
+target_modules: [all-linear]
+init_weights: olora
+quant_bits:
+torch_dtype: bfloat16
+num_train_epochs: 1
+per_device_train_batch_size: 1
+gradient_accumulation_steps: 16
+learning_rate: 1e-4
+max_length: 2048
+system: 你是店员。
+warmup_ratio: 0.05
+split_dataset_ratio: 0.01
+"""
+    found = read(tmp_path, text)
+    assert (found.program, found.base, found.data) == ("ms-swift", "Qwen/Qwen2.5-7B-Instruct", tmp_path / "shop.jsonl")
+    assert found.settings == {
+        "method": "olora", "r": 8, "lora_alpha": 32.0, "target_modules": "all-linear", "n_epochs": 1, "batch_size": 16,
+        "learning_rate": 1e-4, "max_length": 2048, "system": "你是店员。", "warmup_ratio": 0.05,
+    }  # fmt: skip
+    assert why(found) == {"dataset": "several_data", "torch_dtype": "ours", "split_dataset_ratio": "unknown"}
+    other = read(tmp_path, "model: x\nrlhf_type: kto\ntrain_type: adalora\n")
+    assert why(other) == {"rlhf_type": "other_task", "train_type": "other_method"} and other.settings == {}
 
 
 def test_a_plan_is_made_of_it(base: Any, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     rows = "".join(json.dumps(one.as_json(), ensure_ascii=False) + "\n" for one in titles(40))
     (tmp_path / "data" / "shop.jsonl").write_text(rows, "utf-8")
-    text = AXOLOTL.replace("sequence_len: 4096", "sequence_len: 512").replace("val_set_size: 50", "val_set_size: 8")
+    text = (
+        AXOLOTL.replace("load_in_4bit: true", "")
+        .replace("sequence_len: 4096", "sequence_len: 512")
+        .replace("val_set_size: 50", "val_set_size: 8")
+    )
     (tmp_path / "c.yaml").write_text(text, "utf-8")
     made = told(["plan", "--from", tmp_path / "c.yaml", "--base", base("qwen2"), "--set", "r=2", "--no-measure"])
     plan = made["plan"]
