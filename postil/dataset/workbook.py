@@ -88,9 +88,9 @@ def _mark_own(book: Workbook, dataset: Dataset, found: list[Finding], lang: str 
     _forget_last_report(book)
     sheet = _sheet(book, dataset.sheet)
     heads = _merged_heads(sheet)
-    for place, text in _edits(dataset).items():
-        own = excel.address(place)
-        if own and place not in heads:  # the inside of a merged range has no text of its own
+    for cell, text in _edits(dataset).items():
+        own = excel.address(cell)
+        if own and cell not in heads:  # the inside of a merged range has no text of its own
             excel.put_text(sheet[f"{own[0]}{own[1]}"], text)
     at: dict[str, list[Finding]] = defaultdict(list)
     for finding in found:

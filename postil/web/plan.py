@@ -18,7 +18,7 @@ from postil.plan import Field, check_settings, fields, known, machine, needed_by
 from postil.records import Base, Machine
 from postil.settings import EMBEDDED
 from postil.web.desk import REFUSALS, Desk, desk_of
-from postil.web.frame import bar, box, button, card, chip, frame, go, guarded, note, soon, table, text, told
+from postil.web.frame import bar, box, button, card, chip, frame, go, guarded, note, page, soon, table, text, told
 from postil.web.jobs import span
 from postil.web.steps import steps
 
@@ -30,7 +30,7 @@ HIDDEN = ("system", "instruction")  # they belong to the data, and are set there
 AUTOMATIC = "automatic"
 
 
-@ui.page("/data/{dataset_id}/plan")
+@page("/data/{dataset_id}/plan")
 async def plan(dataset_id: str, request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "new", desk.say("web.plan.title"), desk.say("web.plan.lead")):
