@@ -321,7 +321,7 @@ class Live:
         desk, job, told = self._desk, self._job, self._job.progress
         found = [("percent", f"{percent:.0f} %")]
         if position is not None:
-            found.append(("ahead", str(position)))
+            found.append(("ahead", str(position) if position else desk.say("web.job.ahead.none")))
         learns = job.status != "running" or told.get("stage") == "train"  # afterwards, it is the step that was chosen
         if told.get("step") and learns:
             found.append(("step", f"{told['step']} / {told.get('total_steps', '?')}"))
