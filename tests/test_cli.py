@@ -181,6 +181,15 @@ def test_xray_shows_what_is_learned(tmp_path: Path, base: Build) -> None:
     assert told([*arguments, "--max-length", "16"])["cut"] == 12
 
 
+def test_xray_shows_personal_data_as_training_sees_it(tmp_path: Path, base: Build) -> None:
+    file = tmp_path / "a.csv"
+    rows = [f"商品{i} 电话 1381234567{i}?,答案{i}" for i in range(10)]
+    file.write_text("\n".join(["问题,答案", *rows]), "utf-8")
+    for mask, there in (((), True), (("--mask",), False)):
+        found = told(["xray", file, "--base", base("qwen2"), *mask])
+        assert ("1381234567" in "".join(piece for piece, _ in found["rows"][0]["pieces"])) == there
+
+
 def test_models_are_listed_added_and_then_known_by_name(base: Build, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("POSTIL_HOME", str(tmp_path))
     assert told(["models", "add", base("llama3"), "--name", "my-llama"])["name"] == "my-llama"

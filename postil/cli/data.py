@@ -132,7 +132,7 @@ def diff(
 def xray(
     file: File, base: BaseName = EMBEDDED, sheet: Sheet = None, question: Question = None,
     answer: AnswerColumn = None, conversation: Conversation = None, system: System = None,
-    instruction: Instruction = None, edits: Edits = None, settings: Set = None,
+    instruction: Instruction = None, mask: Mask = False, edits: Edits = None, settings: Set = None,
     max_length: Annotated[int | None, typer.Option("--max-length", min=16, help=say("cli.max_length"))] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help=say("cli.xray.rows"))] = 5,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
@@ -141,7 +141,7 @@ def xray(
     from postil.plan import checked_settings
 
     screen = open_screen(as_json)
-    reading = reading_of(sheet, question, answer, conversation, system, instruction, False, edits)
+    reading = reading_of(sheet, question, answer, conversation, system, instruction, mask, edits)
     reading = replace(reading, task=checked_settings(settings or []).get("task"))
     found = flow.xray(file, base, reading, max_length)
     screen.xray(found, rows)

@@ -50,6 +50,9 @@ def meanings(name: str) -> tuple[tuple[str, int], ...]:
         return _by_last_word(name)
     if short.startswith("是否"):
         return (("label", 1),)
+    for beginning, role in words()["beginnings"].items():
+        if short.startswith(beginning):
+            return ((role, 3),)
     if 2 < len(short) <= 10:
         for ending, role in words()["endings"].items():
             if short.endswith(ending):

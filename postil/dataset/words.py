@@ -10,7 +10,8 @@ from typing import Any
 
 @cache
 def words() -> dict[str, Any]:
-    """words.json: names (role -> strength -> words), misspelt, endings, speakers, markers, and some short lists."""
+    """words.json: names (role -> strength -> words), misspelt, beginnings, endings, speakers, markers,
+    and some short lists."""
     text = Path(__file__).with_name("words.json").read_text(encoding="utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postil.dataset import excel
+from postil.dataset.corrections import edited
 from postil.dataset.raw import column_letter
 from postil.locales import LANGUAGES, knows, say
 from postil.records import Dataset
@@ -28,7 +29,7 @@ ANSWERS, ROWS = "postil_answers", "postil_rows"  # defined names: they follow th
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A line of the sheet of findings. `severity`: error, warning, advice or repair."""
+    """A line of the sheet of findings. `severity`: error, warning, advice or repair. `own`: put right by a person."""
 
     row: int | None
     cell: str | None
@@ -37,21 +38,26 @@ class Finding:
     fix: str = ""
     before: str = ""
     after: str = ""
+    own: bool = False
 
 
 def findings(dataset: Dataset, lang: str | None = None) -> list[Finding]:
-    """Issues, dropped rows that no issue tells of, and repairs, in the order of the file."""
+    """Issues, dropped rows that no issue tells of, rows left out, and repairs, in the order of the file."""
     found = [Finding(i.row, i.cell, i.severity, i.message(lang), i.fix(lang)) for i in dataset.issues]
     for left in dataset.untold:
         key = f"issue.{left.code}.fix"
         fix = say(key, lang, **left.values) if knows(key) else ""
         found.append(Finding(left.row, None, "error", left.message(lang), fix))
-    found += [Finding(r.row, r.cell, "repair", r.message(lang), "", r.before, r.after) for r in dataset.repaired]
+    out = (left for left in dataset.dropped if left.code == "left_out_by_user")
+    found += [Finding(left.row, None, "repair", left.message(lang), own=True) for left in out]
+    found += [Finding(r.row, r.cell, "repair", r.message(lang), "", r.before, r.after, r.code == "edited_by_user")
+              for r in dataset.repaired]  # fmt: skip
     return sorted(found, key=lambda f: (f.row or 0, ORDER[f.severity]))
 
 
 def write_report(dataset: Dataset, path: Path, lang: str | None = None) -> tuple[str, ...]:
-    """Write the workbook of `dataset` with coloured, commented cells and a sheet of findings.
+    """Write the workbook of `dataset` with coloured, commented cells and a sheet of findings. Texts that a person has
+    put right stand in their cells, with a note of what stood there.
 
     Returns sentences on what the new file does not carry. Raises FileError when `path` cannot be written or is the
     user's own file.
@@ -82,6 +88,10 @@ def _mark_own(book: Workbook, dataset: Dataset, found: list[Finding], lang: str 
     _forget_last_report(book)
     sheet = _sheet(book, dataset.sheet)
     heads = _merged_heads(sheet)
+    for cell, text in _edits(dataset).items():
+        own = excel.address(cell)
+        if own and cell not in heads:  # the inside of a merged range has no text of its own
+            excel.put_text(sheet[f"{own[0]}{own[1]}"], text)
     at: dict[str, list[Finding]] = defaultdict(list)
     for finding in found:
         place = _place(sheet, finding, dataset.columns)
@@ -90,6 +100,11 @@ def _mark_own(book: Workbook, dataset: Dataset, found: list[Finding], lang: str 
     for place, here in at.items():
         _mark(sheet[place], here, lang)
     return sheet.title
+
+
+def _edits(dataset: Dataset) -> dict[str, str]:
+    """Address -> what a person has put there."""
+    return {r.cell: r.after for r in dataset.repaired if r.code == "edited_by_user" and r.cell}
 
 
 def _sheet(book: Workbook, name: str | None) -> Worksheet:
@@ -144,6 +159,8 @@ def _mark(cell: Cell, here: list[Finding], lang: str | None) -> None:
 
 def _line(finding: Finding, lang: str | None) -> str:
     name = say(f"marks.severity.{finding.severity}", lang)
+    if finding.own and finding.cell:
+        return f"[{name}] {finding.message}\n{say('marks.stood', lang, text=finding.before)}"
     return f"[{name}] {finding.message}" + (f"\n→ {finding.fix}" if finding.fix else "")
 
 
@@ -185,7 +202,9 @@ def _marked_new(dataset: Dataset, found: list[Finding], lang: str | None) -> Wor
 
     from postil.dataset.read import read
 
-    grid = excel.grid(read(dataset.path, dataset.sheet), dataset.sheet, lang)
+    raw = read(dataset.path, dataset.sheet)
+    used = next((sheet for sheet in raw.sheets if sheet.name == dataset.sheet), raw.sheets[0]) if raw.sheets else None
+    grid = excel.grid(edited(raw, used, _edits(dataset)).raw, dataset.sheet, lang)
     book = _empty()
     sheet = book.create_sheet(_title(grid.name))
     by_row: dict[int | None, list[Finding]] = defaultdict(list)
@@ -214,8 +233,9 @@ def _column(finding: Finding, grid: excel.Grid, texts: tuple[str, ...], columns:
             if place:
                 return column_index_from_string(place[0]) - 1
         return next((i for i, text in enumerate(texts) if text), 0)
-    for key in (finding.cell, columns.get("question")):
-        if key in grid.header:
+    path = (finding.cell or "").partition(":")[2]  # 12:messages.2.content
+    for key in (finding.cell, path, path.partition(".")[0], columns.get("question")):
+        if key and key in grid.header:
             return grid.header.index(key)
     return min(1, len(texts) - 1)
 

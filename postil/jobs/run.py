@@ -194,12 +194,13 @@ def _files(directory: Path) -> dict[str, str]:
 
 
 def evaluation(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
-    """Base and tuned answer the questions of a file."""
-    found = flow.evaluate(Path(spec["adapter"]), _input(spec["inputs"]["training"]), flow.Reading(**spec["reading"]),
-                          desk.emit)  # fmt: skip
+    """Base and tuned answer the questions of a file; it comes back with the answers and their scores beside it."""
+    source, reading = _input(spec["inputs"]["training"]), flow.Reading(**spec["reading"])
+    found = flow.evaluate(Path(spec["adapter"]), source, reading, desk.emit)
     file = desk.directory / RUN / "evaluation.json"
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(found.as_json(), ensure_ascii=False, indent=2) + "\n", "utf-8")
+    flow.write_scores(file.with_suffix(".xlsx"), found, path=source, reading=reading)
     result = {"base": dict(found.base), "tuned": dict(found.tuned), "verdict": found.verdict.as_json(),
               "forgetting": found.forgetting, "rows": len(found.rows)}  # fmt: skip
     return {"result": result, "files": _files(file.parent)}

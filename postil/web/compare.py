@@ -19,9 +19,27 @@ from postil.evaluate import read_evaluation
 from postil.serve import Piece
 from postil.serve import Request as Question
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import Text, box, button, card, chip, frame, go, guarded, heading, labelled, note, text, told
+from postil.web.frame import (
+    Text,
+    address_shown,
+    box,
+    button,
+    card,
+    chip,
+    frame,
+    go,
+    guarded,
+    heading,
+    labelled,
+    note,
+    page,
+    text,
+    told,
+)
+from postil.web.jobs import model_names
 from postil.web.result import asked as without
-from postil.web.result import plan_of
+from postil.web.result import compare_path, plan_of
+from postil.web.session import ROOT
 from postil.web.shown import marked, show_chances
 
 if TYPE_CHECKING:
@@ -32,7 +50,7 @@ CHOICES = ("seq_cls", "token_cls")  # tasks whose answers are no words of the mo
 MOST_SIDES = 4
 
 
-@ui.page("/compare")
+@page("/compare")
 async def compare(request: Request, models: str = "", question: str = "") -> None:
     desk = desk_of(request)
     async with frame(desk, "compare", desk.say("web.compare.title"), desk.say("web.compare.lead")):
@@ -57,13 +75,15 @@ class Compare:
         self._choices = self._plan.get("task") in CHOICES
         self._scale = 1.0
         self._answers: dict[str, str] = {}
+        self._cut: set[str] = set()  # whose answer has come to the longest that is allowed
 
     def _directory(self, model: str) -> Path:
         return self._desk.house.store.directory / self._known[model].directory
 
     async def build(self, question: str) -> None:
         desk = self._desk
-        fitting = {name: name for name, row in self._known.items() if row.base == self._base}
+        fitting = await desk.do(model_names, desk, [row for row in self._known.values() if row.base == self._base])
+        self._names = fitting
         with card():
             ui.select(fitting, value=self._chosen, multiple=True, label=desk.say("web.compare.models"),
                       on_change=self._choose).props("outlined use-chips").classes("w-full")  # fmt: skip
@@ -119,7 +139,7 @@ class Compare:
                 with box("line"):
                     chip(desk.say("web.compare.base" if name == self._base else "web.compare.tuned"),
                          "" if name == self._base else "bad")  # fmt: skip
-                    text(name, "mono grow", "div")
+                    text(self._names.get(name, name), "strong wrap grow", "div")
                 self._places[name] = box("answer").props("aria-live=polite")
                 with self._places[name]:
                     text(desk.say("web.compare.empty"), "soft", "span")
@@ -130,7 +150,10 @@ class Compare:
         if not words:
             ui.notify(desk.say("web.compare.no_question"), type="warning")
             return
+        if not self._send.enabled:  # a question is being answered
+            return
         self._send.disable()
+        address_shown(f"{ROOT}{compare_path(self._chosen)}&question={quote(words, safe='')}")
         try:
             await asyncio.gather(*(self._answer(name, words) for name in (self._base, *self._chosen)))
         finally:
@@ -173,6 +196,7 @@ class Compare:
             return
         wait.delete()
         self._answers[name] = reply.text
+        self._cut = {*self._cut, name} if reply.finish == "length" else self._cut - {name}
         filled = marked(request.messages[-1].content, reply.text) if self._choices else None
         if callable(filled):
             place.clear()
@@ -181,9 +205,12 @@ class Compare:
         if reply.chances:
             with place:
                 show_chances(reply.chances, name)
-        if reply.finish == "length":
-            with place:
-                note(desk.say("web.compare.cut"), "warn")
+        self._show_cut(name)
+
+    def _show_cut(self, name: str) -> None:
+        if name in self._cut:
+            with self._places[name]:
+                note(self._desk.say("web.compare.cut"), "warn")
 
     def _request(self, name: str, words: str) -> Question:
         plan = self._plan
@@ -204,6 +231,7 @@ class Compare:
         with place:
             for tag, piece in differences(self._answers[self._base], self._answers[first]):
                 Text(tag, piece)
+        self._show_cut(first)
 
     def _offer(self, name: str, words: str) -> None:
         """Copy; say whether it was good; correct it."""

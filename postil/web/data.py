@@ -16,6 +16,7 @@ from postil.api import CheckBody, PreviewBody, check, preview
 from postil.web.corrections import with_action, with_texts
 from postil.web.desk import REFUSALS, Desk, desk_of
 from postil.web.frame import (
+    address_shown,
     box,
     button,
     card,
@@ -26,12 +27,13 @@ from postil.web.frame import (
     labelled,
     link,
     note,
+    page,
     soon,
     table,
     text,
     told,
 )
-from postil.web.grid import WINDOW, Grid, address_shown, scroll_to_rows
+from postil.web.grid import WINDOW, Grid, scroll_to_rows
 from postil.web.heaps import show_corrections
 from postil.web.jobs import moment, sure
 from postil.web.session import ROOT
@@ -48,7 +50,7 @@ LEAST = 10  # examples to train on
 GOOD_ROWS, FIRST_ROWS, GAUGE_ROWS = 500, 100, 1000
 
 
-@ui.page("/data")
+@page("/data")
 async def all_data(request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "data", desk.say("web.data.title"), desk.say("web.data.lead")):
@@ -72,7 +74,7 @@ def _corrections(desk: Desk, reading: Mapping[str, Any]) -> str:
     return desk.say("web.data.corrected", edits=edits, rows=without) if edits or without else "–"
 
 
-@ui.page("/data/{dataset_id}")
+@page("/data/{dataset_id}")
 async def one_data_set(dataset_id: str, request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "new", desk.say("web.data.step.title"), desk.say("web.data.step.lead")):

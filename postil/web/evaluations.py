@@ -10,19 +10,20 @@ from nicegui import ui
 
 from postil.jobs import Order
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import button, card, frame, go, link, status_chip, table, text
-from postil.web.jobs import file_name, moment
+from postil.web.frame import button, card, frame, go, link, page, status_chip, table, text
+from postil.web.jobs import file_name, job_name, model_names, moment
 from postil.web.judging import begin_judging
 from postil.web.people import begin_vote
 from postil.web.result import preference_words, verdict_words
 from postil.web.upload import Upload
 
 
-@ui.page("/evaluations")
+@page("/evaluations")
 async def all_evaluations(request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "evaluations", desk.say("web.evaluations.title"), desk.say("web.evaluations.lead")):
-        models = [row.id for row in await desk.do(desk.house.store.models.list, desk.project)]
+        rows = await desk.do(desk.house.store.models.list, desk.project)
+        models = await desk.do(model_names, desk, rows)
         if not models:
             with card():
                 text(desk.say("web.models.none"))
@@ -38,14 +39,14 @@ async def all_evaluations(request: Request) -> None:
             headers = [desk.say(f"web.{name}") for name in ("jobs.name", "jobs.model", "jobs.created")]
             table(headers, [(partial(link, row.name, f"/votes/{row.id}"), row.model, moment(row.created_at))
                             for row in votes], desk.say("web.people.title"))  # fmt: skip
-        rows = (await desk.do(desk.house.queue.list, desk.project, kinds=("evaluation", "judgement"), limit=100)).rows
-        if rows:
-            names = await desk.do(lambda: {row.id: file_name(desk, row) for row in rows})
+        done = (await desk.do(desk.house.queue.list, desk.project, kinds=("evaluation", "judgement"), limit=100)).rows
+        if done:
+            names = await desk.do(lambda: {row.id: file_name(desk, row) for row in done})
             headers = [desk.say(f"web.jobs.{name}") for name in ("name", "model", "status", "result", "created")]
             table(headers, [
-                (lambda row=row: link(names[row.id] or row.id, f"/jobs/{row.id}"), row.model,
+                (lambda row=row: link(job_name(desk, row, names[row.id]), f"/jobs/{row.id}"), row.model,
                  lambda row=row: status_chip(desk, row.status), _said(desk, row), moment(row.created_at))
-                for row in rows
+                for row in done
             ], desk.say("web.evaluations.title"))  # fmt: skip
 
 
@@ -55,11 +56,11 @@ def _evaluated(desk: Desk) -> dict[str, str]:
     return {row.id: f"{row.suffix or file_name(desk, row) or row.id} · {moment(row.created_at)}" for row in page.rows}
 
 
-def _begin(desk: Desk, models: list[str]) -> None:
-    """Baseline metrics on a file of questions with their right answers."""
+def _begin(desk: Desk, models: dict[str, str]) -> None:
+    """Baseline metrics on a file of questions with their right answers. models: id -> what it is called."""
     with card(desk.say("web.evaluations.metrics")):
         text(desk.say("web.evaluations.metrics.lead"), "soft")
-        chosen = ui.select(models, value=models[0], label=desk.say("web.compare.models")).props("outlined")
+        chosen = ui.select(models, value=next(iter(models)), label=desk.say("web.compare.models")).props("outlined")
         chosen.classes("w-full")
 
         async def begin(told: dict[str, Any]) -> None:

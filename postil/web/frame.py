@@ -24,7 +24,7 @@ NAV = ("new", "jobs", "compare", "models", "evaluations", "data")
 DARK_COOKIE = "postil_dark"
 TONES = {"succeeded": "good", "failed": "bad", "cancelled": "", "running": "info", "queued": "warn", "paused": "warn",
          "validating_files": "info"}  # fmt: skip
-
+PATIENCE = 60.0  # seconds that a page may take before it is given up: on a busy machine, an import takes several
 
 E = TypeVar("E", bound=ui.element)
 
@@ -93,6 +93,11 @@ def go(path: str) -> None:
     ui.navigate.to(path)
 
 
+def address_shown(path: str) -> None:
+    """Put another address over the page without loading it."""
+    ui.run_javascript(f"history.replaceState(null, '', {json.dumps(path)})")
+
+
 def bar(percent: float, label: str) -> ui.element:
     """How far something is, 0 to 100."""
     with labelled(box("bar"), label) as made:
@@ -118,17 +123,19 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], label: str) -> 
         with box(tag="tbody"):
             for row in rows:
                 with box(tag="tr"):
-                    for cell in row:
-                        _cell(cell)
-    return outer
+                    for header, cell in zip(headers, row, strict=True):
+                        _cell(header, cell)
+    return outer.classes("stacks")
 
 
-def _cell(cell: Any) -> None:
+def _cell(header: str, cell: Any) -> None:
+    """A cell, with its heading for where the screen is too narrow for a row of them."""
     if callable(cell):
-        with box(tag="td"):
+        with box(tag="td") as made:
             cell()
     else:
-        Text("td", str(cell))
+        made = Text("td", str(cell))
+    made.props["data-label"] = header
 
 
 def told(desk: Desk, error: Exception) -> None:
@@ -161,6 +168,11 @@ def soon(desk: Desk, act: Callable[..., Awaitable[None]], *, every: float | None
     return ui.timer(every or 0.05, lambda: run(None), once=every is None)
 
 
+def page(path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The decorator of a page of ours."""
+    return ui.page(path, response_timeout=PATIENCE)
+
+
 @asynccontextmanager
 async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncIterator[None]:
     """The page's head and what stands in it. An error of ours in the middle is told in its place."""
@@ -187,9 +199,17 @@ async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncItera
             told(desk, error)
 
 
+# What the pages' own machinery says when the connection breaks stands in the page in English.
+LOST = """<script>document.addEventListener('DOMContentLoaded', () => {
+  const said = %s;
+  document.querySelectorAll('#popup span').forEach((span, i) => { span.textContent = said[i]; });
+});</script>"""
+
+
 def _dress(desk: Desk) -> None:
     """Style and language of a page."""
     ui.add_css(_style())
+    ui.add_head_html(LOST % json.dumps([desk.say("web.connection.lost"), desk.say("web.connection.again")]))
     ui.add_head_html(f'<script>document.documentElement.lang = "{desk.lang}"</script>')
     ui.colors(primary="#b3261e", positive="#1b6b3a", negative="#b3261e", warning="#8a5200", info="#1f5a96")
 

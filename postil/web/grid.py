@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
@@ -154,8 +153,3 @@ def role_words(desk: Desk, role: str) -> str:
 
 def scroll_to_rows() -> None:
     ui.run_javascript("document.getElementById('rows').scrollIntoView({behavior: 'smooth'})")
-
-
-def address_shown(path: str) -> None:
-    """Put another address over the page without loading it."""
-    ui.run_javascript(f"history.replaceState(null, '', {json.dumps(path)})")

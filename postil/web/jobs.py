@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from postil.web.frame import (
     labelled,
     link,
     note,
+    page,
     status_chip,
     table,
     text,
@@ -35,7 +37,7 @@ from postil.web.result import asked, show_result
 from postil.web.shown import marked
 
 if TYPE_CHECKING:
-    from postil.store.tables import Job, JobEvent
+    from postil.store.tables import Job, JobEvent, Model
 
 STAGES = {"prepare": (0, 15), "train": (15, 80), "select": (80, 82), "evaluate": (82, 100)}  # percent of the whole
 KINDS = ("training", "evaluation", "answers", "judgement", "base", "export")
@@ -44,7 +46,7 @@ SHOWN_SAMPLES = 12
 EXAMINED_SECONDS = 15.0  # between two looks of the run doctor
 
 
-@ui.page("/jobs")
+@page("/jobs")
 async def all_jobs(request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "jobs", desk.say("web.jobs.title"), desk.say("web.jobs.lead")):
@@ -62,14 +64,14 @@ async def job_list(desk: Desk, rows: list[Job]) -> None:
     names = await desk.do(lambda: {row.id: file_name(desk, row) for row in rows})
     headers = [desk.say(f"web.jobs.{name}") for name in ("name", "kind", "model", "status", "progress", "created")]
     table(headers, [
-        (_named(row, names[row.id]), desk.say(f"web.kind.{row.kind}"), row.model, _status(desk, row),
-         f"{float(row.progress.get('percent', 0.0)):.0f} %", moment(row.created_at))
+        (_named(row, job_name(desk, row, names[row.id])), desk.say(f"web.kind.{row.kind}"), row.model,
+         _status(desk, row), f"{float(row.progress.get('percent', 0.0)):.0f} %", moment(row.created_at))
         for row in rows
     ], desk.say("web.jobs.title"))  # fmt: skip
 
 
 def _named(row: Job, name: str) -> Callable[[], Any]:
-    return lambda: link(row.suffix or name or row.id, f"/jobs/{row.id}")
+    return lambda: link(name, f"/jobs/{row.id}")
 
 
 def _status(desk: Desk, row: Job) -> Callable[[], Any]:
@@ -86,17 +88,41 @@ def file_name(desk: Desk, job: Job) -> str:
         return ""
 
 
+def job_name(desk: Desk, job: Job, file: str) -> str:
+    """What people call a job: the name that they gave it, else that of its file, where that is theirs."""
+    if job.kind == "judgement":  # its file was made for it
+        return desk.say("web.kind.judgement")
+    return job.suffix or file or job.id
+
+
+def model_names(desk: Desk, rows: Sequence[Model]) -> dict[str, str]:
+    """What people call each model: the name that they gave it, else that of its data, and the end of its own."""
+    from postil.errors import StoreError
+
+    names = {}
+    for row in rows:
+        own = ""
+        if row.job_id:
+            with suppress(StoreError):
+                job = desk.house.queue.get(desk.project, row.job_id)
+                own = job.suffix or file_name(desk, job)
+        end = ":".join(row.id.split(":")[4:])  # ft:<base>:<project>:<name>:<id>, of a checkpoint with its step
+        names[row.id] = f"{own} · {end}" if own and end else row.id
+    return names
+
+
 def moment(seconds: int | None) -> str:
     """A time as this machine's clock shows it."""
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M") if seconds else "–"
 
 
-@ui.page("/jobs/{job_id}")
+@page("/jobs/{job_id}")
 async def one_job(job_id: str, request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "jobs", desk.say("web.job.title")):
         job = await desk.do(desk.house.queue.get, desk.project, job_id)
-        live = Live(desk, job, await desk.do(file_name, desk, job))
+        labels = (await desk.do(desk.house.queue.labels, [job.id]))[job.id]
+        live = Live(desk, job, await desk.do(file_name, desk, job), labels.get("dataset", ""))
         live.build()
         await live.look()
         live.timer = ui.timer(1.0, live.look)
@@ -105,8 +131,8 @@ async def one_job(job_id: str, request: Request) -> None:
 class Live:
     """One job on a page. Nothing is kept but how far its events have been read."""
 
-    def __init__(self, desk: Desk, job: Job, name: str) -> None:
-        self._desk, self._job, self._name = desk, job, name
+    def __init__(self, desk: Desk, job: Job, name: str, dataset: str) -> None:
+        self._desk, self._job, self._name, self._dataset = desk, job, name, dataset
         self._seen = 0
         self._state: tuple[Any, ...] = ()
         self._sampled: list[dict[str, Any]] = []
@@ -119,7 +145,7 @@ class Live:
     def build(self) -> None:
         desk = self._desk
         with box("line"):
-            text(self._job.suffix or self._name or self._job.id, "strong wrap grow", "span")
+            text(job_name(desk, self._job, self._name), "strong wrap grow", "span")
             self._chip = box("line")
         self._faults = box("stack")
         with card() as self._progress_card:
@@ -219,6 +245,10 @@ class Live:
         with self._faults:
             if job.status == "failed":
                 note(desk.say("web.job.failed"), "bad", _fault(desk, job))
+                if self._dataset:
+                    with box("line"):
+                        button(desk.say("web.job.to_plan"), lambda: go(f"/data/{self._dataset}/plan"), main=True)
+                        button(desk.say("web.job.to_data"), lambda: go(f"/data/{self._dataset}"))
             if job.hold:
                 note(desk.say(f"event.{job.hold}"), "warn")
             if job.wish:
@@ -292,7 +322,7 @@ class Live:
         desk, job, told = self._desk, self._job, self._job.progress
         found = [("percent", f"{percent:.0f} %")]
         if position is not None:
-            found.append(("ahead", str(position)))
+            found.append(("ahead", str(position) if position else desk.say("web.job.ahead.none")))
         learns = job.status != "running" or told.get("stage") == "train"  # afterwards, it is the step that was chosen
         if told.get("step") and learns:
             found.append(("step", f"{told['step']} / {told.get('total_steps', '?')}"))

@@ -12,8 +12,8 @@ from nicegui import ui
 from postil.jobs import Order
 from postil.records import Target
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import box, button, card, chip, frame, go, guarded, labelled, link, note, table, text
-from postil.web.jobs import file_name, moment, sure
+from postil.web.frame import box, button, card, chip, frame, go, guarded, labelled, link, note, page, table, text
+from postil.web.jobs import file_name, model_names, moment, sure
 from postil.web.result import compare_path, show_proof, show_verdict, verdict_words, zip_path
 from postil.web.upload import Upload
 
@@ -35,7 +35,7 @@ print(answer.choices[0].message.content)""",
 }
 
 
-@ui.page("/models")
+@page("/models")
 async def all_models(request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "models", desk.say("web.models.title"), desk.say("web.models.lead")):
@@ -46,9 +46,10 @@ async def all_models(request: Request) -> None:
                 text(desk.say("web.models.none"))
                 button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
             return
+        names = await desk.do(model_names, desk, whole)
         headers = [desk.say(f"web.models.{name}") for name in ("name", "base", "verdict", "live", "created")]
         table(headers, [
-            (lambda row=row: link(row.id, f"/models/{quote(row.id, safe='')}", "mono"), row.base,
+            (lambda row=row: link(names[row.id], f"/models/{quote(row.id, safe='')}", "wrap"), row.base,
              _outcome(desk, row), lambda row=row: _live(desk, row), moment(row.created_at))
             for row in whole
         ], desk.say("web.models.title"))  # fmt: skip
@@ -62,15 +63,17 @@ def _live(desk: Desk, row: Model) -> None:
     chip(desk.say("web.models.on" if row.live else "web.models.off"), "good" if row.live else "warn")
 
 
-@ui.page("/models/{name:path}")
+@page("/models/{name:path}")
 async def one_model(name: str, request: Request) -> None:
     desk = desk_of(request)
     url = str(request.base_url).removesuffix("/").removesuffix("/studio")
     async with frame(desk, "models", desk.say("web.model.title")):
         row = await desk.do(desk.house.store.models.get, desk.project, name)
+        names = await desk.do(model_names, desk, [row])
         with box("line"):
-            text(row.id, "mono grow", "div")
+            text(names[row.id], "strong wrap grow", "div")
             _live(desk, row)
+        text(row.id, "mono soft", "div")
         with box("line"):
             button(desk.say("web.result.compare"), lambda: go(compare_path([row.id])), main=True)
             button(desk.say("web.result.download"), lambda: go(zip_path(row.id)))

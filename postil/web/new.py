@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import Request
-from nicegui import ui
 
 from postil.samples import TITLES_INSTRUCTION, TITLES_SYSTEM, sample
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import box, button, card, frame, go, guarded, heading, text
+from postil.web.frame import box, button, card, frame, go, guarded, heading, page, text
 from postil.web.jobs import KINDS, job_list
 from postil.web.upload import Upload
 
@@ -20,7 +19,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
 }
 
 
-@ui.page("/")
+@page("/")
 async def home(request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "", desk.say("web.home.title"), desk.say("web.home.lead")):
@@ -31,7 +30,7 @@ async def home(request: Request) -> None:
             await job_list(desk, list(rows))
 
 
-@ui.page("/new")
+@page("/new")
 async def new(request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "new", desk.say("web.new.title"), desk.say("web.new.lead")):

@@ -23,6 +23,7 @@ from postil.web.frame import (
     guarded,
     heading,
     note,
+    page,
     plain_frame,
     table,
     text,
@@ -57,7 +58,7 @@ def begin_vote(desk: Desk, evaluated: Mapping[str, str]) -> None:
             button(desk.say("web.people.begin"), guarded(desk, begin))
 
 
-@ui.page("/votes/{ballot_id}")
+@page("/votes/{ballot_id}")
 async def one_vote(ballot_id: str, request: Request) -> None:
     desk = desk_of(request)
     url = str(request.base_url).removesuffix("/").removesuffix(ROOT) + ROOT
@@ -144,7 +145,7 @@ async def _delete(desk: Desk, ballot_id: str, event: Any) -> None:
 # ── the page of those who vote ──
 
 
-@ui.page("/rate/{token}")
+@page("/rate/{token}")
 async def rate(token: str, request: Request) -> None:
     """Whoever has the link may vote, and sees nothing else."""
     desk = Desk(request.app.state.house, None, language(), dict(request.cookies))
@@ -218,10 +219,11 @@ class Voting:
         self._show()
 
     async def _vote(self, choice: str, event: Any) -> None:
-        row = int(self._rows[self._at]["row"])
+        at = self._at
+        row = int(self._rows[at]["row"])
         await self._desk.do(self._desk.house.store.ballots.vote, self._rater, row, choice)
         self._votes[row] = choice
-        self._go(self._at + 1)
+        self._go(at + 1)  # not from where it is by now: a key pressed twice must not leave a question out
 
     async def _key(self, event: Any) -> None:
         choice = next((choice for choice, key in KEYS.items() if event.key == key), None)

@@ -18,7 +18,23 @@ from postil.plan import Field, check_settings, fields, groups, known, machine, m
 from postil.records import Base, Machine, Task
 from postil.settings import EMBEDDED
 from postil.web.desk import REFUSALS, Desk, desk_of
-from postil.web.frame import bar, box, button, card, chip, frame, go, guarded, heading, note, soon, table, text, told
+from postil.web.frame import (
+    bar,
+    box,
+    button,
+    card,
+    chip,
+    frame,
+    go,
+    guarded,
+    heading,
+    note,
+    page,
+    soon,
+    table,
+    text,
+    told,
+)  # fmt: skip
 from postil.web.jobs import span
 from postil.web.steps import steps
 
@@ -32,7 +48,7 @@ WORDED = {"task": "web.task", "kind": "web.data_kind", "metric": "metric"}  # ch
 COULD_BE = "could_be_"  # how the codes of advice on another task begin
 
 
-@ui.page("/data/{dataset_id}/plan")
+@page("/data/{dataset_id}/plan")
 async def plan(dataset_id: str, request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "new", desk.say("web.plan.title"), desk.say("web.plan.lead")):

@@ -10,7 +10,7 @@ from nicegui import ui
 
 from postil.api import FILE_BYTES, PAGE_UPLOAD
 from postil.web.desk import Desk
-from postil.web.frame import bar, box, button, guarded, text
+from postil.web.frame import bar, box, button, guarded, note, text
 
 Came = Callable[[dict[str, Any]], Awaitable[None]]  # hears {"id", "filename"} of what is in the store now
 
@@ -46,9 +46,10 @@ class Upload:
         self._desk, self._came = desk, came
         heard = guarded(desk, self._heard)
         with box("drop stack") as place:
-            with box("drop-label", "label"):
+            with box("drop-label", "label"):  # the browser's own button speaks the browser's language
                 text(label or desk.say("web.upload.label"), "strong", "span")
-                box(tag="input").props("type=file").on("change", heard, js_handler=SCRIPT)
+                text(desk.say("web.upload.choose"), "drop-button", "span")
+                box("sr", "input").props("type=file").on("change", heard, js_handler=SCRIPT)
             self._progress = box("stack").props("aria-live=polite")
         place.on("dragover.prevent", js_handler="() => {}")
         place.on("drop.prevent", heard, js_handler=SCRIPT)
@@ -63,11 +64,16 @@ class Upload:
         if state == "done":
             await self._came(told["reply"])
         elif state == "large":
-            ui.notify(self._desk.say("web.upload.rejected"), type="negative")
+            self._refuse(self._desk.say("web.upload.rejected"))
         elif state == "failed":
             error = (told.get("reply") or {}).get("error") or {}
             words = str(error.get("message") or self._desk.say("web.upload.failed"))
-            ui.notify(words, type="negative", multi_line=True, timeout=10_000, close_button="×")
+            self._refuse(words)
+
+    def _refuse(self, words: str) -> None:
+        """What was wrong stays until the next file comes."""
+        with self._progress:
+            note(words, "bad")
 
     def _show(self, percent: float) -> None:
         desk = self._desk

@@ -11,7 +11,7 @@ from nicegui import ui
 from postil.api import CheckBody as Side
 from postil.api import DiffBody, XrayBody, difference, xray
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import Text, box, card, chip, frame, labelled, link, note, soon, table, text
+from postil.web.frame import Text, box, card, chip, frame, labelled, link, note, page, soon, table, text
 from postil.web.jobs import moment
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SHOWN = 30  # examples
 CLASSES = {"learned": "learned", "cut": "cut", "ignored": "soft"}
 
 
-@ui.page("/data/{dataset_id}/xray")
+@page("/data/{dataset_id}/xray")
 async def xray_page(dataset_id: str, request: Request, base: str = "") -> None:
     desk = desk_of(request)
     async with frame(desk, "data", desk.say("web.xray.title"), desk.say("web.xray.lead")):
@@ -82,7 +82,7 @@ class Xray:
             text(desk.say("web.data.more_examples", n=len(order) - SHOWN), "small soft")
 
 
-@ui.page("/data/{dataset_id}/versions")
+@page("/data/{dataset_id}/versions")
 async def versions_page(dataset_id: str, request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "data", desk.say("web.versions.title"), desk.say("web.versions.lead")):
@@ -105,6 +105,9 @@ async def versions_page(dataset_id: str, request: Request) -> None:
 
             async def look(event: Any) -> None:
                 known = {row.id: row for row in rows}
+                place.clear()
+                with place:
+                    text(desk.say("web.versions.comparing"), "soft")
                 body = DiffBody(before=_side(known[str(before.value)]), after=_side(known[str(after.value)]))
                 found = await desk.do(difference, body, desk.house, desk.key)
                 place.clear()

@@ -38,6 +38,11 @@ def test_a_file_is_checked_once_in_each_language(server: Served, http: httpx.Cli
     assert len(server.asked) == before + 5
 
 
+def test_an_xray_sees_what_training_sees(server: Served, http: httpx.Client) -> None:
+    http.post("/postil/xray", json={"file": upload(http), "base": BASE, "mask": True, "columns": {"answer": "B"}})
+    assert {"--mask", "--answer=B"} <= set(server.asked[-1])
+
+
 def test_plan_checks_its_settings_before_anything_runs(server: Served, http: httpx.Client) -> None:
     file = upload(http)
     answer = http.post("/postil/plan", json={"file": file, "base": BASE, "settings": {"r": 4}, "preset": "quick_try"})

@@ -28,6 +28,8 @@ def table(header: str, *rows: str) -> list[tuple[str, ...]]:
         ("用户|评价内容|商家回复", 1, 2),
         ("客户|客服", 0, 1),
         ("商品标题|主体", 0, 1),
+        ("序号|类目|原标题（淘宝）|优化后标题|销量", 2, 3),
+        ("Category|Product title|Optimized title", 1, 2),
         ("评价|情感", 0, 1),
         ("text|label", 0, 1),
         ("标题|产品|问题|答案", 2, 3),

@@ -415,3 +415,41 @@ def test_answers_to_dialogues_and_blocks_are_found_again(tmp_path: Path, reading
     write_answers(path, out, None, None, {1: "二", 2: "四"}, "zh")
     assert read_answers(out, {1: "一加一？", 2: "二加二？"}, "messages") == {1: "二", 2: "四"}
     assert read_answers(out, {1: "三加三？", 2: "四加四？"}, "messages") == {}
+
+
+# ── what a person has put right ───────────────────────────────────────────────────────────────────
+
+
+def edit(row: int, cell: str, before: str, after: str) -> Repair:
+    return Repair("edited_by_user", row, before, after, cell)
+
+
+def test_corrections_stand_in_the_workbook_with_what_stood_there(own: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.xlsx"
+    mended = (edit(3, "B3", "九点", "晚上九点"), edit(5, "B5", "", "=七天内可退"), edit(1, "B1", "答疑表", "不"))
+    left = Left(4, "left_out_by_user")
+    write_report(dataset(own, sheet="数据's", columns={"question": "A"}, repaired=mended, dropped=(left,)), out, "zh")
+    sheet = load_workbook(out)["数据's"]
+    assert sheet["B3"].value == "晚上九点" and "原来是：九点" in sheet["B3"].comment.text
+    assert sheet["B5"].value == "=七天内可退" and sheet["B5"].data_type == "s"
+    assert sheet["A1"].value == "答疑表"  # the inside of a merged range has no text of its own
+    assert say("issue.left_out_by_user.message", "zh") in sheet["A4"].comment.text
+    assert load_workbook(own)["数据's"]["B3"].value == "九点"
+
+
+def test_corrections_stand_in_the_copy_of_any_other_file(tmp_path: Path, reading: Callable[..., None]) -> None:
+    path, out = tmp_path / "a.csv", tmp_path / "out.xlsx"
+    path.write_text("x")
+    reading(sheets=(Sheet(None, (Row(1, ("问", "答")), Row(2, ("一", "007")))),))
+    write_report(dataset(path, columns={"question": "A"}, repaired=(edit(2, "B2", "007", "邦德"),)), out, "en")
+    sheet = load_workbook(out)["Sheet1"]
+    assert sheet["B2"].value == "邦德" and "In your file: 007" in sheet["B2"].comment.text
+
+
+def test_corrections_of_records_stand_in_their_column(tmp_path: Path, reading: Callable[..., None]) -> None:
+    path, out = tmp_path / "a.jsonl", tmp_path / "out.xlsx"
+    path.write_text("x")
+    reading(format="jsonl", records=(Record(1, {"q": "一", "a": "甲"}), Record(4, {"q": "二", "a": "乙"})))
+    write_report(dataset(path, columns={"question": "q"}, repaired=(edit(4, "4:a", "乙", "丙"),)), out, "zh")
+    sheet = load_workbook(out).worksheets[0]
+    assert sheet["C3"].value == "丙" and "原来是：乙" in sheet["C3"].comment.text

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from openpyxl import Workbook, load_workbook
 
 from postil import train
 from postil.errors import ExportError
 from postil.jobs.attempt import RUN, Desk
-from postil.jobs.run import export, training
+from postil.jobs.run import evaluation, export, training
 from postil.store import sha256
 from tests.jobs.shop import SETTINGS, data
 from tests.runs import laid_out
@@ -62,6 +63,21 @@ def test_a_published_model_becomes_one_archive(base: Build, tmp_path: Path) -> N
     with pytest.raises(ExportError) as refused:
         export({"adapter": str(published), "settings": {"to": "script"}}, Desk(_made(tmp_path / "third"), 1, None))
     assert refused.value.code == "script_no_rows"
+
+
+def test_an_evaluation_comes_back_as_the_sheet_that_was_given(base: Build, tmp_path: Path) -> None:
+    laid_out(tmp_path / "run", base("qwen2"), n_epochs=1, max_new_tokens=4)
+    train.run(tmp_path / "run", lambda event: None)
+    book, source = Workbook(), tmp_path / "asked.xlsx"
+    for row in [("问题", "答案"), *((f"第 {i} 个问题？", f"答案 {i}") for i in range(4))]:
+        book.worksheets[0].append(row)
+    book.save(source)
+    inputs = {"training": {"path": str(source), "sha256": sha256(source)}}
+    spec = {"adapter": str(tmp_path / "run"), "inputs": inputs, "reading": {}}
+    told = evaluation(spec, Desk(_made(tmp_path / "attempt"), 1, None))
+    assert set(told["files"]) == {"evaluation.json", "evaluation.xlsx"}
+    sheet = load_workbook(tmp_path / "attempt" / RUN / "evaluation.xlsx").worksheets[0]
+    assert [cell.value for cell in sheet[2]][:2] == ["第 0 个问题？", "答案 0"] and sheet.max_column > 3
 
 
 def _made(directory: Path) -> Path:

@@ -223,7 +223,12 @@ def plan(body: PlanBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
 @router.post("/xray", dependencies=[may("train")])
 def xray(body: XrayBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """What `postil xray FILE --json` says: which tokens of each example are learned, ignored or cut."""
-    options = {**options_of(body), "--base": _base(house, body.base), "--max-length": body.max_length}
+    options = {
+        **options_of(body),
+        "--mask": body.mask,
+        "--base": _base(house, body.base),
+        "--max-length": body.max_length,
+    }
     return _asked(house, caller, "xray", body, options, CHECK_SECONDS)
 
 
