@@ -77,7 +77,7 @@ def attach(model: torch.nn.Module, plan: Plan, base: str) -> Any:
 
 def trained_parameters(adapted: Any, plan: Plan) -> int:
     """How many numbers are trained."""
-    count = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+    count: int = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
     return round(count * (1 - METHODS[plan.method].frozen))
 
 

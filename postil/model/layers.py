@@ -14,11 +14,11 @@ NEW_HEADS = ("score", "classifier", "classification_head")  # of tasks for which
 
 
 def linear_names(model: torch.nn.Module) -> dict[str, list[str]]:
-    """The linear layers inside the blocks by their last name, in groups: all, mlp, attention. The head is in none."""
+    """The linear layers inside the blocks by their last name, in groups: all, mlp, attention. Heads are in none."""
     head = getattr(model, "get_output_embeddings", lambda: None)()
     groups: dict[str, list[str]] = {"all-linear": [], "mlp-only": [], "attention-only": []}
     for path, layer in model.named_modules():
-        if not isinstance(layer, torch.nn.Linear) or layer is head:
+        if not isinstance(layer, torch.nn.Linear) or layer is head or path.partition(".")[0] in NEW_HEADS:
             continue
         name = path.rsplit(".", 1)[-1]
         within = "attention-only" if "attn" in path or "attention" in path else "mlp-only"

@@ -97,12 +97,14 @@ def eva(adapted: Any, plan: Plan, rows: Sequence[Sequence[int]]) -> None:
 
 def _random(width: int, rank: int) -> torch.Tensor:
     """Orthonormal columns [width, rank and some more]."""
-    return torch.linalg.qr(torch.randn(width, min(width, rank + MORE)))[0]
+    columns: torch.Tensor = torch.linalg.qr(torch.randn(width, min(width, rank + MORE)))[0]
+    return columns
 
 
 def _leading(inner: torch.Tensor) -> torch.Tensor:
     """The eigenvectors of [k, k], the largest first."""
-    return torch.linalg.eigh(inner)[1].flip(1)
+    vectors: torch.Tensor = torch.linalg.eigh(inner)[1]
+    return vectors.flip(1)
 
 
 def _few(rows: Sequence[Sequence[int]]) -> list[Sequence[int]]:
