@@ -168,10 +168,11 @@ def test_a_start_in_the_weights_is_taken_off_again_and_does_not_move(trained, me
 def test_pissa_starts_at_the_principal_part(base):
     made = Trained(base("llama3"), "pissa", updates=0)
     layer = made.model.base_model.model.model.layers[0].mlp.up_proj
-    weight = layer.get_base_layer().weight
+    weight = layer.get_base_layer().weight.detach()
     u, s, v = torch.linalg.svd(weight, full_matrices=False)
     principal = u[:, :4] * s[:4] @ v[:4]
-    start = layer.scaling["default"] * layer.lora_B["default"].weight[:, :4] @ layer.lora_A["default"].weight[:4]
+    down, up = (one["default"].weight.detach() for one in (layer.lora_A, layer.lora_B))
+    start = layer.scaling["default"] * up[:, :4] @ down[:4]
     assert float((start - principal).norm() / principal.norm()) < 0.05  # it is found by a random sketch
 
 
@@ -215,6 +216,17 @@ def test_parts_that_a_model_does_not_have_are_refused(base):
     with pytest.raises(PlanError) as refused:
         Trained(base("llama3"), "partial", trained_modules="mlp, nose")
     assert refused.value.code == "unknown_trained" and "self_attn" in refused.value.remedy("en")
+
+
+@pytest.mark.parametrize("method", ["lora", "nothing", 5, None])
+def test_a_config_that_names_another_method_is_refused(trained, tmp_path, method):
+    made = trained("partial")
+    directory = made.save(tmp_path / "adapter")
+    told = json.loads((directory / adapt.CONFIG).read_text())
+    (directory / adapt.CONFIG).write_text(json.dumps({**told, "postil_method": method}))
+    with pytest.raises(AdapterError) as refused:
+        adapt.open_adapter(load_planned(made.path, plan()).model, directory)
+    assert refused.value.code == "adapter_misfit"
 
 
 @pytest.mark.parametrize("method", ["full", "partial"])
