@@ -44,11 +44,11 @@ class Run:
     epochs: float
     seconds: float
     trained_tokens: int | None = None
-    trained_parameters: int | None = None
     tokens_per_second: float | None = None
     peak_bytes: int | None = None
     best_step: int | None = None
     cost: float | None = None  # in the estimate's currency
+    trained_parameters: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

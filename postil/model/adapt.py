@@ -20,6 +20,7 @@ from postil.records import Plan
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+BESIDE = ("full", "partial", "bottleneck")  # methods whose adapters are ours and not PEFT's
 
 
 def _one_rate(name: str, plan: Plan) -> float:
@@ -113,6 +114,8 @@ def _open_peft(model: Any, directory: Path, told: Mapping[str, Any]) -> Any:
 def _open_beside(model: Any, directory: Path, told: Mapping[str, Any]) -> Any:
     fields = {name: told[name] for name in ("task", "trained_modules", "bottleneck")}
     plan = Plan(method=told[beside.KIND], **fields)
+    if plan.method not in BESIDE:
+        raise ValueError(plan.method)
     adapted = METHODS[plan.method].make(model, plan, str(told["base_model_name_or_path"]))
     adapted.put(read_tensors(directory / WEIGHTS))
     return adapted

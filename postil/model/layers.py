@@ -15,7 +15,7 @@ NEW_HEADS = ("score", "classifier", "classification_head")  # of tasks for which
 
 
 def linear_names(model: torch.nn.Module) -> dict[str, list[str]]:
-    """The linear layers inside the blocks by their last name, in groups: all, mlp, attention. The head is in none."""
+    """The linear layers inside the blocks by their last name, in groups: all, mlp, attention. Heads are in none."""
     head = getattr(model, "get_output_embeddings", lambda: None)()
     without = set(linears_in_head(model)) if head is None else set()
     groups: dict[str, list[str]] = {"all-linear": [], "mlp-only": [], "attention-only": []}

@@ -143,7 +143,6 @@ def _in_four_bits(dtype: str, device: str) -> dict[str, Any]:
     """What a model is read with so that its linear layers become NF4, their scales in 8 bits: arXiv 2305.14314."""
     if find_spec("bitsandbytes") is None or device == "mps":
         raise PlanError("no_four_bits")
-    logging.get_logger("bitsandbytes").setLevel("ERROR")  # it would tell of kernels that it cannot fetch
     how = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=DTYPES[dtype],

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from postil.errors import AdapterError, ModelError, PostilError
-from postil.model.tensors import check_finite, read_header
+from postil.model.tensors import Header, check_finite, read_header
 from postil.settings import Settings
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".mdl", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
@@ -236,12 +236,28 @@ def _check_adapter(path: Path, files: Mapping[str, Path]) -> None:
     if weights is None:
         raise AdapterError("no_weights", path=str(path))
     header = read_header(weights, AdapterError)
+    _check_virtual(weights.name, config, header)
     names = _OURS if "postil_method" in config else _NAMES.get(str(config.get("peft_type")), _LORA)
     saved_whole = tuple(config.get("modules_to_save") or ())
     for name in header.tensors:
         if not names.match(name) and not any(f".{module}." in name for module in saved_whole):
             raise AdapterError("adapter_tensor", file=weights.name, tensor=name[:100])
     check_finite(weights, header)
+
+
+def _check_virtual(file: str, config: Mapping[str, Any], header: Header) -> None:
+    """Virtual tokens are as many and as wide as the config says, before anything is made in that size."""
+    kind = str(config.get("peft_type"))
+    if _NAMES.get(kind) is not _VIRTUAL or "postil_method" in config:
+        return
+    told = [config.get(name) for name in ("num_virtual_tokens", "token_dim", "num_layers")]
+    known = all(isinstance(number, int) and number > 0 for number in told)
+    tensor = header.tensors.get("prompt_embeddings")
+    if known and tensor is not None:
+        count, width, layers = (int(number) for number in told if number is not None)
+        if tensor.shape == (count, width * (2 * layers if kind == "PREFIX_TUNING" else 1)):
+            return
+    raise AdapterError("adapter_tensor", file=file, tensor="prompt_embeddings")
 
 
 # ── fingerprints ──────────────────────────────────────────────────────────────────────────────────

@@ -71,7 +71,7 @@ def _token_seconds(
 ) -> tuple[float, float]:
     """Seconds for each trained token, best and worst."""
     if probe and probe.step_seconds and probe.step_tokens:
-        each = probe.step_seconds / probe.step_tokens
+        each = probe.step_seconds / probe.step_tokens * sizes.work_share(plan, counts, base.shape)
         each *= 4 / 3 if plan.gradient_checkpointing else 1.0
         return each * SPREAD[0], each * SPREAD[1]
     peak = probe.gemm_flops if probe else machine.cores * GUESSED_FLOPS_PER_CORE

@@ -90,9 +90,9 @@ def training_flops(plan: Plan, counts: Counts, shape: Shape) -> float:
     """Floating-point operations of one epoch at least: frozen weights need no gradient of their own.
 
     4 for each body weight and token (forward, and backward to the inputs), 4 for each head weight and learned token,
-    6 for each adapter weight and token, and attention.
+    6 for each adapter weight and token (2 for one that takes the place of the base's), and attention.
     """
-    adapter = trained_parameters(shape, plan)
+    adapter = trained_parameters(shape, plan) * (1 / 3 if plan.method in ("full", "partial") else 1)
     attention = 6 * shape.layers * shape.heads * shape.head_dim * counts.mean_length  # per token, causal
     body = (4 * shape.body_parameters + 6 * adapter + attention) * counts.tokens
     return body + 4.0 * shape.head_parameters * counts.loss_tokens
@@ -121,6 +121,13 @@ def update_tokens(plan: Plan, counts: Counts) -> float:
         return plan.batch_size * (counts.longest + plan.num_virtual_tokens)
     shared = counts.shared if plan.lora_dropout == 0 else 0
     return plan.batch_size * (counts.mean_length - shared) + shared
+
+
+def work_share(plan: Plan, counts: Counts, shape: Shape) -> float:
+    """How many times the work of a plain LoRA on the same rows."""
+    lora = plan.model_copy(update={"method": "lora"})
+    flops = training_flops(plan, counts, shape) / training_flops(lora, counts, shape)
+    return flops * max(1.0, update_tokens(plan, counts) / update_tokens(lora, counts))
 
 
 def kept_share(shape: Shape, plan: Plan) -> float:

@@ -17,3 +17,5 @@ def test_counts_of_a_split(base: Build) -> None:
     assert counts.tokens == sum(len(sequence.ids) for sequence in own)
     assert counts.loss_tokens == sum(span.end - span.start for sequence in own for span in sequence.spans)
     assert counts.longest >= max(len(sequence.ids) for sequence in own)
+    assert all(sequence.ids[: counts.shared] == own[0].ids[: counts.shared] for sequence in own)
+    assert len({sequence.ids[counts.shared] for sequence in own}) > 1

@@ -367,6 +367,37 @@ def test_attack_05_a_tensor_that_is_no_part_of_an_adapter_is_refused(adapter, na
     refused(adapter, "adapter_tensor", AdapterError)
 
 
+VIRTUAL = {"peft_type": "PREFIX_TUNING", "num_virtual_tokens": 4, "num_layers": 2, "token_dim": 16}
+
+
+def test_virtual_tokens_pass_where_they_are_as_many_and_as_wide_as_is_said(adapter):
+    change(adapter, "adapter_config.json", **VIRTUAL)
+    write_adapter(adapter, {"prompt_embeddings": np.ones((4, 64), np.float32)})
+    check_directory(adapter)
+    change(adapter, "adapter_config.json", peft_type="PROMPT_TUNING")
+    write_adapter(adapter, {"prompt_embeddings": np.ones((4, 16), np.float32)})
+    check_directory(adapter)
+
+
+@pytest.mark.parametrize("values", [
+    {"num_virtual_tokens": 10**9}, {"token_dim": 10**9}, {"num_layers": None}, {"num_layers": "2"}, {"token_dim": 0},
+])  # fmt: skip
+def test_attack_05_virtual_tokens_in_absurd_numbers_are_refused(adapter, values):
+    change(adapter, "adapter_config.json", **{**VIRTUAL, **values})
+    write_adapter(adapter, {"prompt_embeddings": np.ones((4, 64), np.float32)})
+    refused(adapter, "adapter_tensor", AdapterError)
+
+
+@pytest.mark.parametrize(("kind", "name"), [
+    ("IA3", f"{LAYER}.weight"), ("LORA", "prompt_embeddings"), ("OFT", f"{LAYER}.oft_r"),
+    ("P_TUNING", f"{LAYER}.weight"),
+])  # fmt: skip
+def test_attack_05_a_tensor_of_another_kind_of_adapter_is_refused(adapter, kind, name):
+    change(adapter, "adapter_config.json", **{**VIRTUAL, "peft_type": kind})
+    write_adapter(adapter, {"prompt_embeddings": np.ones((4, 16), np.float32), name: np.ones((4, 16), np.float32)})
+    refused(adapter, "adapter_tensor", AdapterError)
+
+
 @pytest.mark.parametrize("values", [
     {"r": 10**9}, {"r": 0}, {"r": "8"}, {"r": None}, {"rank_pattern": {"q_proj": 10**9}}, {"rank_pattern": [1]},
 ])  # fmt: skip

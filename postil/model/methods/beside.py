@@ -76,13 +76,13 @@ class Beside(torch.nn.Module):
     @contextmanager
     def disable_adapter(self) -> Iterator[None]:
         """Within it, the model is the untouched base."""
-        self.switched_on = False
+        before, self.switched_on = self.switched_on, False
         self._fill(trained=False)
         try:
             yield
         finally:
-            self.switched_on = True
-            self._fill(trained=True)
+            self.switched_on = before
+            self._fill(trained=before)
 
     def _fill(self, *, trained: bool) -> None:
         for slot, own, ours in self._slots:
