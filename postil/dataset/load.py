@@ -397,10 +397,16 @@ def _marked_sheet(sheets: Sequence[Sheet], wanted: str | None) -> Sheet | None:
 
 def _alone(rows: Sequence[Row]) -> list[tuple[int, str, str | None]]:
     """(index, text, cell) of each row, if all texts stand in one column; else nothing."""
-    found = [(i, c, cell) for i, row in enumerate(rows) for c, cell in enumerate(row.cells) if not blank(cell)]
-    if len({c for _, c, _ in found}) != 1:
-        return []
-    return [(i, cell, f"{column_letter(c + 1)}{rows[i].number}") for i, c, cell in found]
+    found: list[tuple[int, str, str | None]] = []
+    column: int | None = None
+    for i, row in enumerate(rows):
+        for c, cell in enumerate(row.cells):
+            if not blank(cell):
+                if column not in (None, c):
+                    return []
+                column = c
+                found.append((i, cell, f"{column_letter(c + 1)}{row.number}"))
+    return found
 
 
 # ── records and lines ─────────────────────────────────────────────────────────────────────────────

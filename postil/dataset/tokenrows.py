@@ -17,6 +17,7 @@ _WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef，。
 FEWEST = 6  # rows with a tag
 TAGGED = 0.95  # of the filled cells of a column of tags
 MARKED = 0.6  # of the texts
+LOOKED_AT = 200  # rows, before all of them are
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ def find_pieces(rows: Sequence[Row]) -> Pieces | None:
     """The columns of tokens and tags, if that is what the rows plainly are."""
     width = max((len(row.cells) for row in rows), default=0)
     for tag in reversed(range(width)):
+        if not _tags_at_first(rows[:LOOKED_AT], tag):
+            continue
         cells = [(i, _cell(row, tag).strip()) for i, row in enumerate(rows) if not blank(_cell(row, tag))]
         good = [i for i, text in cells if TAG.fullmatch(text)]
         starts = any(text[:2] in ("B-", "S-", "U-") for _, text in cells)
@@ -44,6 +47,12 @@ def find_pieces(rows: Sequence[Row]) -> Pieces | None:
         if token is not None:
             return Pieces(token, tag, _sentence(names, (token, tag)), header)
     return None
+
+
+def _tags_at_first(rows: Sequence[Row], column: int) -> bool:
+    """A quick look: whether half of the filled cells are tags."""
+    filled = [text for row in rows if (text := _cell(row, column).strip())]
+    return bool(filled) and 2 * sum(bool(TAG.fullmatch(text)) for text in filled) >= len(filled)
 
 
 def _token(rows: Sequence[Row], tagged: Sequence[int], tag: int, names: Sequence[str]) -> int | None:
@@ -120,6 +129,9 @@ def pieces_of_lines(lines: Sequence[Line]) -> list[Row]:
 
 def are_inline(texts: Sequence[str]) -> bool:
     """Whether most of these texts have marks such as [海苔](产品) inside them, of few kinds."""
+    first = texts[:LOOKED_AT]
+    if 2 * sum(bool(inline(text)[1]) for text in first) < len(first):
+        return False
     found = [inline(text)[1] for text in texts]
     kinds = {one.type for each in found for one in each}
     links = any(one.type.startswith(("http", "/", "www.", "#")) for each in found for one in each)

@@ -78,8 +78,13 @@ def suggestions(task: str, examples: Sequence[Example], *, tagged: bool) -> tupl
 
 def _all_marked(examples: Sequence[Example]) -> bool:
     """Whether every answer is a list of marks in the form that `dataset` gives them, and some mark anything."""
-    found = [read_entities(example.answer) for example in examples]
-    return all(one is not None for one in found) and any(found)
+    some = False
+    for example in examples:
+        found = read_entities(example.answer)
+        if found is None:
+            return False
+        some = some or bool(found)
+    return some
 
 
 def settled_task(examples: Sequence[Example], base: Base, given: Mapping[str, Any]) -> str:

@@ -183,6 +183,7 @@ def test_each_row_of_pieces_has_exactly_one_fate(rows: list[tuple[str, str]]) ->
         assert all(not isinstance(marks(one), str) for one in found.examples)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="海苔ab 1.", max_size=12), st.data())
 def test_tags_and_marks_are_one_another(text: str, data: st.DataObject) -> None:
     units = units_of(text)

@@ -137,3 +137,14 @@ def test_the_catalogue_is_part_of_the_package():
     import postil.plan
 
     assert (Path(postil.plan.__file__).parent / "catalog.json").is_file()
+
+
+def test_encoders_have_a_shape_too() -> None:
+    """BERT and DistilBERT call their sizes by other names."""
+    bert = {"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+            "intermediate_size": 3072, "vocab_size": 21128, "max_position_embeddings": 512}  # fmt: skip
+    small = {"model_type": "distilbert", "dim": 768, "n_layers": 6, "n_heads": 12, "hidden_dim": 3072,
+             "vocab_size": 30522, "max_position_embeddings": 512}  # fmt: skip
+    assert (shape_of(bert).layers, shape_of(small).layers) == (12, 6)
+    assert shape_of(bert).head_dim == shape_of(small).head_dim == 64
+    assert shape_of(small).intermediate == 3072
