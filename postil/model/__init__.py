@@ -1,5 +1,3 @@
-
-
 import logging
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # at its import it tells of kernels that it may not fetch

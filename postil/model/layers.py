@@ -11,7 +11,6 @@ from postil.model.heads import linears_in_head
 
 FEED_FORWARD = ("mlp", "feed_forward", "ffn", "DenseReluDense")  # what the second half of a block is called
 WITHOUT_ONE = ("fc2", "output.dense")  # where a block has its layers itself: the one that ends that half
-NEW_HEADS = ("score", "classifier", "classification_head")  # of tasks for which the base brings no head of its own
 
 
 def linear_names(model: torch.nn.Module) -> dict[str, list[str]]:

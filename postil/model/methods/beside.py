@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from postil.errors import PlanError
-from postil.model.heads import HEADS
-from postil.model.layers import NEW_HEADS, blocks
+from postil.model.heads import HEADS, head_modules
+from postil.model.layers import blocks
 from postil.records import Plan
 
 KIND = "postil_method"  # in the config of such an adapter
@@ -125,13 +125,14 @@ def partial(model: torch.nn.Module, plan: Plan, base: str) -> Beside:
 
     Raises PlanError `unknown_trained` when a name is none of the model's.
     """
-    within = chosen(model, plan.trained_modules)
-    return Beside(model, plan, base, slots(model, lambda path: within(path) or is_new_head(path)))
+    within, fresh = chosen(model, plan.trained_modules), in_fresh_head(model, plan)
+    return Beside(model, plan, base, slots(model, lambda path: within(path) or fresh(path)))
 
 
-def is_new_head(path: str) -> bool:
-    """Whether it belongs to a head that the base does not bring, and that must be learned whatever the method."""
-    return path.partition(".")[0] in NEW_HEADS
+def in_fresh_head(model: Any, plan: Plan) -> Callable[[str], bool]:
+    """Whether a path belongs to a head that the base does not bring, and that must be learned whatever the method."""
+    names = set(head_modules(model)) if HEADS[plan.task].fresh else set()
+    return lambda path: bool(names & set(path.split(".")))
 
 
 def slots(model: torch.nn.Module, wanted: Callable[[str], bool]) -> list[Slot]:
@@ -166,7 +167,8 @@ def chosen(model: torch.nn.Module, wanted: str) -> Callable[[str], bool]:
 def _head(model: Any) -> list[str]:
     """The output head of a language model; of any other, the heads that it was given for its task."""
     head = model.get_output_embeddings()
-    return [path for path, module in model.named_modules() if module is head or path in NEW_HEADS]
+    heads = [] if head is not None else head_modules(model)
+    return [path for path, module in model.named_modules() if module is head or path.rsplit(".", 1)[-1] in heads]
 
 
 def _known(paths: Sequence[str]) -> str:

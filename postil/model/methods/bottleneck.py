@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from postil.model.layers import feed_forwards
-from postil.model.methods.beside import Beside, is_new_head, slots
+from postil.model.methods.beside import Beside, in_fresh_head, slots
 from postil.records import Plan
 
 SPREAD = 0.02  # of the first weights
@@ -38,7 +38,7 @@ def bottleneck(model: Any, plan: Plan, base: str) -> Beside:
     width = model.config.get_text_config().hidden_size
     places = feed_forwards(model)
     added = {path: Narrow(width, plan.bottleneck).to(model.device) for path, _ in places}
-    adapted = Beside(model, plan, base, slots(model, is_new_head), added)
+    adapted = Beside(model, plan, base, slots(model, in_fresh_head(model, plan)), added)
     for path, module in places:
         module.register_forward_hook(_behind(adapted, added[path]))
     return adapted
