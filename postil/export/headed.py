@@ -59,11 +59,13 @@ def _merged(adapter: Adapter) -> Loaded:
 class OfHead:
     """The trainer of a model with labels: its tokens are numbers of labels."""
 
-    name, stops, end = "trainer", None, None
+    name = "trainer"
+    stops: frozenset[int] | None = None
+    end: int | None = None
 
     def __init__(self, loaded: Loaded, labels: Labels, dtype: str) -> None:
         self._loaded, self._labels, self.dtype = loaded, labels, dtype
-        self.start = loaded.tokenizer.bos_token_id
+        self.start: int | None = loaded.tokenizer.bos_token_id
         self._asked: dict[tuple[int, ...], Question] = {}
         self.templated: Callable[[Question, str | None], str] = lambda question, system: ""
 
@@ -98,7 +100,8 @@ def rounded_headed(adapter: Adapter, dtype: str) -> OfHead:
 class ByHead:
     """A directory in plain transformers (and PEFT), asked for labels."""
 
-    name, stops = "transformers", None
+    name = "transformers"
+    stops: frozenset[int] | None = None
 
     def __init__(self, directory: Path, task: str, reader: Reader, labels: Labels, base: Path | None = None) -> None:
         """base: where the model lies when `directory` is an adapter. reader: for the units of a text alone."""

@@ -22,11 +22,11 @@ ORDER: tuple[Cause, ...] = ("bos", "system_prompt", "template", "tokenizer", "en
                             "weights")  # fmt: skip
 
 # Nats by which the log probability of a likely token may differ, by the number type that was asked for. Each is about
-# twice what rounding did to the demonstration model with a trained adapter: `bench.py parity` found 0.0000 in float32,
-# 0.049 in float16 and 0.597 in bfloat16, whose 8 bits are as coarse as q8_0's are with a scale for each block.
-TOLERANCE = {"float32": 0.02, "float16": 0.1, "bfloat16": 1.2, "q8_0": 0.5}
+# twice what rounding did to the demonstration model with a trained adapter on 12 prompts (`bench.py parity`): 0.0000 in
+# float32, 0.049 in float16 (0.023 as GGUF), 0.597 in bfloat16, 0.726 in q8_0. A small model feels it most.
+TOLERANCE = {"float32": 0.02, "float16": 0.1, "bfloat16": 1.2, "q8_0": 1.5}
 FLOATS = ("float32", "float16", "bfloat16")
-COARSE = 1.2  # of fewer bits
+COARSE = 1.5  # of fewer bits: in q4_0 it was 2.88, 5 of 12 answers alike, and that is to be told
 LIKELY = math.log(0.01)  # tokens less likely than this are not looked at
 EXPLAINED = 4.0  # times what rounding alone did to the trainer
 MARK = "POSTILSYSTEM"

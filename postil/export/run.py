@@ -22,7 +22,7 @@ from postil.export.headed import ByHead, open_headed, rounded_headed, write_head
 from postil.export.llamacpp import OfLlama, installed, open_llama
 from postil.export.merge import Updates, plan_merge, read_updates
 from postil.export.ollama import Turns, write_modelfile
-from postil.export.parity import Certificate, Door, Question, certify
+from postil.export.parity import Certificate, Door, Question, Trainer, certify
 from postil.export.possible import BY_CLASS, NOT_CHECKED, check_possible
 from postil.export.script import write_script
 from postil.locales import LANGUAGES, say
@@ -216,7 +216,8 @@ def hold(adapter: Adapter, opener: Callable[[ExitStack], Door], questions: Seque
          new: int = NEW_TOKENS) -> Certificate:  # fmt: skip
     """Hold the door that `opener` opens against the trainer of `adapter`."""
     headed = adapter.plan.task in LABELLED
-    trainer, rounded = (open_headed, rounded_headed) if headed else (open_trainer, rounded_trainer)
+    trainer: Callable[[Adapter], Trainer] = open_headed if headed else open_trainer
+    rounded: Callable[[Adapter, str], Trainer] = rounded_headed if headed else rounded_trainer
     with ExitStack() as leave:
         return certify(
             lambda: trainer(adapter), lambda: opener(leave), questions, asked=asked,
