@@ -14,9 +14,9 @@ from postil.errors import AdapterError, PlanError
 from postil.model import adapt
 from postil.model.adapt import METHODS
 from postil.model.generate import written
+from postil.model.heads import HEADS
 from postil.model.load import load_planned
 from postil.model.loss import Loss
-from postil.model.methods import TASK_TYPES
 from postil.records import Method, Task
 from postil.settings import Ranks
 from postil.train.learner import Learner
@@ -33,7 +33,7 @@ QUICK = {"num_virtual_tokens": 6, "bottleneck": 8, "learning_rate": 1e-2}
 
 
 def test_the_tables_hold_every_method_and_task():
-    assert set(METHODS) == set(get_args(Method)) and set(TASK_TYPES) == set(get_args(Task))
+    assert set(METHODS) == set(get_args(Method)) and set(HEADS) == set(get_args(Task))
 
 
 class Trained:
