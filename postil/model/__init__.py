@@ -1,4 +1,4 @@
-
+"""What all rooms need of a model."""
 
 import logging
 
