@@ -1,5 +1,8 @@
 """What a plan knows of the ways to tune."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -10,6 +13,7 @@ from postil.plan import choose, sizes
 from postil.plan.estimate import memory_bytes
 from postil.plan.methods import EVERY, WAYS
 from postil.records import Example, Message, Method, Task
+from postil.settings import for_child
 from tests.plan.test_estimate import COUNTS, MACHINE, SMALL
 
 EXAMPLES = [Example((Message("user", f"question {i}"), Message("assistant", "answer")), (i,)) for i in range(30)]
@@ -78,3 +82,49 @@ def test_what_little_is_trained_needs_little_memory():
     assert memory("prefix") < memory("lora") < memory("pissa") < memory("full")
     assert memory("partial", trained_modules="head") < memory("partial", trained_modules="last-20")
     assert memory("full") - memory("lora") == pytest.approx(20 * (COUNTED["full"] - COUNTED["lora"]), rel=0.01)
+
+
+MEASURE = """
+import sys
+from postil.settings import Ranks, quiet
+quiet()
+import torch
+from postil import flow
+from postil.model.adapt import METHODS, attach, trained_parameters, weights_of
+from postil.model.count import count
+from postil.model.load import load_planned, load_template
+from postil.model.memory import peak_bytes
+from postil.plan import sizes
+from postil.plan.estimate import memory_bytes
+from postil.records import Plan, Split
+from postil.samples import TITLES_INSTRUCTION, TITLES_SYSTEM, sample
+from postil.train.learner import Learner
+from postil.train.objectives.causal_lm import CausalLM
+
+torch.set_num_threads(1)
+base = flow.fetched(flow.find_base(flow.EMBEDDED))
+reading = flow.Reading(system=TITLES_SYSTEM, instruction=TITLES_INSTRUCTION)
+examples = flow.check(sample("titles"), reading).examples[:100]
+template = load_template(base.path)
+plan = Plan(method=sys.argv[1], threads=1)
+told = memory_bytes(plan, count(Split(examples, (), ()), template), base)
+model = attach(load_planned(base.path, plan).model, plan, str(base.path))
+rows = [template.sequences(example) for example in examples]
+if METHODS[plan.method].start:
+    METHODS[plan.method].start(model, plan, [s.ids for row in rows for s in row])
+learner = Learner(CausalLM(model, plan), plan, Ranks(0, 0, 1))
+best = weights_of(model)
+for step in range(2):
+    learner.update(step, rows[8 * step : 8 * step + 8], 1e-4)
+print(told / peak_bytes(), trained_parameters(model, plan), sizes.trained_parameters(base.shape, plan))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", sorted(WAYS))
+def test_memory_is_estimated_within_a_fifth_and_parameters_exactly(method):
+    """On the embedded model, each method in a process of its own: its peak is to be the method's alone."""
+    done = subprocess.run([sys.executable, "-c", MEASURE, method], capture_output=True, text=True, check=True,
+                          cwd=Path(__file__).parents[2], env=for_child())  # fmt: skip
+    ratio, counted, told = done.stdout.splitlines()[-1].split()
+    assert 0.8 < float(ratio) < 1.25 and counted == told
