@@ -344,6 +344,7 @@ def evaluate(
     from postil import evaluate as room
     from postil import train as training
     from postil.model.pair import open_pair
+    from postil.plan import check_rows
     from postil.store import write_json
 
     adapter = open_adapter(directory)
@@ -359,6 +360,7 @@ def evaluate(
         examples = training.examples_of(directory, "test")
     if not examples:
         raise DataError("nothing_to_evaluate", path=str(path or directory))
+    check_rows(adapter.plan.task, examples)
 
     def tell(what: str, share: float) -> None:
         emit(Event("stage", {"stage": "evaluate", "what": what, "percent": round(_EVALUATED[what](share), 1)}))

@@ -76,6 +76,8 @@ def test_preferences_from_the_sheet_to_the_verdict(base, tmp_path):
     assert told_all["rows"][0]["rejected"] and told_all["tuned"]["reward_margin"] != 0.0
     again = told(["evaluate", run.directory, "--data", file])
     assert 0 <= again["tuned"]["preferred"] <= 1
+    plain = addresses(tmp_path / "plain.csv")
+    assert refused(["evaluate", run.directory, "--data", plain]) == "task_needs_rejected"
     assert set(told(["compare", run.directory, "到杭州要几天？"])) >= {"base", "tuned"}
 
 

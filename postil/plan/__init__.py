@@ -11,11 +11,11 @@ from postil.plan.kinds import chinese_share, kind_of
 from postil.plan.machine import machine
 from postil.plan.presets import presets, split_sizes, training_rows
 from postil.plan.schema import Field, check_settings, checked_settings, fields, read_settings
-from postil.plan.tasks import longest, settled_task, suggestions, task_of
+from postil.plan.tasks import check_rows, longest, settled_task, suggestions, task_of
 
 __all__ = [
-    "Field", "Foreign", "Given", "bases", "check_settings", "checked_settings", "chinese_share", "choose", "cost",
-    "doubts", "estimate", "fields", "find", "groups", "kind_of", "known", "longest", "machine", "matters",
+    "Field", "Foreign", "Given", "bases", "check_rows", "check_settings", "checked_settings", "chinese_share", "choose",
+    "cost", "doubts", "estimate", "fields", "find", "groups", "kind_of", "known", "longest", "machine", "matters",
     "needed_bytes", "presets", "read_foreign", "read_given", "read_settings", "recommend", "rough_counts",
     "settled_task", "shape_of", "split_sizes", "suggestions", "task_of", "training_rows",
 ]  # fmt: skip

@@ -104,6 +104,11 @@ def check_task(task: str, examples: Sequence[Example], base: Base) -> None:
         raise PlanError("task_needs_encoder", task=task, base=base.name)
     if task in ("causal_lm", "pretraining", "dpo") and base.shape.encoder_layers:
         raise PlanError("task_needs_decoder", task=task, base=base.name)
+    check_rows(task, examples)
+
+
+def check_rows(task: str, examples: Sequence[Example]) -> None:
+    """Refuse examples that lack what a task is about: DataError `task_needs_rejected` or `task_needs_questions`."""
     if task == "dpo" and (rows := _rows(example for example in examples if example.rejected is None)):
         raise DataError("task_needs_rejected", rows=rows, n=len(rows))
     if task not in ("pretraining", "dpo") and (rows := _rows(example for example in examples if not example.question)):

@@ -38,3 +38,4 @@ def test_ended_and_resumed_it_is_the_same_to_the_byte(base, tmp_path, task):
         result = run(directory, lambda event: None)
         hashes.append((adapter_hashes(directory), result["updates"], result["validation_loss"]))
     assert hashes[0] == hashes[1] and hashes[0][1] == 8
+    assert hashes[0][2]["tuned"] < hashes[0][2]["base"]  # and something was learned
