@@ -28,6 +28,7 @@ class Constrained:
     def __init__(self, adapter: Adapter, labels: Sequence[str]) -> None:
         self._adapter, self._labels = adapter, list(labels)
         self._loaded: Any = None
+        self._packs: bool | None = None  # whether the base takes packs; None: not found out yet
         self._known: dict[tuple[tuple[str, str], ...], torch.Tensor] = {}  # by roles and words
 
     def chances(self, questions: Sequence[Sequence[Message]], tell: Callable[[int], None]) -> torch.Tensor:
@@ -51,9 +52,10 @@ class Constrained:
         rows = [_last_only(row) for row in rows]
         sums = [0.0] * len(rows)
         with torch.inference_mode():
-            packed = why_not_packed(loaded.model, rows, loaded.device) is None
+            if self._packs is None:
+                self._packs = why_not_packed(loaded.model, rows, loaded.device) is None
             losses = Loss(loaded.model)
-            for group, batch in lay_out(rows, MOST_TOKENS, packed=packed, device=loaded.device):
+            for group, batch in lay_out(rows, MOST_TOKENS, packed=self._packs, device=loaded.device):
                 each = losses.each(batch).double()
                 for place, i in enumerate(group):
                     sums[i] = -float(each[batch.owners == place].sum())
