@@ -58,19 +58,22 @@ def learned(entry: Entry, quick: bool) -> tuple[dict[str, Any], Any]:
     return flow.train(prepared, directory, lambda event: None), read_evaluation(directory)
 
 
+def row(entry: Entry, result: Mapping[str, Any], evaluation: Any) -> tuple[str, ...]:
+    """A line of the table: of a run's result and its evaluation."""
+    plain = (evaluation.others.get(name, {}).get(entry.metric) for name in ("tfidf", "majority"))
+    scores = (evaluation.tuned[entry.metric], evaluation.base[entry.metric], *plain)
+    return (
+        f"`{entry.task}`", entry.sample, f"{_training(entry)} / {len(evaluation.rows)}", entry.metric,
+        *("" if score is None else f"{score:.1%}" for score in scores), evaluation.verdict.outcome,
+        f"{result['seconds']:.0f}",
+    )  # fmt: skip
+
+
 def run(rounds: int, quick: bool, command: str) -> None:
     """All entries, one after the other."""
     rows = []
     for entry in ENTRIES:
-        result, evaluation = learned(entry, quick)
-        names = ("tfidf", "majority")
-        plain = (evaluation.others.get(name, {}).get(entry.metric) for name in names)
-        scores = (evaluation.tuned[entry.metric], evaluation.base[entry.metric], *plain)
-        rows.append((
-            f"`{entry.task}`", entry.sample, f"{_training(entry)} / {len(evaluation.rows)}", entry.metric,
-            *("" if score is None else f"{score:.1%}" for score in scores), evaluation.verdict.outcome,
-            f"{result['seconds']:.0f}",
-        ))  # fmt: skip
+        rows.append(row(entry, *learned(entry, quick)))
         print(rows[-1], flush=True)
     results.write("tasks", command, _page(rows))
 

@@ -13,6 +13,8 @@ from postil.locales import say
 
 # ── data ──────────────────────────────────────────────────────────────────────────────────────────
 
+LEANING = 0.05  # of a score; less is no lead
+
 Role = Literal["system", "user", "assistant", "tool"]
 Severity = Literal["error", "warning", "advice"]
 Kind = Literal["copywriting", "service_qa", "consulting", "extraction", "chat"]
@@ -573,6 +575,12 @@ class Preference:
         return {**asdict(self), "n": self.n, "words": self.words()}
 
 
+def _leaning(verdict: Verdict) -> str:
+    """The outcome; "leaning" where the tuned model is clearly ahead and too few questions were asked to be sure."""
+    ahead = verdict.outcome == "no_difference" and verdict.difference >= LEANING
+    return "leaning" if ahead else verdict.outcome
+
+
 @dataclass(frozen=True, slots=True)
 class Confusion:
     """counts[i][j]: how often what should have been labels[i] was given as labels[j], by the tuned model."""
@@ -604,7 +612,7 @@ class Evaluation:
     def against_words(self, lang: str | None = None) -> list[str]:
         """What the comparison with each of the plain means says, in a sentence: also that they would do as well."""
         return [
-            say(f"against.{name}.{one.outcome}", lang, metric=say(f"metric.{one.metric}", lang), n=one.n,
+            say(f"against.{name}.{_leaning(one)}", lang, metric=say(f"metric.{one.metric}", lang), n=one.n,
                 theirs=100 * self.others[name].get(one.metric, 0.0), tuned=100 * self.tuned.get(one.metric, 0.0))
             for name, one in self.against.items()
         ]  # fmt: skip

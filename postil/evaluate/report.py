@@ -117,6 +117,8 @@ def _evaluation(evaluation: Evaluation, lang: str) -> Iterator[Block]:
     plain = list(evaluation.others)
     yield Table([*head, *(say(f"others.{name}", lang) for name in plain)],
                 [[*_metric(evaluation, name, lang), *_theirs(evaluation, name)] for name in names])  # fmt: skip
+    if evaluation.confusion is not None:
+        yield Paragraph(say("report.labels_base", lang))
     for sentence in evaluation.against_words(lang):
         yield Paragraph(sentence)
     if evaluation.confusion is None:  # a model that picks labels has no language of its own to forget

@@ -8,12 +8,12 @@ names of the labels stand behind the question, so that the base knows what it ma
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
+from postil.model.attention import Unpackable
 from postil.model.layout import lay_out
-from postil.model.load import load_base
+from postil.model.load import Loaded, load_base
 from postil.model.loss import Loss, why_not_packed
 from postil.model.template import Tokens
 from postil.records import Adapter, Example, Message
@@ -27,7 +27,8 @@ class Constrained:
 
     def __init__(self, adapter: Adapter, labels: Sequence[str]) -> None:
         self._adapter, self._labels = adapter, list(labels)
-        self._loaded: Any = None
+        self._loaded: Loaded | None = None
+        self._packs: bool | None = None  # whether the base takes packs; None: not found out yet
         self._known: dict[tuple[tuple[str, str], ...], torch.Tensor] = {}  # by roles and words
 
     def chances(self, questions: Sequence[Sequence[Message]], tell: Callable[[int], None]) -> torch.Tensor:
@@ -49,17 +50,15 @@ class Constrained:
             loaded.template.sequences(Example((*asked, Message("assistant", label)), ()))[-1] for label in self._labels
         ]
         rows = [_last_only(row) for row in rows]
-        sums = [0.0] * len(rows)
-        with torch.inference_mode():
-            packed = why_not_packed(loaded.model, rows, loaded.device) is None
-            losses = Loss(loaded.model)
-            for group, batch in lay_out(rows, MOST_TOKENS, packed=packed, device=loaded.device):
-                each = losses.each(batch).double()
-                for place, i in enumerate(group):
-                    sums[i] = -float(each[batch.owners == place].sum())
-        return sums
+        if self._packs is None:
+            self._packs = why_not_packed(loaded.model, rows, loaded.device) is None
+        try:
+            return _sums(loaded, rows, packed=self._packs)
+        except Unpackable:  # longer than any question before
+            self._packs = False
+            return _sums(loaded, rows, packed=False)
 
-    def _base(self) -> Any:
+    def _base(self) -> Loaded:
         if self._loaded is None:
             plan = self._adapter.plan
             self._loaded = load_base(self._adapter.base_path, dtype=plan.dtype, device=plan.device,
@@ -72,6 +71,18 @@ class Constrained:
         last = max(i for i, message in enumerate(question) if message.role == "user")
         named = f"{question[last].content}\n\n{' / '.join(self._labels)}"
         return (*question[:last], Message("user", named), *question[last + 1 :])
+
+
+def _sums(loaded: Loaded, rows: Sequence[Tokens], *, packed: bool) -> list[float]:
+    """The log-likelihood of what counts in each row."""
+    sums = [0.0] * len(rows)
+    with torch.inference_mode():
+        losses = Loss(loaded.model)
+        for group, batch in lay_out(rows, MOST_TOKENS, packed=packed, device=loaded.device):
+            each = losses.each(batch).double()
+            for place, i in enumerate(group):
+                sums[i] = -float(each[batch.owners == place].sum())
+    return sums
 
 
 def _last_only(row: Tokens) -> Tokens:

@@ -112,14 +112,15 @@ def load_base(
     _check_device(device)
     template = load_template(path, thinking=thinking, task=task)
     config = _try(path, lambda: _config(path, labels))
-    auto = HEADS[task].auto
-    if type(config) not in auto._model_mapping:
+    head = HEADS[task]
+    if head.fresh and type(config) not in head.auto._model_mapping:
         raise ModelError("task_not_for_base", path=str(path), task=task, model_type=config.model_type)
     how = _in_four_bits(dtype, device) if four_bits else {}
 
     def read() -> Any:
-        torch.manual_seed(seed)  # a fresh head is random
-        return auto.from_pretrained(
+        if head.fresh:
+            torch.manual_seed(seed)  # it begins at random
+        return head.auto.from_pretrained(
             str(path), config=config, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True,
             trust_remote_code=False, output_loading_info=True, **how,
         )  # fmt: skip

@@ -85,6 +85,9 @@ def test_it_is_said_when_a_plain_classifier_would_do() -> None:
         made = Evaluation(scores, scores, verdict, None, (), {"tfidf": scores}, {"tfidf": verdict})
         return made.against_words(lang)[0]
 
+    ahead = Verdict("no_difference", "exact_match", 0.16, (-0.01, 0.3), 32)
+    made = Evaluation({}, {"exact_match": 0.84}, ahead, None, (), {"tfidf": {"exact_match": 0.69}}, {"tfidf": ahead})
+    assert "too few to be sure" in made.against_words("en")[0]
     assert "may not need" in words("no_difference", "en") and "不用大模型也行" in words("no_difference", "zh")
     assert "Do not use" in words("worse", "en") and "90.0%" in words("better", "en")
     assert "普通分类器" in words("too_few", "zh")
