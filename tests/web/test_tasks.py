@@ -130,6 +130,10 @@ def test_from_a_sheet_to_an_answer(task: str, studio: Studio, browser: Any, tmp_
     start.click()
     page.wait_for_url(re.compile("/jobs/"))
     expect(page.locator(".chip", has_text=re.compile("^(done|已完成)$"))).to_be_visible(timeout=400_000)
+    expect(page.get_by_role("button", name=re.compile("Try it|试一试"))).to_be_visible(timeout=60_000)
+    expect(page.locator("main td").first).to_be_visible(timeout=60_000)
+    answers = page.get_by_role("region", name=re.compile("Before and after, in answers|前后对比：回答"))
+    expect(answers.last).to_be_visible(timeout=60_000)
     shown = page.inner_text("main")
     if task == "seq_cls":
         assert "Which labels are taken for which" in shown and "TF-IDF" in shown
