@@ -152,7 +152,7 @@ def test_from_a_sheet_to_an_answer(task: str, studio: Studio, browser: Any, tmp_
     if way.shown:
         assert page.locator(way.shown).count() >= 2  # the base's and the tuned model's
     if task == "token_cls":  # what would be HTML is text
-        assert "<b>" in page.locator(".answer").last.inner_text() and page.locator(".answer b").count() == 0
+        assert "<b>" in page.locator(".answer").first.inner_text() and page.locator(".answer b").count() == 0
     visitor.close()
     assert not visitor.faults and not visitor.elsewhere
 
