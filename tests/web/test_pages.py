@@ -65,9 +65,10 @@ def test_columns_that_are_not_recognised_are_chosen_on_the_page(visitor: Visitor
     expect(page.get_by_role("alert")).to_be_visible(timeout=60_000)
     assert "--" not in page.get_by_role("alert").inner_text()
     for role, column in (("^(Question|问题)$", "A"), ("^(Answer|回答)$", "C")):
-        page.get_by_label(re.compile(role)).click()
+        page.get_by_label(re.compile(role, re.I)).click()
         page.locator(".q-item", has_text=re.compile(f"^{column}")).click()
         expect(page.locator(".busy")).to_be_empty(timeout=60_000)
+        expect(page.locator(".q-menu")).to_have_count(0)
     expect(page.locator(".gauge")).to_be_visible(timeout=60_000)
     expect(page.get_by_role("button", name=re.compile("^Next|下一步")).first).to_be_enabled()
 
