@@ -86,6 +86,8 @@ def take(visitor: Visitor, path: str, picture: Path, *, whole: bool = True) -> N
     if path.startswith("/compare"):
         page.locator(".main-act").first.click()
         page.wait_for_selector("button:has-text('纠正'), button:has-text('Correct')", timeout=300_000)
+    if re.fullmatch("/data/[^/]+", path):
+        page.wait_for_selector(".gauge", timeout=300_000)
     page.wait_for_timeout(500)
     page.screenshot(path=str(picture), full_page=whole)
 

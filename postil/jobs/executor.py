@@ -61,6 +61,7 @@ class Slot:
     gpus: float
     total_memory_mb: int
     runs: int
+    total_gpus: float = 0.0
 
     def fits(self, memory_mb: int, cpus: float, gpus: float) -> bool:
         """Whether such a run may start here now. An empty node takes whatever its memory could ever hold."""
@@ -107,7 +108,7 @@ class InMemoryExecutor:
         alive = [run.spec for run in self.runs.values() if not run.state.over]
         return [
             Slot("memory", self._cpus - sum(s.cpus for s in alive), self._memory_mb - sum(s.memory_mb for s in alive),
-                 self._gpus - sum(s.gpus for s in alive), self._memory_mb, len(alive))
+                 self._gpus - sum(s.gpus for s in alive), self._memory_mb, len(alive), self._gpus)
         ]  # fmt: skip
 
     def launch(self, spec: RunSpec) -> None:

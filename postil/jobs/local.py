@@ -46,7 +46,7 @@ class LocalExecutor:
         cpus = self._cpus or here.cores
         return [
             Slot("local", cpus - sum(s["cpus"] for s in specs), here.free_bytes // _MB - promised,
-                 _gpus() - sum(s["gpus"] for s in specs), here.memory_bytes // _MB, len(alive))
+                 _gpus() - sum(s["gpus"] for s in specs), here.memory_bytes // _MB, len(alive), _gpus())
         ]  # fmt: skip
 
     def launch(self, spec: RunSpec) -> None:

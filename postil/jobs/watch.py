@@ -146,6 +146,9 @@ class Watch:
             if needs["memory_mb"] > total:
                 self.lease.warn(job.id, "too_large_here", needed=needs["memory_mb"], total=total)
                 continue
+            if needs["gpus"] > max((slot.total_gpus for slot in slots), default=0):
+                self.lease.warn(job.id, "no_gpu_here")
+                continue
             self._passed[job.id] = self._passed.get(job.id, 0) + 1
             if self._passed[job.id] > PASSED_OVER:
                 return

@@ -172,7 +172,7 @@ class Looking:
         self._busy.clear()
         if self._checking:
             with self._busy:
-                ui.spinner(size="1.2em")
+                box("spin").props("aria-hidden=true")
                 text(self._desk.say("web.data.checking_again" if self._found else "web.data.checking"), tag="span")
         for place in (self._issues, self._glance):
             place.props("inert" if self._checking else "", remove="" if self._checking else "inert")

@@ -43,6 +43,7 @@ STAGES = {"prepare": (0, 15), "train": (15, 80), "select": (80, 82), "evaluate":
 KINDS = ("training", "evaluation", "answers", "judgement", "base", "export")
 SHOWN_EVENTS = 200
 SHOWN_SAMPLES = 12
+WAITS = ("too_large_here", "no_gpu_here")  # why a job may stay in the queue for ever
 EXAMINED_SECONDS = 15.0  # between two looks of the run doctor
 
 
@@ -135,6 +136,7 @@ class Live:
         self._desk, self._job, self._name, self._dataset = desk, job, name, dataset
         self._seen = 0
         self._state: tuple[Any, ...] = ()
+        self._waits = ""
         self._sampled: list[dict[str, Any]] = []
         self._shown_facts: list[tuple[str, str]] = []
         self._examined_until, self._examined_over = 0.0, False
@@ -179,7 +181,7 @@ class Live:
             self._seen = events[-1].number
             self._tell(list(events))
         self._job = job
-        state = (job.status, job.hold, job.wish, job.fine_tuned_model, bool(job.resolved))
+        state = (job.status, job.hold, job.wish, job.fine_tuned_model, bool(job.resolved), self._waits)
         position = await desk.do(desk.house.queue.position, job)
         self._show_progress(position)
         if state != self._state:
@@ -208,6 +210,7 @@ class Live:
             for event in events if event.type == "metrics" and event.data
         ])  # fmt: skip
         self._show_samples([event.data for event in events if event.code == "sample" and event.data])
+        self._waits = next((self._words(event) for event in events if event.code in WAITS), self._waits)
         with self._log:
             for event in events:
                 line = text(f"{datetime.fromtimestamp(event.created_at):%H:%M:%S}  {self._words(event)}", "wrap", "div")
@@ -249,6 +252,8 @@ class Live:
                     with box("line"):
                         button(desk.say("web.job.to_plan"), lambda: go(f"/data/{self._dataset}/plan"), main=True)
                         button(desk.say("web.job.to_data"), lambda: go(f"/data/{self._dataset}"))
+            if self._waits and job.status == "queued":
+                note(self._waits, "warn")
             if job.hold:
                 note(desk.say(f"event.{job.hold}"), "warn")
             if job.wish:

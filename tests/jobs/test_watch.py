@@ -369,6 +369,18 @@ def test_a_job_that_this_machine_can_never_hold_says_so_once(sqlite_shop: Shop) 
     assert sum("50000 MB" in message for message in sqlite_shop.messages(job)) == 1
 
 
+def test_a_job_for_a_gpu_that_is_not_there_says_so_and_holds_up_nobody(sqlite_shop: Shop) -> None:
+    scene = Scene(sqlite_shop, cpus=8.0)
+    job = sqlite_shop.order()
+    scene.worker(job).validated(gpus=1)
+    for _ in range(10):  # more often than one that does not fit for now would be passed over
+        assert scene.status(job) == "queued"
+    assert sum("GPU" in message for message in sqlite_shop.messages(job)) == 1
+    later = sqlite_shop.order()
+    scene.worker(later).validated()
+    assert scene.status(later) == "running"
+
+
 # ── servers ──
 
 

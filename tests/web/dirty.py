@@ -45,6 +45,16 @@ def attacks(path: Path, rows: int = 24) -> Path:
     return path
 
 
+def prices(path: Path, rows: int = 30) -> Path:
+    """A sheet in which nothing looks like a question or an answer."""
+    book = Workbook()
+    book.worksheets[0].append(["商品", "价格", "库存"])
+    for i in range(rows):
+        book.worksheets[0].append([f"商品{i}", i * 1.5, i])
+    book.save(path)
+    return path
+
+
 def many(path: Path, rows: int = 50_000) -> Path:
     """A long sheet."""
     book = Workbook(write_only=True)

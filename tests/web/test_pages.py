@@ -57,6 +57,40 @@ def test_a_dirty_sheet_is_shown_and_mended(visitor: Visitor, tmp_path: Path) -> 
     assert marked.value.suggested_filename.endswith(".xlsx")
 
 
+def test_columns_that_are_not_recognised_are_chosen_on_the_page(visitor: Visitor, tmp_path: Path) -> None:
+    """A refusal that only a command line could answer would be a dead end here."""
+    page = visitor.go("/new")
+    upload(page, dirty.prices(tmp_path / "prices.xlsx"))
+    page.wait_for_url(re.compile("/studio/data/"))
+    expect(page.get_by_role("alert")).to_be_visible(timeout=60_000)
+    assert "--" not in page.get_by_role("alert").inner_text()
+    for role, column in (("^(Question|问题)$", "A"), ("^(Answer|回答)$", "C")):
+        page.get_by_label(re.compile(role, re.I)).click()
+        page.locator(".q-item", has_text=re.compile(f"^{column}")).click()
+        expect(page.locator(".busy")).to_be_empty(timeout=60_000)
+        expect(page.locator(".q-menu")).to_have_count(0)
+    expect(page.locator(".gauge")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("button", name=re.compile("^Next|下一步")).first).to_be_enabled()
+
+
+def test_an_edit_is_there_before_the_check_and_the_keyboard_stays_where_it_was(
+    visitor: Visitor, tmp_path: Path
+) -> None:  # fmt: skip
+    page = visitor.go("/new")
+    upload(page, dirty.titles(tmp_path / "t.xlsx"))
+    page.wait_for_url(re.compile("/studio/data/"))
+    expect(page.locator(".gauge")).to_be_visible(timeout=60_000)
+    page.locator("#cell-B3").focus()
+    page.keyboard.press("Enter")
+    page.locator(".q-dialog textarea").fill("新的名称")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#cell-B3")).to_have_text("新的名称")
+    expect(page.locator("#cell-B3")).to_be_focused(timeout=60_000)
+    expect(page.locator(".busy")).to_be_empty(timeout=60_000)
+    expect(page.locator("#cell-B3.changed")).to_be_focused(timeout=60_000)
+
+
 def test_attack_12_texts_that_would_run_are_texts(visitor: Visitor, tmp_path: Path) -> None:
     """What stands in a cell appears as it stands there, on every page that shows it."""
     page = visitor.go("/new")

@@ -94,7 +94,7 @@ def test_from_a_dirty_sheet_to_a_model_that_answers(real: Studio, browser: Any, 
 
     # it is downloaded, and called by a program
     page = visitor.go("/models")
-    page.locator("main a.mono").first.click()
+    page.locator("main table a").first.click()
     page.wait_for_url(re.compile("/models/"))
     with page.expect_download(timeout=2 * MINUTES) as packed:
         page.get_by_role("button", name="下载适配器").click()
