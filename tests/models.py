@@ -7,6 +7,7 @@ those of real models. The templates are our own, in the style of their makers'.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -285,11 +286,14 @@ Build = Callable[[str], Path]
 def build_encoder(directory: Path) -> Path:
     """A tiny BERT as its makers publish it: a model for masked words, a tokenizer with marks, no chat template."""
     marks = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-    raw = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    text = " ".join(LINES).lower()
+    signs, words = sorted(set(text) - {" "}), sorted(set(re.findall(r"[a-z]+", text)))
+    known = dict.fromkeys(
+        [*marks, *signs, *(f"##{sign}" for sign in signs), *words]
+    )  # not trained: ties fall by chance
+    raw = Tokenizer(models.WordPiece({name: i for i, name in enumerate(known)}, unk_token="[UNK]"))
     raw.normalizer = normalizers.BertNormalizer(lowercase=True)
     raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=list(marks), show_progress=False)
-    raw.train_from_iterator(LINES, trainer)
     ends = [(mark, raw.token_to_id(mark)) for mark in ("[CLS]", "[SEP]")]
     raw.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     tokenizer = PreTrainedTokenizerFast(

@@ -95,7 +95,8 @@ def test_labels_on_an_encoder(encoder: Path, tmp_path: Path) -> None:
     """It writes nothing: without the task it is refused, with it its base says the most frequent label."""
     file = labels_sheet(tmp_path / "a.xlsx")
     assert refused(["plan", file, "--base", encoder]) == "base_only_reads"
-    made = told(["train", file, "--base", encoder, "-o", tmp_path / "out", "--set", "task=seq_cls", *FAST])
+    made = told(["train", file, "--base", encoder, "-o", tmp_path / "out", "--set", "task=seq_cls", *FAST,
+                 "--set", "n_epochs=10", "--set", "learning_rate=5e-3"])  # fmt: skip
     assert made["verdict"]["outcome"] == "better"
     proof = json.loads((tmp_path / "out" / "evaluation.json").read_text("utf-8"))
     assert proof["base"]["exact_match"] == proof["others"]["majority"]["exact_match"] < 0.6
