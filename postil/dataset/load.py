@@ -208,13 +208,13 @@ def _note_texts(settled: Sequence[Settled], ledger: Ledger) -> None:
 
 
 def _without_texts(drafts: Sequence[Draft], ledger: Ledger) -> list[Draft]:
-    """Texts among dialogues answer no question."""
+    """Texts among dialogues are questions that nobody has answered."""
     if not any(draft.reads for draft in drafts) or all(draft.reads for draft in drafts):
         return list(drafts)
     for draft in drafts:
         if draft.reads:
             for at in draft.at:
-                ledger.drop(at, "missing_question", draft.turns[0].cell, text=draft.turns[0].content.strip()[:60])
+                ledger.drop(at, "missing_answer", draft.turns[0].cell, text=draft.turns[0].content.strip()[:60])
     return [draft for draft in drafts if not draft.reads]
 
 

@@ -68,7 +68,7 @@ def test_a_check_keeps_what_it_found_and_a_deleted_file_takes_it_along(
     assert len(list(looks.iterdir())) >= 2
     before = set(looks.iterdir())
     http.delete(f"/files/{file}")
-    assert len(set(looks.iterdir())) == len(before) - 2
+    assert len(set(looks.iterdir())) == len(before) - 3
 
 
 def test_what_is_kept_and_broken_is_made_again(server: Served, http: httpx.Client, file: str, asked: list[str]) -> None:

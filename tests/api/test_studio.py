@@ -101,7 +101,7 @@ def test_a_base_is_not_evaluated(http: httpx.Client) -> None:
 
 
 def test_base_and_tuned_answer_the_same_question(server: Served, http: httpx.Client, key: str) -> None:
-    server.says = lambda request: "tuned" if request.adapter else "base"
+    server.says = lambda request: "tuned" if request.scale else "base"
     answer = http.post(
         "/postil/comparisons", json={"model": server.model(key, outcome="worse"), "question": "Q"}
     ).json()

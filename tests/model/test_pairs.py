@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from postil.model import adapt
 from postil.model.load import load_base
 from postil.model.pair import pair_on
+from postil.records import Adapter
 from tests.models import dialogue, opened, plan, titles
 from tests.sided import build_bart, build_t5, rewrites
 
@@ -21,7 +23,7 @@ def spoken(loaded, how):
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
-    return pair_on(replace(loaded, model=model.eval()), how)
+    return pair_on(replace(loaded, model=model.eval()), Adapter(Path("none"), "base", Path("none"), "", how))
 
 
 @pytest.fixture(scope="module", params=[build_t5, build_bart])

@@ -48,7 +48,7 @@ def test_a_wish_for_a_rate_is_not_multiplied():
     ("wishes", "code"),
     [
         ({"method": "prompt", "task": "seq_cls"}, "method_task"),
-        ({"method": "eva", "task": "seq_2_seq_lm"}, "method_task"),
+        ({"method": "qlora", "task": "token_cls"}, "method_task"),
         ({"method": "pissa", "weight_decay": "0.1"}, "method_without"),
         ({"method": "prefix", "gradient_checkpointing": "yes"}, "method_without"),
         ({"method": "partial", "trained_modules": "last-0; rm"}, "setting_choice"),

@@ -100,7 +100,7 @@ def test_the_scale_is_pefts(made, linears, config, scale):
 
 def test_what_is_more_than_two_matrices_a_layer_is_refused(made, linears):
     plain = made(1)
-    told = {"use_dora": True}, {"bias": "all"}, {"peft_type": "IA3"}, {"init_lora_weights": "pissa_niter_4"}, {
+    told = {"use_dora": True}, {"bias": "all"}, {"init_lora_weights": "pissa_niter_4"}, {
         "alora_invocation_tokens": [5]}, {"alpha_pattern": {"(a+)+q_proj": 3}}  # fmt: skip
     kept = (plain / CONFIG).read_text()
     for config in told:
