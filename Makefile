@@ -54,7 +54,8 @@ test-faults: .venv/ready
 	POSTIL_FAULT_KILLS=$(KILLS) POSTIL_FAULT_STATES=$(STATES) $(call LIMIT,5400) $(BIN)/pytest -s -k test_fault_ tests/jobs tests/store tests/api --timeout=3600
 
 test-full: .venv/ready
-	$(SAY) "Everything that takes longer than CI allows."
+	$(SAY) "Everything that takes longer than CI allows; bases in four bits, too (their package stays in .venv)."
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,qlora]"
 	$(BIN)/pytest -m full --timeout=7200
 
 screenshots: .venv/ready

@@ -87,9 +87,9 @@ def test_it_says_the_same_as_a_peft_directory(base: Build, tmp_path: Path, metho
     assert made["parity"]["outcome"] == "pass", made["parity"]["words"]["en"]
 
 
+@pytest.mark.full  # needs the extra `qlora`
 def test_a_base_in_four_bits_is_named_as_the_cause(base: Build, tmp_path: Path) -> None:
     """Merged into the base as it is, the model is not quite the one that was trained."""
-    pytest.importorskip("bitsandbytes")
     adapter = tuned(base("qwen2"), tmp_path / "a", "qlora")
     made = room.export(adapter, wanted("merged"), tmp_path / "out", nothing)
     assert (made["parity"]["outcome"], made["parity"]["cause"]) == ("fail", "quantization")

@@ -2,7 +2,6 @@
 
 import json
 from functools import cache
-from importlib.util import find_spec
 from typing import get_args
 
 import peft
@@ -25,7 +24,7 @@ from tests.model.test_adapt import write
 from tests.models import plan, titles
 
 IDS = torch.arange(10, 40)[None]
-FOUR_BITS = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+FOUR_BITS = pytest.mark.full  # needs the extra `qlora`, which makes every start slower
 ALL = [pytest.param(name, marks=FOUR_BITS) if name == "qlora" else name for name in sorted(METHODS)]
 OWN = {"full", "partial", "bottleneck"}
 VIRTUAL = {"prefix", "prompt", "p_tuning"}
