@@ -8,7 +8,7 @@ from typing import Any
 
 from postil.errors import DataError, PlanError
 from postil.model.entities import read_entities
-from postil.plan.kinds import CLOSED, SHORT, form_of, units
+from postil.plan.kinds import CLOSED, COPIED, SHORT, form_of, units
 from postil.records import Base, Example, Issue, Kind, Task
 
 FEWEST_OF_A_LABEL = 3  # rows, on average, before a set of answers is called labels
@@ -71,7 +71,8 @@ def suggestions(task: str, examples: Sequence[Example], *, tagged: bool) -> tupl
         return (Issue("could_be_token_cls", "advice", values={"task": "token_cls"}),)
     answers = {example.answer.strip() for example in examples}
     closed = 2 <= len(answers) <= min(MOST_LABELS, CLOSED * len(examples), len(examples) / FEWEST_OF_A_LABEL)
-    if closed and max(map(units, answers)) <= SHORT and form_of(examples).multi_turn == 0:
+    form = form_of(examples)  # what is copied out of the text is no label: the next text may hold another
+    if closed and max(map(units, answers)) <= SHORT and form.multi_turn == 0 and form.copied < COPIED:
         return (Issue("could_be_seq_cls", "advice", values={"task": "seq_cls", "labels": len(answers)}),)
     return ()
 

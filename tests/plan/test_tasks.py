@@ -113,3 +113,9 @@ def test_sizes_of_two_sides():
     assert adapter_parameters(shape, 4, "mlp-only") == 4 * mlp
     bart = shape_of(BART)
     assert (bart.encoder_layers, bart.layers, bart.intermediate, bart.context, bart.heads) == (6, 3, 3072, 1024, 12)
+
+
+def test_what_is_copied_out_of_the_text_is_no_label():
+    rows = [Example((Message("user", f"{i} 红色{noun}"), Message("assistant", noun)), (i,))
+            for i in range(20) for noun in ("水壶", "台灯")]  # fmt: skip
+    assert suggestions("causal_lm", rows, tagged=False) == ()
