@@ -114,4 +114,4 @@ def test_texts_among_dialogues_are_told(tmp_path):
     rows += [{"text": TEXTS[0]}, {"text": TEXTS[1]}]
     found = load(file(tmp_path, "a.jsonl", rows))
     accounted(found)
-    assert len(found.examples) == 5 and [left.code for left in found.dropped] == ["missing_question"] * 2
+    assert len(found.examples) == 5 and [left.code for left in found.dropped] == ["missing_answer"] * 2
