@@ -292,15 +292,15 @@ def soak(minutes: float, command: str) -> bool:
     growth = [(b - a) * 600.0 / window for a, b in pairwise(held)]
     mean = (held[-1] - held[0]) / max(1, len(growth)) * 600.0 / window
     above = sum(one >= BAR_MB for one in growth)
-    kept = mean < BAR_MB and not crowd.failed and not gone
+    kept = not above and not crowd.failed and not gone
     rows = [(f"{mark / 60:.1f}", f"{mb:.1f}", f"{more:+.2f}" if more is not None else "")
             for mark, mb, more in zip(marks, held, [None, *growth], strict=True)]  # fmt: skip
     text = results.table(("minute", "server, MB", "MB per 10 min since the line before"), rows)
     about = (
         f"{minutes:.0f} minutes of the load above: {len(crowd.waited)} reads and {crowd.orders} uploads with a job "
         f"that is ordered, cancelled and forgotten; {len(crowd.failed)} refused, {len(gone)} streams not whole. "
-        f"From the first mark to the last {mean:+.2f} MB per 10 min; bar (< {BAR_MB:.0f}): "
-        f"{'held' if kept else 'not held'} as a mean; single steps above it: {above} of {len(growth)}."
+        f"Bar (< {BAR_MB:.0f} MB per 10 min after the first mark): {'held' if kept else 'not held'}; {above} of "
+        f"{len(growth)} steps above it; from the first mark to the last {mean:+.2f} MB per 10 min."
     )
     results.write("soak", command, f"{about}\n\n{text}")
     return kept
