@@ -12,6 +12,7 @@ import pytest
 from postil import settings
 
 settings.quiet()  # before torch is loaded
+pytest.register_assert_rewrite("tests.jobs.invariants", "tests.jobs.shop")  # what they assert is told, too
 
 if TYPE_CHECKING:
     from tests.models import Build

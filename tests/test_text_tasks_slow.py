@@ -23,7 +23,7 @@ def evaluated(name, directory, **settings):
 
 
 def test_the_wanted_answers_become_the_likelier_ones(tmp_path):
-    found = evaluated("preferences", tmp_path / "out", n_epochs="1", learning_rate="1e-4")
+    found = evaluated("preferences", tmp_path / "out", n_epochs="1", learning_rate="3e-4")
     assert found["tuned"]["preferred"] > found["base"]["preferred"]
     assert found["tuned"]["reward_margin"] > 0.1 and found["verdict"]["metric"] == "preferred"
 

@@ -85,10 +85,11 @@ def of_entities(references: Sequence[str], answers: Sequence[Answer]) -> Confusi
 
 
 def _preferred(pair: Any, examples: Sequence[Example], tuned: bool) -> dict[str, list[float]]:
-    """Whether the wanted answer is the likelier one, and the reward margin, which is 0 for the base by definition."""
+    """Whether the wanted answer is the likelier one, token for token (else the shorter one would win for its length);
+    and the reward margin, which is 0 for the base by definition."""
     margins = pair.margins(examples, tuned=tuned)
     rewards = pair.rewards(examples) if tuned else [0.0] * len(examples)
-    return {"preferred": [float(margin > 0) for margin in margins], "reward_margin": rewards}
+    return {"preferred": [float(margin.per_token > 0) for margin in margins], "reward_margin": rewards}
 
 
 def _preferences(scores: Scores) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from transformers.generation.streamers import BaseStreamer
@@ -20,31 +21,41 @@ from postil.records import Answer, Example, Message
 MOST_ROWS = 32  # of sources that are rewritten at once
 
 
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """How far the wanted answer's log-probability is above the unwanted one's, in nats.
+
+    summed: over the whole answers, as DPO learns it; a longer answer has less. per_token: of their means over tokens,
+    which compares answers of unequal length (as SimPO does, Meng and others, arXiv 2405.14734).
+    """
+
+    summed: float
+    per_token: float
+
+
 class PreferencePair(ChatPair):
     """A chat, in which each question has a wanted and an unwanted answer."""
 
-    def margins(self, examples: Sequence[Example], *, tuned: bool) -> list[float]:
-        """How much likelier the wanted answer of each example is than the unwanted one: log-probabilities, in nats.
-
-        0 where there is no unwanted answer.
-        """
+    def margins(self, examples: Sequence[Example], *, tuned: bool) -> list[Margin]:
+        """How much likelier the wanted answer of each example is than the unwanted one. 0 where there is none."""
         has = [i for i, example in enumerate(examples) if example.rejected is not None]
         pairs = (sides(examples[i]) for i in has)
         both = [Two(self._sequences(chosen)[0], self._sequences(rejected)[0]) for chosen, rejected in pairs]
         model, device = self._loaded.model, self._loaded.device
-        found = [0.0] * len(examples)
+        found = [Margin(0.0, 0.0)] * len(examples)
         with torch.inference_mode(), self._switched(tuned):
             rows = [row for two in both for row in (two.chosen, two.rejected)]
             packed = bool(rows) and why_not_packed(model, rows, device) is None
             said = margins(model, both, MOST_TOKENS, packed=packed, share=True, device=device)
-        for i, (wanted, unwanted) in zip(has, said, strict=True):
-            found[i] = wanted - unwanted
+        for i, two, (wanted, unwanted) in zip(has, both, said, strict=True):
+            per_token = wanted / two.chosen.learned - unwanted / two.rejected.learned
+            found[i] = Margin(wanted - unwanted, per_token)
         return found
 
     def rewards(self, examples: Sequence[Example]) -> list[float]:
         """The reward margin of each example: what tuning has added to the margin, times beta."""
         after, before = (self.margins(examples, tuned=tuned) for tuned in (True, False))
-        return [self._plan.dpo_beta * (a - b) for a, b in zip(after, before, strict=True)]
+        return [self._plan.dpo_beta * (a.summed - b.summed) for a, b in zip(after, before, strict=True)]
 
 
 class TextPair(ChatPair):

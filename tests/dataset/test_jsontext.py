@@ -180,8 +180,8 @@ def test_time_grows_with_the_file_and_no_faster(line):
         parsed((GOOD + "\n") + (line + "\n") * count)
         return time.process_time() - start
 
-    seconds(10)
-    small, large = seconds(1_000), seconds(8_000)
+    # the best of three: on a machine that others load, one look may take several times as long
+    small, large = (min(seconds(count) for _ in range(3)) for count in (1_000, 8_000))
     assert large < 8 * small * 3 + 0.2
 
 

@@ -11,6 +11,7 @@ from postil.evaluate.answers import evaluate
 from postil.evaluate.plainly import by_words, most_frequent
 from postil.evaluate.tasks import entity_f1, entity_f1_rows, macro_f1, of_entities, of_labels, of_task
 from postil.model.entities import Entity, write_entities
+from postil.model.pairs import Margin
 from postil.records import Answer, Confusion, Evaluation, Example, Message, Verdict
 
 labels = st.sampled_from(["好评", "差评", "neutral", "x"])
@@ -112,11 +113,12 @@ class Compared:
         return None
 
     def margins(self, examples, *, tuned):
-        return [1.0 if tuned and example.rows[0] % 4 else -1.0 for example in examples]
+        # by sums, the longer answer always loses
+        return [Margin(-1.0, 0.5) if tuned and example.rows[0] % 4 else Margin(-3.0, -0.5) for example in examples]
 
     def rewards(self, examples):
-        return [0.1 * (a - b) for a, b in zip(self.margins(examples, tuned=True), self.margins(examples, tuned=False),
-                                              strict=True)]  # fmt: skip
+        both = (self.margins(examples, tuned=tuned) for tuned in (True, False))
+        return [0.1 * (after.summed - before.summed) for after, before in zip(*both, strict=True)]
 
 
 def test_preferences_decide_by_the_likelier_answer_of_each_row():

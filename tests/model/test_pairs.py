@@ -11,6 +11,7 @@ import torch
 from postil.model import adapt
 from postil.model.load import load_base
 from postil.model.pair import pair_on
+from postil.model.pairs import Margin
 from postil.records import Adapter
 from tests.models import dialogue, opened, plan, titles
 from tests.sided import build_bart, build_t5, rewrites
@@ -75,13 +76,15 @@ def test_margins_are_those_of_rows_alone_and_rewards_are_what_tuning_added(base)
     pair = spoken(opened(base("qwen2")), plan(task="dpo", dpo_beta=0.5))
     examples = [*(replace(one, rejected=f"no {i}") for i, one in enumerate(titles(5))), titles(6)[5]]
     on, off = (pair.margins(examples, tuned=tuned) for tuned in (True, False))
-    assert on[-1] == off[-1] == 0.0  # nothing to compare
-    assert on[:2] == pytest.approx([pair.margins([one], tuned=True)[0] for one in examples[:2]], rel=1e-4)
+    assert on[-1] == off[-1] == Margin(0.0, 0.0)  # nothing to compare
+    alone = [pair.margins([one], tuned=True)[0] for one in examples[:2]]
+    assert [one.summed for one in on[:2]] == pytest.approx([one.summed for one in alone], rel=1e-4)
     for example, margin in zip(examples[:3], off, strict=False):
         chosen, rejected = (
             pair.losses([replace(example, messages=(*example.question, replace(example.messages[-1], content=text)))],
                         tuned=False)[0] for text in (example.answer, example.rejected)
         )  # fmt: skip
         lengths = [len(pair._loaded.tokenizer.encode(text)) + 1 for text in (example.answer, example.rejected)]
-        assert margin == pytest.approx(rejected * lengths[1] - chosen * lengths[0], rel=1e-3)
-    assert pair.rewards(examples) == pytest.approx([0.5 * (a - b) for a, b in zip(on, off, strict=True)])
+        assert margin.summed == pytest.approx(rejected * lengths[1] - chosen * lengths[0], rel=1e-3)
+        assert margin.per_token == pytest.approx(rejected - chosen, rel=1e-3)
+    assert pair.rewards(examples) == pytest.approx([0.5 * (a.summed - b.summed) for a, b in zip(on, off, strict=True)])
