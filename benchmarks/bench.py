@@ -16,7 +16,7 @@ from postil.settings import quiet  # noqa: E402
 
 quiet()  # before torch is loaded
 
-from benchmarks import evaluation, gradients, methods, parity, sooner, speed, startup, tasks  # noqa: E402
+from benchmarks import against, evaluation, gradients, methods, parity, sooner, speed, startup, tasks  # noqa: E402
 
 Section = Callable[[int, bool, str], None]  # rounds, quick, command
 SECTIONS: dict[str, tuple[Section, int]] = {  # and how many rounds
@@ -33,8 +33,9 @@ SECTIONS: dict[str, tuple[Section, int]] = {  # and how many rounds
     "script": (sooner.run_and_record, 1),
     "sooner": (sooner.run, 1),
     "methods": (methods.run, 1),
+    "against": (against.run, 1),
 }
-LONG = ("script", "methods")  # an hour and more: only when asked for
+LONG = ("script", "methods", "against")  # an hour and more: only when asked for
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from postil.train.batches import Schedule
 
 RECORD = Path(__file__).with_name("script_run.json")
 VALIDATE_EVERY = 3  # updates of Postil
+CUTS = ("<s>", "</s>", "###")  # where the script cuts a reply; what comes behind need not be written
 QUICK_LOSS = 3.0  # a quick look only goes to here, which is soon
 SCRIPT_EVERY = 6  # updates of Postil between two of the script
 
@@ -47,19 +49,22 @@ def script_loss(run: script.Script, tokenizer: Any, examples: tuple[Example, ...
     return total / count
 
 
-def script_exact(run: script.Script, tokenizer: Any, examples: tuple[Example, ...]) -> float:
-    """The share of titles answered exactly, greedily, the reply cut as the script cuts it."""
+def script_answers(run: script.Script, tokenizer: Any, examples: Sequence[Example]) -> list[str]:
+    """Greedy answers, cut as the script cuts them."""
     run.model.eval()
-    right = 0
+    said = []
     for example in examples:
         ids = torch.tensor([tokenizer.encode(_parts(example)[0], add_special_tokens=False)])
-        out = run.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=200,
-                                 do_sample=False, pad_token_id=0)  # fmt: skip
+        with torch.inference_mode():
+            out = run.model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=200, do_sample=False, pad_token_id=0,
+                stop_strings=list(CUTS), tokenizer=tokenizer,
+            )  # fmt: skip
         reply = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=False)
-        for mark in ("<s>", "</s>", "###"):
+        for mark in CUTS:
             reply = reply.split(mark)[0]
-        right += reply.strip() == example.answer
-    return right / len(examples)
+        said.append(reply.strip())
+    return said
 
 
 def _parts(example: Example) -> tuple[str, str]:
@@ -87,7 +92,11 @@ def run_script(quick: bool) -> dict[str, Any]:
         loss = script_loss(run, loaded.tokenizer, parts.validation[:held_out])
         record.append({"epoch": epoch + 1, "cpu": round(cpu, 1), "wall": round(wall, 1), "loss": round(loss, 4)})
         print(record[-1], flush=True)
-    exact = script_exact(run, loaded.tokenizer, parts.test[:held_out])
+    asked = parts.test[:held_out]
+    right = [
+        answer == one.answer for answer, one in zip(script_answers(run, loaded.tokenizer, asked), asked, strict=True)
+    ]
+    exact = sum(right) / len(right)
     return {"date": f"{datetime.now(UTC):%Y-%m-%d}", "rows": len(rows), "before": round(before, 4), "exact": exact,
             "epochs": record}  # fmt: skip
 

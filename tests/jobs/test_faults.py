@@ -146,7 +146,7 @@ def test_fault_05_06_07_the_server_is_killed_alone_with_its_workers_and_asked_to
     for one in later:
         shop.queue.cancel(LOCAL, one.id)
     server = Server(shop.directory)
-    until(ended(shop, job, second), 280)
+    until(ended(shop, job, second, *later), 280)
     assert server.end(signal.SIGTERM) == 0
     done = [shop.get(one) for one in (job, second)]
     assert [one.status for one in done] == ["succeeded", "succeeded"]
