@@ -26,6 +26,7 @@ class ChatPair:
     def __init__(self, loaded: Loaded, plan: Plan) -> None:
         self._loaded = loaded
         self._plan = plan
+        self._looked: tuple[int, bool] | None = None  # the longest row of a look at whether rows can be packed; if so
 
     @classmethod
     def open(cls, adapter: Adapter) -> Self:
@@ -100,7 +101,7 @@ class ChatPair:
         sums: list[tuple[float, float]] = [(0.0, 0.0)] * len(sequences)
         with torch.inference_mode(), self._switched(tuned):
             model, device = self._loaded.model, self._loaded.device
-            packed, losses = why_not_packed(model, sequences, device) is None, Loss(model)
+            packed, losses = self._packs(sequences), Loss(model)
             for group, batch in lay_out(sequences, MOST_TOKENS, packed=packed, device=device):
                 if not len(batch.targets):
                     continue
@@ -109,6 +110,14 @@ class ChatPair:
                     own = batch.owners == place
                     sums[i] = (float(loss[own].sum()), float(batch.weights[own].sum()))
         return sums
+
+    def _packs(self, sequences: Sequence[Tokens]) -> bool:
+        """Whether they can be packed: found out at the first look, and again for longer ones than then."""
+        longest = max((len(sequence.ids) for sequence in sequences), default=0)
+        if self._looked is None or longest > self._looked[0]:
+            why = why_not_packed(self._loaded.model, sequences, self._loaded.device)
+            self._looked = longest, why is None
+        return self._looked[1]
 
     def _switched(self, tuned: bool) -> AbstractContextManager[None]:
         switch: AbstractContextManager[None] = nullcontext() if tuned else self._loaded.model.disable_adapter()

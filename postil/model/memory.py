@@ -1,11 +1,14 @@
-"""How much memory this process has used."""
+"""How much memory this process has used, and how much this machine has: a container's limits count, not its host's."""
 
 from __future__ import annotations
 
 import errno
 import sys
+from pathlib import Path
 
 import psutil
+
+GROUPS = Path("/sys/fs/cgroup")
 
 
 def peak_bytes() -> int:
@@ -16,6 +19,33 @@ def peak_bytes() -> int:
     import resource
 
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
+
+
+def total_and_free() -> tuple[int, int]:
+    """The memory that we may use, and what of it is free, in bytes."""
+    memory = psutil.virtual_memory()
+    limit, used = group_memory(GROUPS)
+    total = min(memory.total, limit or memory.total)
+    return total, max(0, min(memory.available, total - used if limit else memory.available))
+
+
+def group_memory(root: Path) -> tuple[int | None, int]:
+    """The limit of a container [bytes, None without one] and what it uses. Reads cgroup v2, then v1."""
+    for limit_file, used_file in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        limit = _number(root / limit_file)
+        if limit is not None and limit < 1 << 60:  # v1 says "no limit" by a huge number
+            return limit, _number(root / used_file) or 0
+    return None, 0
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text("ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 NO_MEMORY = (

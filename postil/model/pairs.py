@@ -10,7 +10,6 @@ from transformers.generation.streamers import BaseStreamer
 
 from postil.model.chat import MOST_TOKENS, ChatPair
 from postil.model.generate import Pieces, answer_of
-from postil.model.loss import why_not_packed
 from postil.model.plaintext import beginning, begun, blocks, text_of
 from postil.model.preferences import Two, margins, sides
 from postil.model.rewriting import examine_sides, lay_out_sides, losses_of, pad_sources, source_of, start_id
@@ -45,8 +44,7 @@ class PreferencePair(ChatPair):
         found = [Margin(0.0, 0.0)] * len(examples)
         with torch.inference_mode(), self._switched(tuned):
             rows = [row for two in both for row in (two.chosen, two.rejected)]
-            packed = bool(rows) and why_not_packed(model, rows, device) is None
-            said = margins(model, both, MOST_TOKENS, packed=packed, share=True, device=device)
+            said = margins(model, both, MOST_TOKENS, packed=self._packs(rows), share=True, device=device)
         for i, two, (wanted, unwanted) in zip(has, both, said, strict=True):
             per_token = wanted / two.chosen.learned - unwanted / two.rejected.learned
             found[i] = Margin(wanted - unwanted, per_token)
