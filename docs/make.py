@@ -18,7 +18,7 @@ from sbom import sbom
 from postil.locales import say
 from postil.plan import fields, presets
 from postil.settings import for_child
-from postil.show import allowed
+from postil.wording import allowed
 
 HERE = Path(__file__).parent
 COMMANDS = (

@@ -21,14 +21,26 @@ from rich.text import Text
 
 from postil.errors import PostilError
 from postil.locales import knows, language, say
-from postil.records import Base, Dataset, Evaluation, Event, Example, Finding, Issue, Proposal
+from postil.records import Base, Dataset, Evaluation, Event, Finding, Issue, Proposal
+from postil.wording import (
+    allowed,
+    as_metric,
+    as_value,
+    duration,
+    end_of,
+    in_a_line,
+    money,
+    numbers_of,
+    percent_of,
+    places,
+    short,
+    stage_of,
+)
 
 if TYPE_CHECKING:
     from postil.dataset import Difference
-    from postil.plan import Foreign
-
-if TYPE_CHECKING:
     from postil.evaluate import Tally
+    from postil.plan import Foreign
 
 COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
 FATES = {"learned": "green", "ignored": "bright_black", "cut": "red"}
@@ -123,10 +135,10 @@ class Screen:
                 first, colour = issues[0], COLOURS[issues[0].severity]
                 told = Text(f"{first.message()}\n").append(f"→ {first.fix()}", style="bright_black")
                 table.add_row(Text(say(f"severity.{first.severity}"), style=colour), told,
-                              Text(_places(issues), style=colour))  # fmt: skip
+                              Text(places(issues), style=colour))  # fmt: skip
             rest = [issue for issues in groups[FEW_ALIKE:] for issue in issues]
             if rest:
-                table.add_row("", Text(say("show.more_alike", n=len(rest)), style="bright_black"), _places(rest))
+                table.add_row("", Text(say("show.more_alike", n=len(rest)), style="bright_black"), places(rest))
         self.console.print(table)
 
     def _repairs(self, dataset: Dataset) -> None:
@@ -137,8 +149,8 @@ class Screen:
             first = next(repair for repair in dataset.repaired if repair.code == code)
             where = first.cell or first.row
             self.line(f"  {first.message()} × {n}" + (f" ({where})" if where else ""), "green")
-            self.line(f"    - {_short(first.before)}", "red")
-            self.line(f"    + {_short(first.after)}", "green")
+            self.line(f"    - {short(first.before)}", "red")
+            self.line(f"    + {short(first.after)}", "green")
 
     def _dropped(self, dataset: Dataset) -> None:
         """Those that the findings have not told of yet."""
@@ -157,7 +169,7 @@ class Screen:
         self.say("show.window", sheet=found["sheet"] or "-", n=found["total"], first=found["offset"] + 1)
         for row in found["rows"]:
             style = {"dropped": "yellow", "not_data": "bright_black"}.get(row["state"] or "", "")
-            cells = " │ ".join(_short(cell["text"], 40) for cell in row["cells"])
+            cells = " │ ".join(short(cell["text"], 40) for cell in row["cells"])
             self.console.print(Text(f"{row['number']:>6} ", style="bold").append(cells, style=style))
             for issue in row["issues"]:
                 self.line(f"       {issue['message']}", COLOURS[issue["severity"]])
@@ -170,10 +182,10 @@ class Screen:
         self.say("show.difference", "bold", same=found.same, **counts)
         for sign, colour, examples in (("+", "green", found.added), ("-", "red", found.removed)):
             for one in examples[:FEW]:
-                self.line(f"{sign} {_said(one)}", colour)
+                self.line(f"{sign} {in_a_line(one)}", colour)
         for old, new in found.changed[:FEW]:
-            self.line(f"- {_said(old)}", "red")
-            self.line(f"+ {_said(new)}", "green")
+            self.line(f"- {in_a_line(old)}", "red")
+            self.line(f"+ {in_a_line(new)}", "green")
 
     def xray(self, found: Mapping[str, Any], most: int) -> None:
         if self.as_json:
@@ -209,15 +221,13 @@ class Screen:
         self.say("show.imported", "bold", service=say(f"show.service_{found['service']}"))
         table = Table(box=None, pad_edge=False, show_header=False)
         for one in found["mapped"]:
-            table.add_row(
-                Text(one["theirs"]), _short(str(one["value"])), "→", Text(f"{one['ours']} = {one['becomes']}")
-            )
+            table.add_row(Text(one["theirs"]), short(str(one["value"])), "→", Text(f"{one['ours']} = {one['becomes']}"))
         self.console.print(table)
         if found["left"]:
             self.say("show.import_left", "bold")
         table = Table(box=None, pad_edge=False, show_header=False)
         for one in found["left"]:
-            table.add_row(Text(one["theirs"]), _short(str(one["value"])), Text(one["why"], style="bright_black"))
+            table.add_row(Text(one["theirs"]), short(str(one["value"])), Text(one["why"], style="bright_black"))
         self.console.print(table)
         if found["learning_rate_multiplier"]:
             self.say("show.import_multiplier", "yellow", multiplier=found["learning_rate_multiplier"])
@@ -248,7 +258,7 @@ class Screen:
         for name, choice in proposal.reasons.items():
             if not every and choice.source not in ("user",) and name not in MAIN:
                 continue
-            table.add_row(Text(name, style="bold"), _shown(choice.value), Text(choice.why(), style="bright_black"))
+            table.add_row(Text(name, style="bold"), as_value(choice.value), Text(choice.why(), style="bright_black"))
         self.console.print(table)
         e = proposal.estimate
         self.say(
@@ -269,7 +279,7 @@ class Screen:
         for key in ("field", "default", "allowed", "meaning"):
             table.add_column(say(f"show.{key}"), overflow="fold")
         for field in fields:
-            table.add_row(Text(field.name, style="bold"), _shown(field.default), Text(allowed(field)),
+            table.add_row(Text(field.name, style="bold"), as_value(field.default), Text(allowed(field)),
                           Text(f"{field.label}: {field.help}"))  # fmt: skip
         self.console.print(table)
 
@@ -434,22 +444,22 @@ class Screen:
             self._bar.start()
             atexit.register(self.close)  # however the command ends, the cursor comes back
         assert self._task is not None
-        stage = _stage(event)
-        self._bar.update(self._task, completed=_percent(event), description=stage or None)
+        stage = stage_of(event)
+        self._bar.update(self._task, completed=percent_of(event), description=stage or None)
         if event.type in ("metrics", "stage", "answers", "done"):
-            self._bar.update(self._task, numbers=_numbers(event))
+            self._bar.update(self._task, numbers=numbers_of(event))
         if event.type == "done":
             self.close()
 
     def _tell(self, event: Event) -> None:
         """Plain lines, not more often than every few seconds but for a new stage."""
-        stage = _stage(event)
+        stage = stage_of(event)
         new = bool(stage) and stage != self._stage
         if event.type == "checkpoint" or not (new or time.monotonic() - self._told_at > 5):
             return
         self._told_at, self._stage = time.monotonic(), stage or self._stage
-        percent = _percent(event)
-        self.console.print(Text(f"[{percent:>5.1f}%] {stage} {_numbers(event)}" if percent is not None else stage))
+        percent = percent_of(event)
+        self.console.print(Text(f"[{percent:>5.1f}%] {stage} {numbers_of(event)}" if percent is not None else stage))
 
     def stages(self, stages: Mapping[str, float]) -> None:
         """What took how long, in the order in which it was done."""
@@ -468,8 +478,8 @@ class Screen:
         for row in evaluation.rows[:most]:
             good = row["tuned"].strip() == row["reference"].strip()
             table.add_row(
-                escape(_tail(row["question"])), escape(_short(row["reference"])), escape(_short(row["base"])),
-                Text(_short(row["tuned"]), style="green" if good else ""),
+                escape(end_of(row["question"])), escape(short(row["reference"])), escape(short(row["base"])),
+                Text(short(row["tuned"]), style="green" if good else ""),
             )  # fmt: skip
         self.console.print(table)
         numbers = Table(box=None, pad_edge=False)
@@ -480,8 +490,8 @@ class Screen:
         for name, value in evaluation.base.items():
             tuned = evaluation.tuned[name]
             mark = " ←" if name == evaluation.verdict.metric else ""
-            theirs = (_metric(name, one[name]) if name in one else "" for one in evaluation.others.values())
-            numbers.add_row(say(f"metric.{name}") + mark, _metric(name, value), _metric(name, tuned), *theirs)
+            theirs = (as_metric(name, one[name]) if name in one else "" for one in evaluation.others.values())
+            numbers.add_row(say(f"metric.{name}") + mark, as_metric(name, value), as_metric(name, tuned), *theirs)
         self.console.print(numbers)
         self._confusion(evaluation)
         colour = {"better": "bold green", "worse": "bold red"}.get(evaluation.verdict.outcome, "bold yellow")
@@ -501,9 +511,9 @@ class Screen:
         table = Table(box=None, pad_edge=False)
         table.add_column(say("report.confusion.wanted"))
         for label in found.labels:
-            table.add_column(escape(_short(label, 12)), justify="right")
+            table.add_column(escape(short(label, 12)), justify="right")
         for label, counts in zip(found.labels, found.counts, strict=True):
-            table.add_row(escape(_short(label, 12)), *(str(count) if count else "·" for count in counts))
+            table.add_row(escape(short(label, 12)), *(str(count) if count else "·" for count in counts))
         self.console.print(table)
 
 
@@ -517,106 +527,3 @@ WIDEST = 12  # labels of a table on a screen
 
 def _order(stage: tuple[str, float]) -> int:
     return STAGES.index(stage[0]) if stage[0] in STAGES else len(STAGES)
-
-
-def allowed(field: Any) -> str:
-    """The values that a parameter of the plan may have."""
-    if field.choices:
-        return " | ".join(field.choices)
-    if field.type == "boolean":
-        return "true | false"
-    limits = ["" if limit is None else f"{limit:.10g}" for limit in (field.minimum, field.maximum)]
-    return " … ".join(limits) if any(limits) else "-"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as a person says them."""
-    if seconds < 90:
-        return say("show.seconds", n=round(seconds))
-    if seconds < 5400:
-        return say("show.minutes", n=round(seconds / 60))
-    return say("show.hours", n=f"{seconds / 3600:.1f}")
-
-
-def money(amount: float, currency: str) -> str:
-    """An amount in the settings' currency, and in the other one."""
-    from postil.settings import Settings
-
-    rate = Settings().cny_per_usd
-    yuan, dollars = (amount, amount / rate) if currency == "CNY" else (amount * rate, amount)
-    return f"¥{_amount(yuan)} (${_amount(dollars)})"
-
-
-def _amount(value: float) -> str:
-    return "<0.01" if 0 < value < 0.01 else f"{value:.2f}"
-
-
-def _percent(event: Event) -> float | None:
-    if event.type == "answers":
-        return float(100 * event.data["done"] / max(1, event.data["of"]))
-    percent: float | None = event.data.get("percent")
-    return percent
-
-
-def _stage(event: Event) -> str:
-    if event.type == "answers":
-        return say("stage.answer")
-    stage = event.data.get("stage")
-    return say(f"stage.{stage}") if stage else say("stage.done") if event.type == "done" else ""
-
-
-def _numbers(event: Event) -> str:
-    data = event.data
-    if "what" in data:
-        return say(f"stage.what_{data['what']}")
-    if event.type == "answers":
-        return f"{data['done']}/{data['of']}"
-    if event.type != "metrics":
-        return ""
-    parts = [f"{data['step']}/{data['total_steps']}", f"{say('show.loss')} {data.get('loss', float('nan')):.3f}"]
-    if "validation_loss" in data:
-        parts.append(f"{say('show.validation_loss')} {data['validation_loss']:.3f}")
-    parts.append(f"{data.get('tokens_per_second', 0):.0f} tok/s")
-    parts.append(say("show.left", time=duration(data["seconds_left"])))
-    parts.append(f"{'¥' if _currency() == 'CNY' else '$'}{_amount(data['cost'])}")
-    return " · ".join(parts)
-
-
-def _currency() -> str:
-    from postil.settings import Settings
-
-    return Settings().currency
-
-
-def _metric(name: str, value: float) -> str:
-    from postil.evaluate import NUMBERS
-
-    return f"{value:.{NUMBERS[name]}f}" if name in NUMBERS else f"{value:.1%}"
-
-
-def _said(example: Example) -> str:
-    """An example in a line: its rows, its last question and its answer."""
-    rows = ", ".join(map(str, example.rows))
-    asked = next((message.content for message in reversed(example.question) if message.role == "user"), "")
-    return f"[{rows}] {_short(asked)} → {_short(example.answer)}"
-
-
-def _places(issues: Sequence[Issue]) -> str:
-    """Where they are: the first cells or rows, and how many in all."""
-    places = [str(issue.cell or issue.row) for issue in issues if issue.cell or issue.row is not None]
-    return ", ".join(places[:6]) + (f" … ({len(places)})" if len(places) > 6 else "")
-
-
-def _short(text: str, most: int = 60) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _tail(text: str, most: int = 40) -> str:
-    """The end of a question: a fixed instruction stands before it."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else "…" + text[-most + 1 :]
-
-
-def _shown(value: Any) -> Text:
-    return Text("-" if value is None else f"{value:g}" if isinstance(value, float) else _short(str(value), 28))

@@ -16,7 +16,7 @@ from postil.errors import DataError
 from postil.locales import language, say, speak
 from postil.plan import bases, fields
 from postil.records import Choice, Estimate, Evaluation, Event, Issue, Left, Plan, Proposal, Repair, Verdict
-from postil.show import Screen, allowed, duration, money
+from postil.show import Screen
 from tests.test_records import dataset
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -159,15 +159,3 @@ def test_the_time_of_each_stage_is_shown(lang: str) -> None:
     assert re.findall(r"\d+", out) == ["8", "12", "5", "40"]
     out, _ = Shown()("emit", Event("timed", {"what": "probe", "seconds": 12.3}))
     assert "12" in out and say("stage.probe", lang) in out
-
-
-def test_what_a_parameter_may_be() -> None:
-    by_name = {field.name: allowed(field) for field in fields("en")}
-    assert by_name["r"] == "1 … 1024" and by_name["thinking"] == "true | false"
-    assert by_name["dtype"] == "float32 | bfloat16 | float16" and by_name["system"] == "-"
-
-
-def test_times_and_money(monkeypatch: pytest.MonkeyPatch, lang: str) -> None:
-    assert [re.findall(r"[\d.]+", duration(seconds)) for seconds in (5, 600, 9000)] == [["5"], ["10"], ["2.5"]]
-    monkeypatch.setenv("POSTIL_CNY_PER_USD", "8")
-    assert money(16, "CNY") == "¥16.00 ($2.00)" and money(2, "USD") == "¥16.00 ($2.00)"

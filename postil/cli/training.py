@@ -130,8 +130,8 @@ def _train(
 ) -> dict[str, Any]:  # fmt: skip
     """`others`: the user's own validation and test file; `choice`: what `flow.plan` is to obey."""
     from postil import flow
-    from postil.show import duration
     from postil.train import refuse_to_overwrite
+    from postil.wording import duration
 
     started = time.monotonic()
 
@@ -220,8 +220,8 @@ def _stoppable(screen: "Screen") -> "Iterator[flow.Stop]":
 def _finished(screen: "Screen", output: Path, result: dict[str, Any]) -> None:
     from postil import flow
     from postil.evaluate import read_evaluation
-    from postil.show import duration
     from postil.train import read_run
+    from postil.wording import duration
 
     screen.close()
     evaluation = read_evaluation(output)
@@ -258,7 +258,7 @@ def quickstart(
 ) -> None:  # fmt: skip
     from postil import flow
     from postil.samples import TITLES_INSTRUCTION, TITLES_SYSTEM, sample
-    from postil.show import duration
+    from postil.wording import duration
 
     screen = open_screen(as_json)
     started = time.monotonic()

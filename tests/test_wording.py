@@ -1,0 +1,32 @@
+"""Times, money and what a parameter may be, as a line of a terminal says them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from postil.locales import language, speak
+from postil.plan import fields
+from postil.wording import allowed, duration, money
+
+
+@pytest.fixture(params=["zh", "en"])
+def lang(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = language()
+    speak(request.param)
+    yield request.param
+    speak(before)
+
+
+def test_what_a_parameter_may_be() -> None:
+    by_name = {field.name: allowed(field) for field in fields("en")}
+    assert by_name["r"] == "1 … 1024" and by_name["thinking"] == "true | false"
+    assert by_name["dtype"] == "float32 | bfloat16 | float16" and by_name["system"] == "-"
+
+
+def test_times_and_money(monkeypatch: pytest.MonkeyPatch, lang: str) -> None:
+    assert [re.findall(r"[\d.]+", duration(seconds)) for seconds in (5, 600, 9000)] == [["5"], ["10"], ["2.5"]]
+    monkeypatch.setenv("POSTIL_CNY_PER_USD", "8")
+    assert money(16, "CNY") == "¥16.00 ($2.00)" and money(2, "USD") == "¥16.00 ($2.00)"
