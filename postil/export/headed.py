@@ -19,8 +19,8 @@ from transformers import AutoTokenizer
 from postil.export.parity import Prompt, Question, Said
 from postil.export.plain import write_notices, write_tokenizer
 from postil.model.adapt import open_adapter
-from postil.model.classifier import asked, open_labelled
 from postil.model.heads import HEADS
+from postil.model.labelled import asked, open_labelled
 from postil.model.labelset import LABELLED, Labels, read_labels
 from postil.model.load import DTYPES, Loaded, load_base
 from postil.model.methods.beside import Beside

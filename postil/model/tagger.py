@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Self
 
-from postil.model.classifier import LEAST, asked, open_labelled
 from postil.model.entities import from_tags, read_entities, to_tags, units_of, write_entities
-from postil.model.labelset import Labels, read_labels
-from postil.model.load import Loaded
+from postil.model.labelled import LEAST, LabelledPair, asked
 from postil.model.reader import marked_text
 from postil.model.sample import Sampling
-from postil.records import Adapter, Answer, Example, Message
+from postil.records import Answer, Example, Message
 
 NOTHING = "[]"
 
 
-class TaggerPair:
+class TaggerPair(LabelledPair):
     """See `model/pair.py`. The base knows no tags: it marks nothing, and each tag is as likely to it as any other."""
-
-    def __init__(self, loaded: Loaded, labels: Labels) -> None:
-        self._loaded, self._labels = loaded, labels
-
-    @classmethod
-    def open(cls, adapter: Adapter) -> Self:
-        return cls.on(open_labelled(adapter, read_labels(adapter.path)), adapter)
-
-    @classmethod
-    def on(cls, loaded: Loaded, adapter: Adapter) -> Self:
-        return cls(loaded, read_labels(adapter.path))
-
-    def asks(self, example: Example) -> Example:
-        return example
 
     def answers(
         self,
@@ -78,7 +61,3 @@ class TaggerPair:
             ]
             losses.append(sum(each) / max(1, len(each)))
         return losses
-
-    def losses_of_texts(self, texts: Sequence[str], *, tuned: bool) -> None:
-        """It continues no text."""
-        return
