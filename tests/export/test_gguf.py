@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,22 +222,35 @@ BROKEN = {
 }
 
 
+def with_end_of_its_own(base: Path, directory: Path) -> Path:
+    """A base whose end token has a text by which llama.cpp does not know it."""
+    shutil.copytree(base, directory)
+    for file in directory.glob("*.json"):
+        file.write_text(file.read_text("utf-8").replace("</s>", "<fin>"), "utf-8")
+    return directory
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not installed(), reason="no llama.cpp (package xllamacpp)")
-@pytest.mark.parametrize("cause", [*BROKEN, "quantization", "weights"])
+@pytest.mark.parametrize("cause", [*BROKEN, "end_token", "dtype", "quantization", "weights"])
 def test_llama_cpp_is_told_why_it_differs(base: Build, tmp_path: Path, cause: str) -> None:
-    """The file holds another template, fewer bits, or the adapter merged twice as strong."""
-    adapter, broken, file = given(base("llama3"), tmp_path / "adapter"), tmp_path / "broken", tmp_path / "m.gguf"
+    """The file holds another template or end, fewer bits, or the adapter merged twice as strong."""
+    model = with_end_of_its_own(base("llama2"), tmp_path / "base") if cause == "end_token" else base("llama3")
+    adapter, broken, file = given(model, tmp_path / "adapter"), tmp_path / "broken", tmp_path / "m.gguf"
     updates = read_updates(adapter.path)
-    shutil.copytree(base("llama3"), broken)
+    shutil.copytree(model, broken)
     if cause in BROKEN:
         text = (broken / "chat_template.jinja").read_text("utf-8")
         (broken / "chat_template.jinja").write_text(text.replace(*BROKEN[cause]), "utf-8")
     if cause == "weights":
         updates = Updates({name: replace(one, scale=2 * one.scale) for name, one in updates.layers.items()}, {}, (4,))
-    kind = "q8_0" if cause == "quantization" else "f32"
-    gguf.write_model(plan_merge(broken, updates, None), broken, load_template(broken), file, kind, "shop")
-    found = room.hold(adapter, lambda leave: leave.enter_context(open_llama(file)), asked(), "float32")
+    kind, template = {"quantization": "q8_0", "dtype": "f16"}.get(cause, "f32"), load_template(broken)
+    end = template.end_id
+    if cause == "end_token":
+        template = copy(template)
+        template.end_id = template.tokenizer.eos_token_id = template.tokenizer.bos_token_id
+    gguf.write_model(plan_merge(broken, updates, None), broken, template, file, kind, "shop")
+    found = room.hold(adapter, lambda leave: leave.enter_context(open_llama(file, end=end)), asked(), "float32")
     assert (found.outcome, found.cause, found.door) == ("fail", cause, "llama.cpp"), found.rows[0]
 
 
