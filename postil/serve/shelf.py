@@ -19,6 +19,7 @@ from postil.serve.kind import stamp as stamp_of
 from postil.serve.lora import Lora, read_lora
 
 Shape = tuple[tuple[str, int], ...]
+FEWEST, MOST = 4, 128  # places of a new stack
 
 
 class Stack:
@@ -111,9 +112,14 @@ class Shelf:
         self._make_room(lora)
         stack = self._stacks.get(lora.shape)
         if stack is None:
-            stack = self._stacks[lora.shape] = Stack(lora, 4)
+            stack = self._stacks[lora.shape] = Stack(lora, self._places(lora))
         held = self._held[path, scale] = Held(path, scale, stack, stack.put(lora), lora.bytes, stamp)
         return held
+
+    def _places(self, lora: Lora) -> int:
+        """Of a new stack. On a CPU one costs memory when it is first written, and a stack that grew leaves holes."""
+        on_cpu = all(down.device.type == "cpu" for down, _ in lora.layers.values())
+        return max(FEWEST, min(MOST, self._budget // max(1, lora.bytes))) if on_cpu else FEWEST
 
     def use(self, held: Held) -> None:
         held.users += 1

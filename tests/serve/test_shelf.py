@@ -59,7 +59,8 @@ def test_what_is_in_use_stays(made, linears):
     assert shelf.paths == (paths[1], paths[2])
 
 
-def test_a_stack_grows_and_its_places_are_used_again(made, linears):
+def test_a_stack_grows_and_its_places_are_used_again(made, linears, monkeypatch):
+    monkeypatch.setattr("postil.serve.shelf.MOST", 4)
     shelf, paths = Shelf(linears, 1 << 30), [made(i) for i in range(6)]
     held = [shelf.hold(one) for one in paths]
     assert len({one.place for one in held}) == 6 and len({id(one.stack) for one in held}) == 1
