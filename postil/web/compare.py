@@ -94,9 +94,10 @@ class Compare:
                 self._send = button(desk.say("web.compare.ask"), guarded(desk, self._ask), main=True)
                 with box("grow").style("max-width: 22rem"):
                     self._strength = text("", "small soft", "div")
-                    slider = ui.slider(min=0, max=1.2, step=0.1, value=1.0, on_change=self._turn)
+                    slider = box("range", "input").props("type=range min=0 max=1.2 step=0.1 defaultValue=1")
                     labelled(slider, desk.say("web.compare.strength.label"))
-                self._turn(None)
+                    slider.on("input", self._turn, js_handler="(event) => emit(event.target.value)")
+                self._show_strength()
         with box("side") as self._sides:
             pass
         self._show_sides()
@@ -126,7 +127,10 @@ class Compare:
             go(f"/compare?models={quote(chosen, safe='')}&question={quote(self._input.value or '', safe='')}")
 
     def _turn(self, event: Any) -> None:
-        self._scale = round(float(event.value), 1) if event else 1.0
+        self._scale = round(min(1.2, max(0.0, float(event.args))), 1)
+        self._show_strength()
+
+    def _show_strength(self) -> None:
         self._strength.text = self._desk.say("web.compare.strength", scale=f"{self._scale:.1f}")
 
     # ── sides ──
