@@ -255,8 +255,12 @@ class Screen:
         table = Table(box=None, pad_edge=False, show_header=False)
         for overflow in ("fold", "fold", "fold"):
             table.add_column(overflow=overflow)
+        from postil.plan import matters
+
+        values = proposal.plan.model_dump()
         for name, choice in proposal.reasons.items():
-            if not every and choice.source not in ("user",) and name not in MAIN:
+            shown = matters(name, values) and (every or name in MAIN)
+            if not shown and choice.source != "user":
                 continue
             table.add_row(Text(name, style="bold"), as_value(choice.value), Text(choice.why(), style="bright_black"))
         self.console.print(table)

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -136,7 +137,6 @@ def test_a_message_that_has_no_sentence_is_shown_all_the_same() -> None:
 
 
 def test_what_is_left_out_is_counted() -> None:
-    from dataclasses import replace
 
     many = replace(dataset(), rows=40, dropped=tuple(Left(i, "missing_answer") for i in range(2, 32)))
     out, _ = Shown()("dataset", many)
@@ -146,7 +146,6 @@ def test_what_is_left_out_is_counted() -> None:
 
 
 def test_a_dropped_row_is_told_once(lang: str) -> None:
-    from dataclasses import replace
 
     twin, other = Left(7, "duplicate", {"first": 3}), Left(9, "missing_answer")
     issue = Issue("duplicate", "warning", 7, "A7", {"first": 3})
@@ -159,3 +158,11 @@ def test_the_time_of_each_stage_is_shown(lang: str) -> None:
     assert re.findall(r"\d+", out) == ["8", "12", "5", "40"]
     out, _ = Shown()("emit", Event("timed", {"what": "probe", "seconds": 12.3}))
     assert "12" in out and say("stage.probe", lang) in out
+
+
+def test_a_plan_shows_what_matters_to_it_and_what_was_wished_for() -> None:
+    """The width of a bottleneck says nothing to somebody who trains a LoRA, unless he set it himself."""
+    for source, seen in (("rule", False), ("user", True)):
+        reasons = {**PROPOSAL.reasons, "bottleneck": Choice(64, "bottleneck", source)}
+        out, _ = Shown()("proposal", replace(PROPOSAL, reasons=reasons), ())
+        assert ("bottleneck" in out) is seen and "seed" in out
