@@ -38,7 +38,7 @@ WAYS: Mapping[str, Way] = {
     "eva": Way(0.25, MEASURED, DECODER),
     "qlora": Way(tasks=TEXT),
     "full": Way(0.1, "Thinking Machines, LoRA Without Regret (2025)"),
-    "partial": Way(0.5, MEASURED),  # at a tenth, as for all weights, two blocks learned nothing in 30 updates
+    "partial": Way(0.1, "Thinking Machines, LoRA Without Regret (2025)"),
     "bottleneck": Way(),
     "ia3": Way(10.0, "arXiv 2205.05638"),
     "prefix": Way(10.0, "arXiv 2101.00190", TEXT, ("gradient_checkpointing",)),
