@@ -29,6 +29,7 @@ from postil.wording import (
     duration,
     end_of,
     in_a_line,
+    in_common,
     money,
     numbers_of,
     percent_of,
@@ -479,10 +480,11 @@ class Screen:
         table = Table(pad_edge=False)
         for key in ("question", "reference", "base", "tuned"):
             table.add_column(say(f"show.{key}"), overflow="fold")
+        start = in_common([row["question"] for row in evaluation.rows])
         for row in evaluation.rows[:most]:
             good = row["tuned"].strip() == row["reference"].strip()
             table.add_row(
-                escape(end_of(row["question"])), escape(short(row["reference"])), escape(short(row["base"])),
+                escape(end_of(row["question"][start:])), escape(short(row["reference"])), escape(short(row["base"])),
                 Text(short(row["tuned"]), style="green" if good else ""),
             )  # fmt: skip
         self.console.print(table)

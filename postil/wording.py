@@ -10,6 +10,8 @@ from rich.text import Text
 from postil.locales import say
 from postil.records import Event, Example, Issue
 
+FEWEST_SHARED = 8  # characters; what fewer begin alike is no instruction
+
 
 def allowed(field: Any) -> str:
     """The values that a parameter of the plan may have."""
@@ -102,6 +104,15 @@ def places(issues: Sequence[Issue]) -> str:
 def short(text: str, most: int = 60) -> str:
     text = " ".join(text.split())
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def in_common(questions: Sequence[str]) -> int:
+    """How many characters of a fixed instruction stand before all of these questions; 0 where they share but a few."""
+    if len(questions) < 2:
+        return 0
+    first, last = min(questions), max(questions)  # what these two begin with, all do
+    shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    return shared if shared >= FEWEST_SHARED else 0
 
 
 def end_of(text: str, most: int = 40) -> str:

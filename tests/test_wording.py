@@ -9,7 +9,7 @@ import pytest
 
 from postil.locales import language, speak
 from postil.plan import fields
-from postil.wording import allowed, duration, money
+from postil.wording import allowed, duration, in_common, money
 
 
 @pytest.fixture(params=["zh", "en"])
@@ -30,3 +30,10 @@ def test_times_and_money(monkeypatch: pytest.MonkeyPatch, lang: str) -> None:
     assert [re.findall(r"[\d.]+", duration(seconds)) for seconds in (5, 600, 9000)] == [["5"], ["10"], ["2.5"]]
     monkeypatch.setenv("POSTIL_CNY_PER_USD", "8")
     assert money(16, "CNY") == "¥16.00 ($2.00)" and money(2, "USD") == "¥16.00 ($2.00)"
+
+
+def test_what_stands_before_all_questions_is_an_instruction() -> None:
+    assert in_common(["请找出主体：红裙", "请找出主体：蓝裙子"]) == 0  # six characters may be chance
+    assert in_common(["请从标题里找出主体：红裙", "请从标题里找出主体：蓝裙子"]) == 10
+    assert in_common(["the same question"] * 3) == 0
+    assert in_common(["only one"]) == in_common([]) == in_common(["a", "b"]) == 0

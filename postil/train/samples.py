@@ -24,6 +24,7 @@ class Samples:
         self._model, self._progress = model, progress
         self._pair = pair_on(replace(loaded, model=model), told)
         self._asked = [self._pair.asks(example) for example in held_out if not example.tools][:QUESTIONS]
+        self._instruction = told.plan.instruction or ""  # the same before each; not told again
         self._new = min(told.plan.max_new_tokens, MOST_TOKENS)
 
     def show(self, step: int) -> None:
@@ -34,5 +35,9 @@ class Samples:
         answers = self._pair.answers(asked, tuned=True, max_new_tokens=self._new) if asked else []
         model.train(trains)
         for place, (example, answer) in enumerate(zip(self._asked, answers, strict=True), 1):
-            self._progress.tell("sample", step=step, place=place, question=example.question[-1].content,
+            self._progress.tell("sample", step=step, place=place, question=self._shown(example),
                                 wanted=example.answer, answer=answer.text)  # fmt: skip
+
+    def _shown(self, example: Example) -> str:
+        question = example.question[-1].content
+        return question.removeprefix(self._instruction).strip() or question
