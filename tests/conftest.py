@@ -27,6 +27,17 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(params=["zh", "en"])
+def lang(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each language that the program speaks, while the test runs."""
+    from postil.locales import language, speak
+
+    before = language()
+    speak(request.param)
+    yield request.param
+    speak(before)
+
+
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """`base(family)` is the directory with the tiny model of that family; it is made once."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from postil.errors import DataError
-from postil.locales import language, say, speak
+from postil.locales import say
 from postil.plan import bases, fields
 from postil.records import Choice, Estimate, Evaluation, Event, Issue, Left, Plan, Proposal, Repair, Verdict
 from postil.show import Screen
@@ -36,14 +35,6 @@ FAULTY = {
     "examples": 1, "end_token_learned": 0, "cut": 1, "all_masked": 0,
     "rows": [{"rows": [2], "pieces": [("what", "ignored"), ("dress", "learned"), ("!", "cut")], "faults": ["cut"]}],
 }  # fmt: skip
-
-
-@pytest.fixture(params=["zh", "en"])
-def lang(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = language()
-    speak(request.param)
-    yield request.param
-    speak(before)
 
 
 class Shown:

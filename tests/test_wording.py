@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
-from postil.locales import language, speak
 from postil.plan import fields
 from postil.wording import allowed, duration, in_common, money
-
-
-@pytest.fixture(params=["zh", "en"])
-def lang(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = language()
-    speak(request.param)
-    yield request.param
-    speak(before)
 
 
 def test_what_a_parameter_may_be() -> None:

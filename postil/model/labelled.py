@@ -21,7 +21,7 @@ class LabelledPair:
     """The beginning of a `Pair` (`model/pair.py`)."""
 
     def __init__(self, loaded: Loaded, adapter: Adapter) -> None:
-        self._loaded, self._adapter, self._labels = loaded, adapter, read_labels(adapter.path)
+        self._loaded, self._labels = loaded, read_labels(adapter.path)
 
     @classmethod
     def open(cls, adapter: Adapter) -> Self:

@@ -1,8 +1,8 @@
 """Frozen linear layers laid out for the processor, for whoever writes few rows at a time and does so for long.
 
 A weight lies row by row, and a product with few rows spends much of its time on bringing it into the order in which a
-processor reads it. oneDNN brings it into that order once; from then on the product of 8 to 32 rows takes 0.4 to 0.75 of
-the time (`benchmarks/README.md`, *serving*). torch has these operators for the programs that its own compiler writes.
+processor reads it. oneDNN brings it into that order once; a step of 16 rows then takes two thirds of the time
+(`benchmarks/RESULTS.md`, *serving*). torch has these operators for the programs that its own compiler writes.
 They give no gradients.
 """
 
@@ -19,7 +19,7 @@ ROWS = 16  # for so many the order is chosen; it serves any number
 SHARE = 1 / 3  # of the free memory, which the second copy may take at most
 
 
-def lay_out(model: torch.nn.Module) -> int:
+def lay_in_panels(model: torch.nn.Module) -> int:
     """Lay out the float32 linear layers of a frozen model on a CPU. Bytes taken; 0: it stays as it was, since it is
     another kind of model, this torch lays out nothing, or the copy would be too large for this machine."""
     linears = [one for one in model.modules() if type(one) is torch.nn.Linear and _can_be(one.weight)]

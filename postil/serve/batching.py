@@ -19,7 +19,7 @@ from postil.errors import EngineError, PostilError
 from postil.model.apart import writer
 from postil.model.cells import Shared
 from postil.model.load import Loaded
-from postil.model.panels import lay_out
+from postil.model.panels import lay_in_panels
 from postil.model.plaintext import beginning
 from postil.model.sample import Chooser, Sampling, choose_all
 from postil.serve.engine import Finish, Limits, Piece, Reply, Request
@@ -105,7 +105,7 @@ class Batch:
     def __init__(self, loaded: Loaded, limits: Limits) -> None:
         self._loaded, self._limits = loaded, limits
         self.context = int(getattr(loaded.model.config.get_text_config(), "max_position_embeddings", 4096))
-        lay_out(loaded.model)
+        lay_in_panels(loaded.model)
         linears = linear_layers(loaded.model)
         self.shelf = Shelf(linears, limits.adapter_bytes)
         self._decoder = writer(loaded.model, loaded.device, self.context, Voices(linears).speak)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from postil.model import panels
-from postil.model.panels import lay_out
+from postil.model.panels import lay_in_panels
 from tests.models import opened
 
 IDS = torch.arange(3, 60)
@@ -20,7 +20,7 @@ def test_it_says_what_it_said_before(base, family):
     """With and without biases, with the head that shares its weight with the embeddings."""
     model = opened(base(family)).model
     before = [said(model, rows) for rows in (1, 3)]
-    size = lay_out(model)
+    size = lay_in_panels(model)
     linears = [one for one in model.modules() if isinstance(one, torch.nn.Linear)]
     assert size == sum(one.weight.nbytes for one in linears)
     for rows, wanted in zip((1, 3), before, strict=True):
@@ -31,28 +31,28 @@ def test_hooks_on_a_layer_still_hear_it(base):
     model, heard = opened(base("qwen2")).model, []
     layer = next(one for one in model.modules() if isinstance(one, torch.nn.Linear))
     layer.register_forward_hook(lambda one, given, out: heard.append(out.shape) or out + 1)
-    lay_out(model)
+    lay_in_panels(model)
     said(model, 1)
     assert len(heard) == 1
 
 
 def test_what_learns_is_left_alone_and_so_are_other_numbers(base):
     model = opened(base("qwen2")).model
-    assert lay_out(model.to(torch.bfloat16)) == 0
-    assert lay_out(opened(base("qwen2")).model.requires_grad_(True)) == 0
+    assert lay_in_panels(model.to(torch.bfloat16)) == 0
+    assert lay_in_panels(opened(base("qwen2")).model.requires_grad_(True)) == 0
 
 
 def test_no_second_copy_where_memory_is_short(base, monkeypatch):
     model = opened(base("qwen2")).model
     monkeypatch.setattr(panels, "total_and_free", lambda: (1 << 30, 1000))
-    assert lay_out(model) == 0
+    assert lay_in_panels(model) == 0
     assert not any("forward" in vars(one) for one in model.modules())
 
 
 def test_a_torch_without_it_leaves_the_model_as_it_is(base, monkeypatch):
     model = opened(base("qwen2")).model
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert lay_out(model) == 0
+    assert lay_in_panels(model) == 0
     monkeypatch.undo()
     monkeypatch.setattr(panels, "_product", lambda linear: lambda x: x.new_zeros(2, 40))
-    assert lay_out(model) == 0
+    assert lay_in_panels(model) == 0
