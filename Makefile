@@ -3,6 +3,7 @@
 # make test-slow    real models, hostile files, many rows      (at most 50 min)
 # make test-faults  50 kills of a worker, power cuts, and every other fault (about 25 min)
 # make test-full    everything that takes longer, by hand
+# make test-gpu     on an NVIDIA GPU: the same gradients, answers and runs as on a CPU (2 min)
 # make screenshots  every page, in both languages               (about 15 min; needs Chromium)
 # make bench        against the articles' script and TRL       (1-2 hours; benchmarks/README.md)
 # make bench-gpu    the same on a GPU
@@ -20,7 +21,7 @@ KILLS ?= 50
 STATES ?= 120
 MINUTES ?= 60
 
-.PHONY: quickstart test test-slow test-faults test-full screenshots bench bench-gpu load soak lint docs clean
+.PHONY: quickstart test test-slow test-faults test-full test-gpu screenshots bench bench-gpu load soak lint docs clean
 
 quickstart: .venv/installed
 	$(SAY) "The whole job on a sample sheet: 5-12 minutes on two cores. Ctrl-C is safe."
@@ -28,7 +29,7 @@ quickstart: .venv/installed
 
 test: .venv/ready lint
 	$(SAY) "Fast tests: about 4 minutes on two cores."
-	$(call LIMIT,600) $(BIN)/pytest -m "not slow and not full" -n 2 --dist loadfile
+	$(call LIMIT,600) $(BIN)/pytest -m "not slow and not full and not gpu" -n 2 --dist loadfile
 
 load: .venv/ready
 	$(SAY) "1000 jobs in the queue, 200 clients, 20 event streams: 3 minutes."
@@ -47,7 +48,7 @@ lint: .venv/ready
 
 test-slow: .venv/ready
 	$(SAY) "Slow tests: the real base model, a browser, 200,000 rows, many kills. About 15 minutes on two cores."
-	$(call LIMIT,3000) $(BIN)/pytest -m "slow and not full" -n 2 --dist loadfile --timeout=1200
+	$(call LIMIT,3000) $(BIN)/pytest -m "slow and not full and not gpu" -n 2 --dist loadfile --timeout=1200
 
 test-faults: .venv/ready
 	$(SAY) "Faults on purpose: $(KILLS) kills, power cuts, damaged checkpoints, failing disks, killed databases. About 25 minutes."
@@ -57,6 +58,10 @@ test-full: .venv/ready
 	$(SAY) "Everything that takes longer than CI allows; bases in four bits, too (their package stays in .venv)."
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,qlora]"
 	$(BIN)/pytest -m full --timeout=7200
+
+test-gpu: .venv/ready
+	$(SAY) "The same gradients, answers and runs on this machine's GPU as on its CPU: about two minutes."
+	$(BIN)/pytest -m gpu
 
 screenshots: .venv/ready
 	$(SAY) "Every page in both languages, wide and narrow, light and dark, into out/screenshots: about 15 minutes."

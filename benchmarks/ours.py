@@ -10,6 +10,7 @@ import torch
 from benchmarks.bases import PLAN, RATE, read
 from benchmarks.shapes import Shape, learned
 from postil.model.adapt import attach
+from postil.model.attention import allow_packs
 from postil.plan.presets import preset
 from postil.records import Plan
 from postil.settings import Ranks
@@ -34,6 +35,7 @@ def tight() -> Mapping[str, Any]:
 
 def learner_of(model: Any, chosen: Plan, *, shares: bool) -> Learner:
     """A fresh adapter on `model`. Without `shares` every row is read whole."""
+    allow_packs(model)
     learner = Learner(CausalLM(attach(model, chosen, ""), chosen), chosen, Ranks())
     if not shares:
         learner.objective.shares = False

@@ -102,16 +102,12 @@ def _peak() -> int:
     return int(line.split()[1]) * 1024
 
 
-def matmul(
-    shape: Shape, pace: Pace, *, sizes: Sequence[tuple[int, int, int]] = MATMULS, device: str = "cpu",
-    dtype: str = "float32",
-) -> None:  # fmt: skip
+def matmul(shape: Shape, pace: Pace) -> None:
     """No side: the best rate of plain matmuls [FLOP/s], measured as often as the sides are."""
     import torch
 
     model = torch.nn.Linear(1, 1)
-    how: Any = {"device": device, "dtype": getattr(torch, dtype)}
-    pairs = [(torch.ones(n, k, **how), torch.ones(k, m, **how)) for n, k, m in sizes]
+    pairs = [(torch.randn(n, k), torch.randn(k, m)) for n, k, m in MATMULS]
 
     def update(index: int) -> dict[str, float]:
         rates = [_rate(a, b) for a, b in pairs]
@@ -143,10 +139,9 @@ def _settle(torch: Any) -> None:
 
 
 def _sides() -> dict[str, Callable[[Shape, Pace], None]]:
-    from benchmarks import evaluation, gpu, ours, peers, script
+    from benchmarks import evaluation, ours, peers, script
 
     return {
-        **gpu.sides(),
         "script (a)": partial(script.side, dtype="bfloat16"),
         "script (b)": partial(script.side, dtype="float32"),
         "TRL padded": partial(peers.side, layout="padded"),
@@ -229,10 +224,9 @@ def main(side: str, shape: str) -> None:
     """Be a side. What libraries print goes to standard error: standard output is the line to the parent."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    from benchmarks import gpu
     from benchmarks.shapes import SHAPES
 
-    _sides()[side]({**SHAPES, **gpu.DATA}[shape](), Pace(sys.stdin, replies))
+    _sides()[side](SHAPES[shape](), Pace(sys.stdin, replies))
 
 
 if __name__ == "__main__":

@@ -178,15 +178,15 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def build(name: str, directory: Path) -> Path:
-    """Write the tiny model of a family into `directory`; the same bytes every time."""
+def build(name: str, directory: Path, **sizes: int) -> Path:
+    """Write the tiny model of a family into `directory`; the same bytes every time. sizes: other than the family's."""
     family = FAMILIES[name]
     tokenizer = tokenizer_of(family)
     special = {key: tokenizer.convert_tokens_to_ids(text) if text else None
                for key, text in (("bos", family.bos), ("eos", family.eos), ("pad", family.pad))}  # fmt: skip
     config = getattr(transformers, family.config)(
         vocab_size=len(tokenizer), bos_token_id=special["bos"], eos_token_id=special["eos"],
-        pad_token_id=special["pad"], **family.sizes,
+        pad_token_id=special["pad"], **{**family.sizes, **sizes},
     )  # fmt: skip
     torch.manual_seed(sum(name.encode()))
     model = transformers.AutoModelForCausalLM.from_config(config)

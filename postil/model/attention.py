@@ -12,16 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol
 
 import torch
+from torch.nn import functional as F
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "postil"
 LONGEST_PIECE = 96  # tokens; of a longer run, later parts do not compute what earlier ones cannot see
+BLOCK, NARROWEST = 128, 16  # of FlexAttention: tokens of a block, width of a head
 KEPT_SCORES = (
     2**21
 )  # elements of a piece; more are computed again on the way back, so that memory grows with length only
@@ -67,14 +69,21 @@ class Pieces:
     pieces: tuple[Piece, ...]
     longest: int
     ends: torch.Tensor  # [L]: token i is seen by the tokens from i up to, not with, ends[i]
+    one_row: bool = False  # then all see all before them, and there is no mask to look at
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # what stands around it may be compiled
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
         if query.is_cuda:
-            return _flex(self.ends, query, key, value, scale)
+            return (_causal if self.one_row else partial(_flex, self.blocks))(query, key, value, scale)
         attended: torch.Tensor = _ByPiece.apply(self.pieces, scale, query, key, value)  # type: ignore[no-untyped-call]
         return attended
+
+    @cached_property
+    def blocks(self) -> Any:
+        """The BlockMask of FlexAttention, for all layers: which blocks of pairs it computes, and which need a look."""
+        return block_mask(self.ends)
 
 
 def allow_packs(model: Any) -> None:
@@ -209,23 +218,49 @@ def _later(count: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor
     return torch.full((count, count), float("-inf"), device=device, dtype=dtype).triu(1)
 
 
-def _flex(
-    ends: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
-) -> torch.Tensor:
-    """The same on a GPU: blocks of pairs that nobody needs are left out by the kernel."""
-    mask = _block_mask(ends)
-    attended = _compiled()(query, key, value, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1])
+def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """One row on a GPU: the flash kernel, which needs no mask."""
+    grouped = query.shape[1] != key.shape[1]
+    attended = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale, enable_gqa=grouped)
+    return attended.transpose(1, 2)
+
+
+def _flex(blocks: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """Several rows on a GPU: blocks of pairs that nobody needs are left out by the kernel."""
+    if min(query.shape[-1], value.shape[-1]) < NARROWEST:
+        raise Unpackable(f"attention heads narrower than {NARROWEST}")
+    grouped = query.shape[1] != key.shape[1]
+    attended = _compiled()(query, key, value, block_mask=blocks, scale=scale, enable_gqa=grouped)
     return attended.transpose(1, 2)  # type: ignore[no-any-return]
 
 
-@lru_cache(maxsize=8)  # by identity: all layers of a pass share one
-def _block_mask(ends: torch.Tensor) -> Any:
-    from torch.nn.attention.flex_attention import create_block_mask
+def block_mask(ends: torch.Tensor) -> Any:
+    """What FlexAttention is told: [L] -> a BlockMask over [L, L].
+
+    It follows from the first and the last end of each block, so that no mask of L x L elements is ever made.
+    """
+    from torch.nn.attention.flex_attention import BlockMask
 
     def sees(batch: Any, head: Any, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         return (key <= query) & (query < ends[key])
 
-    return create_block_mask(sees, None, None, len(ends), len(ends), device=str(ends.device))
+    length = len(ends)
+    by_block = F.pad(ends, (0, -length % BLOCK)).view(-1, BLOCK)
+    count = len(by_block)
+    queries = torch.arange(count, device=ends.device)[:, None]
+    keys = queries.t()
+    some = (keys <= queries) & (by_block.amax(1) > BLOCK * queries)
+    all_of_it = (keys < queries) & (by_block.amin(1) >= BLOCK * (queries + 1))
+    return BlockMask.from_kv_blocks(
+        *_listed(some & ~all_of_it), *_listed(all_of_it), BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=(length, length)
+    )
+
+
+def _listed(which: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """[blocks, blocks] -> how many each row has [1, 1, blocks], and which, those first [1, 1, blocks, blocks]."""
+    chosen = which.int()
+    first = torch.argsort(chosen, dim=-1, descending=True, stable=True).int()
+    return chosen.sum(-1, dtype=torch.int32)[None, None], first[None, None].contiguous()
 
 
 @lru_cache(maxsize=1)

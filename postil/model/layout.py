@@ -219,7 +219,7 @@ class _Tree:
 
     def pieces(self, device: str) -> Pieces:
         longest = max(self.positions, default=0) + 1
-        return Pieces(tuple(self._pieces), longest, torch.tensor(self._ends, device=device))
+        return Pieces(tuple(self._pieces), longest, torch.tensor(self._ends, device=device), len(self._rows) == 1)
 
 
 def _joined(ranges: tuple[tuple[int, int], ...], other: tuple[int, int]) -> tuple[tuple[int, int], ...]:

@@ -6,6 +6,7 @@ As a program (`python -m postil.model.probe`) it reads a JSON request on standar
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -41,7 +42,8 @@ def probe(base: Path | None, rows: Sequence[Tokens] = ()) -> Probe | None:
             input=json.dumps(request), capture_output=True, text=True, encoding="utf-8", env=for_child(),
             timeout=TIMEOUT_SECONDS, check=True,
         )  # fmt: skip
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        logging.getLogger(__name__).info("the probe failed: %s", error.stderr)
         return None
     return Probe(**json.loads(done.stdout.splitlines()[-1]))
 
@@ -50,6 +52,7 @@ def _measure(request: dict[str, Any]) -> Probe:
     import torch
 
     device = _device()
+    card = _card() if device == "cuda" else {}  # before anything lies on it
     cores = torch.get_num_threads()
     choices = sorted({1, max(1, cores // 2), cores}) if device == "cpu" else [cores]
     rates: dict[tuple[str, int], float] = {}
@@ -69,7 +72,7 @@ def _measure(request: dict[str, Any]) -> Probe:
         "bfloat16": best["bfloat16"] / 1e9,
         "tried": ", ".join(map(str, choices)),
     }
-    return Probe(device, dtype, threads, rates[dtype, threads], reason=reason, **step)
+    return Probe(device, dtype, threads, rates[dtype, threads], reason=reason, **card, **step)
 
 
 def _device() -> str:
@@ -78,6 +81,13 @@ def _device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _card() -> dict[str, Any]:
+    """The GPU's name, and the memory that is free on it [bytes]."""
+    import torch
+
+    return {"gpu": torch.cuda.get_device_name(), "gpu_memory_bytes": torch.cuda.mem_get_info()[0]}
 
 
 def _gemm_rate(dtype: str, device: str) -> float:

@@ -25,8 +25,10 @@ FEWEST, MOST = 4, 128  # places of a new stack
 class Stack:
     """Adapters of one shape. tables: layer -> (down [places, in, r], up [places, r, out])."""
 
-    def __init__(self, first: Lora, places: int) -> None:
-        self.tables = {name: (_table(down, places), _table(up, places)) for name, (down, up) in first.layers.items()}
+    def __init__(self, first: Lora, places: int, device: torch.device) -> None:
+        self.tables = {
+            name: (_table(down, places, device), _table(up, places, device)) for name, (down, up) in first.layers.items()
+        }
         self._free = list(range(places))[::-1]
         self.places = places
 
@@ -52,8 +54,8 @@ class Stack:
         self.places += more
 
 
-def _table(like: torch.Tensor, places: int) -> torch.Tensor:
-    return like.new_empty((places, *like.shape))  # not written, and so not yet in memory
+def _table(like: torch.Tensor, places: int, device: torch.device) -> torch.Tensor:
+    return like.new_empty((places, *like.shape), device=device)  # not written, and so not yet in memory
 
 
 def _grown(table: torch.Tensor, more: int) -> torch.Tensor:
@@ -82,6 +84,7 @@ class Shelf:
 
     def __init__(self, linears: Mapping[str, torch.nn.Linear], budget: int) -> None:
         self._linears, self._budget = linears, budget
+        self._device = next((linear.weight.device for linear in linears.values()), torch.device("cpu"))
         self._held: OrderedDict[tuple[Path, float], Held] = OrderedDict()  # the one used last at the end
         self._leaving: list[Held] = []
         self._stacks: dict[Shape, Stack] = {}
@@ -112,14 +115,14 @@ class Shelf:
         self._make_room(lora)
         stack = self._stacks.get(lora.shape)
         if stack is None:
-            stack = self._stacks[lora.shape] = Stack(lora, self._places(lora))
+            stack = self._stacks[lora.shape] = Stack(lora, self._places(lora), self._device)
         held = self._held[path, scale] = Held(path, scale, stack, stack.put(lora), lora.bytes, stamp)
         return held
 
     def _places(self, lora: Lora) -> int:
         """Of a new stack. On a CPU one costs memory when it is first written, and a stack that grew leaves holes."""
-        on_cpu = all(down.device.type == "cpu" for down, _ in lora.layers.values())
-        return max(FEWEST, min(MOST, self._budget // max(1, lora.bytes))) if on_cpu else FEWEST
+        most = max(FEWEST, min(MOST, self._budget // max(1, lora.bytes)))
+        return most if self._device.type == "cpu" else FEWEST
 
     def use(self, held: Held) -> None:
         held.users += 1

@@ -73,13 +73,13 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)  # also what an attempt that failed has left
         total = self.objective.weight([s for row in rows for s in row])
         mine = [s for row in rows[self.ranks.rank :: self.ranks.world] for s in row]
-        loss = torch.zeros((), dtype=torch.float64)
+        loss = torch.zeros((), dtype=torch.float64, device=self.plan.device)  # read at the end: a GPU need not wait
         self._find_out(mine)
         for micro, batch in enumerate(self._batches(mine, learning=True)):
             torch.manual_seed(hash((self.plan.seed, step, micro, self.ranks.rank)) & 0x7FFF_FFFF)
             part = self.objective.sum(batch)[0] / total
             part.backward()  # type: ignore[no-untyped-call]
-            loss += part.detach().double().cpu()
+            loss += part.detach()
         if self.ranks.world > 1:
             self._sum_over_ranks(loss)
         return float(loss)

@@ -58,11 +58,13 @@ def test_the_script_in_bfloat16_does_a_pass_only(tiny):
     assert took.share == 2 / 16
 
 
-def test_the_gpu_sides_run_where_there_is_none(tiny):
-    for side in (gpu.postil, gpu.sides()["GPU PEFT"]):
-        (took,) = answers(side, tiny, 0)
-        assert (took.learned, took.share) == (8 * 4, 0.5)
-    assert set(gpu.missing()) >= {"GPU Liger", "GPU Unsloth"} or gpu.device() == "cuda"
+def test_the_gpu_sides_run_where_there_is_none():
+    told = {name: gpu.side(name, "tiny", 1) for name in gpu.NEEDS}
+    for name in ("PEFT", "Postil"):
+        assert [told[name][kind]["tokens"] for kind in gpu.KINDS] == [8 * 64, 8 * 20]
+        assert all(told[name][kind]["seconds"][0] > 0 < told[name][kind]["rates"][0] for kind in gpu.KINDS)
+    page = gpu.page("tiny", told)
+    assert len(page) == 2 * len(told) and all("not run" in row[2] for row in page if row[1] == "Unsloth")
 
 
 def test_the_peak_rate_is_a_rate(tiny):
