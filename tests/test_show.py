@@ -17,7 +17,7 @@ from postil.locales import say
 from postil.plan import bases, fields
 from postil.records import Choice, Estimate, Evaluation, Event, Issue, Left, Plan, Proposal, Repair, Verdict
 from postil.show import Screen
-from tests.test_records import dataset
+from tests.records.test_dataset import dataset
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 VERDICT = Verdict("better", "exact_match", 0.5, (0.3, 0.7), 40, 0.0001)

@@ -33,29 +33,27 @@ class Method:
 
     start: given the training rows' token ids once, before a run's first update. rate: of the parameter of that name,
     how many times the plan's learning rate it learns at. shares: what rows begin with may be computed once for all of
-    them; mixes: different adapters answer in one batch; four_bits: the base is kept in four bits; starts_as_base:
-    before it has learned, the tuned model says exactly what the base says; frozen: the share of each trained tensor
-    that stands still.
+    them; four_bits: the base is kept in four bits; starts_as_base: before it has learned, the tuned model says exactly
+    what the base says; frozen: the share of each trained tensor that stands still.
     """
 
     make: Callable[[torch.nn.Module, Plan, str], Any]
     start: Callable[[Any, Plan, Sequence[Sequence[int]]], None] | None = None
     rate: Callable[[str, Plan], float] = _one_rate
     shares: bool = True
-    mixes: bool = False
     four_bits: bool = False
     starts_as_base: bool = True
     frozen: float = 0.0
 
 
 METHODS: Mapping[str, Method] = {
-    "lora": Method(lora.lora, mixes=True),
-    "rslora": Method(lora.rslora, mixes=True),
+    "lora": Method(lora.lora),
+    "rslora": Method(lora.rslora),
     "dora": Method(lora.dora),
-    "lora_plus": Method(lora.lora, rate=lora.plus_rate, mixes=True),
-    "pissa": Method(starts.with_frozen_half, starts.pissa, mixes=True, starts_as_base=False, frozen=0.5),
-    "olora": Method(starts.with_frozen_half, starts.olora, mixes=True, starts_as_base=False, frozen=0.5),
-    "eva": Method(lora.lora, starts.eva, mixes=True),
+    "lora_plus": Method(lora.lora, rate=lora.plus_rate),
+    "pissa": Method(starts.with_frozen_half, starts.pissa, starts_as_base=False, frozen=0.5),
+    "olora": Method(starts.with_frozen_half, starts.olora, starts_as_base=False, frozen=0.5),
+    "eva": Method(lora.lora, starts.eva),
     "qlora": Method(lora.qlora, four_bits=True),
     "full": Method(beside.full),
     "partial": Method(beside.partial),

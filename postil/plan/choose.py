@@ -18,7 +18,7 @@ from postil.plan.kinds import kind_of
 from postil.plan.methods import WAYS, check_method
 from postil.plan.presets import Preset, preset
 from postil.plan.schema import check_settings
-from postil.plan.tasks import ONE_ANSWER, check_task, kind_of_task, metric_of, numbers_of, task_of
+from postil.plan.tasks import check_task, task_of, terms_of
 from postil.records import Base, Choice, Counts, Example, Machine, Plan, Probe, Shape
 
 LORA_WITHOUT_REGRET = "Thinking Machines, LoRA Without Regret (2025)"
@@ -119,8 +119,9 @@ def _about_data(draft: _Draft, examples: Sequence[Example], counts: Counts, base
     task = draft.take("task", task, reason, "data", **values)
     check_task(task, examples, base)
     kind, reason, values = kind_of(examples)
-    always = kind_of_task(task)
-    draft.take("kind", always or kind, "kind_of_task" if always else reason, "data", **values)
+    if terms_of(task).labels:
+        kind, reason = "extraction", "kind_of_task"
+    draft.take("kind", kind, reason, "data", **values)
     system = _common_system(examples)
     draft.take("system", system, "system_in_data" if system else "system_none", "data" if system else "rule")
     draft.take("instruction", None, "instruction_none")
@@ -247,7 +248,7 @@ def _about_training(draft: _Draft, counts: Counts, shape: Shape) -> None:
     planned = math.ceil(n / batch) * epochs
     reason = _probe_reason(planned, counts.validation, wished=draft.wished("learning_rate"))
     probing = draft.take("learning_rate_probe", reason == "probe_on", reason, "arXiv 2602.04998", updates=planned)
-    way, of_task = WAYS[draft["method"]], numbers_of(draft["task"]).rate
+    way, of_task = WAYS[draft["method"]], terms_of(draft["task"]).rate
     usual = _learning_rate(shape.parameters, batch, planned, probing=probing)
     rate = float(f"{way.rate * of_task * usual:.2g}")
     reason = "learning_rate_start" if probing else "learning_rate_fixed"
@@ -321,16 +322,15 @@ def _about_stopping(draft: _Draft, counts: Counts) -> None:
 
 
 def _about_proof(draft: _Draft, counts: Counts, shape: Shape) -> None:
-    kind = draft["kind"]
-    own = metric_of(draft["task"])
-    draft.take("metric", own or METRICS[kind], f"metric_{draft['task'] if own else kind}")
-    if draft["task"] in ONE_ANSWER:
+    kind, terms = draft["kind"], terms_of(draft["task"])
+    draft.take("metric", terms.metric or METRICS[kind], f"metric_{draft['task'] if terms.metric else kind}")
+    if terms.labels:
         draft.take("max_new_tokens", 1, "new_tokens_none")
         draft.take("temperature", 0.0, "temperature_none")
         draft.take("top_p", 1.0, "temperature_none")
         return
     room = max(16, shape.context - (counts.longest - counts.longest_answer))
-    wanted = numbers_of(draft["task"]).new_tokens or 16 * math.ceil((1.5 * counts.longest_answer + 8) / 16)
+    wanted = terms.new_tokens or 16 * math.ceil((1.5 * counts.longest_answer + 8) / 16)
     draft.take("max_new_tokens", min(max(wanted, 32), 2048, room), "new_tokens", "data", longest=counts.longest_answer)
     varied = kind == "copywriting"
     draft.take("temperature", 0.7 if varied else 0.0, "temperature_varied" if varied else "temperature_greedy")

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from postil.records import Machine, Probe
 
-_GROUPS = Path("/sys/fs/cgroup")
-
 
 def machine(place: Path | None = None, probe: Probe | None = None) -> Machine:
     """The machine we run on. place: where results will be written; its disk is looked at.
@@ -42,10 +40,12 @@ def group_cores(root: Path) -> float | None:
 def _cores() -> int:
     import psutil
 
+    from postil.model.memory import GROUPS
+
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
     if hasattr(psutil.Process, "cpu_affinity"):  # macOS has none
         cores = min(cores, len(psutil.Process().cpu_affinity() or [0]))
-    limit = group_cores(_GROUPS)
+    limit = group_cores(GROUPS)
     return max(1, min(cores, int(limit)) if limit else cores)
 
 

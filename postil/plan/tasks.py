@@ -4,41 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from postil.errors import DataError, PlanError
 from postil.model.entities import read_entities
 from postil.plan.kinds import CLOSED, COPIED, SHORT, form_of, units
-from postil.records import Base, Example, Issue, Kind, Task
+from postil.records import Base, Example, Issue, Task
 
 FEWEST_OF_A_LABEL = 3  # rows, on average, before a set of answers is called labels
 MOST_LABELS = 60
 
-# the one metric that decides, where it is the task and not the kind of data that says which
-METRICS: Mapping[str, str] = {
-    "seq_cls": "exact_match", "token_cls": "entity_f1", "seq_2_seq_lm": "rouge_l", "pretraining": "loss",
-    "dpo": "preferred",
-}  # fmt: skip
-
-ONE_ANSWER = ("seq_cls", "token_cls")  # tasks that write no words of their own
-
 
 @dataclass(frozen=True)
-class Numbers:
-    """What a task has other numbers of than a chat.
+class Terms:
+    """What a plan must know of a task.
 
-    rate: times the usual learning rate; longest: tokens of a piece, where texts are cut, 0 where nothing is cut;
-    new_tokens: of an answer, 0 where the data says.
+    metric: the one that decides, None where the kind of data says which. labels: its answers are no words of its own.
+    encoder: whether the base must have one, None where both will do. needs: what every example must have besides an
+    answer. rate: times the usual learning rate. longest: tokens of a piece, where texts are cut, 0 where nothing is
+    cut. new_tokens: of an answer, 0 where the data says.
     """
 
+    metric: str | None = None
+    labels: bool = False
+    encoder: bool | None = None
+    needs: Literal["question", "rejected"] | None = "question"
     rate: float = 1.0
     longest: int = 0
     new_tokens: int = 0
 
 
-NUMBERS: Mapping[str, Numbers] = {
-    "pretraining": Numbers(longest=1024, new_tokens=96),
-    "dpo": Numbers(rate=0.1),
+TERMS: Mapping[str, Terms] = {
+    "causal_lm": Terms(encoder=False),
+    "seq_cls": Terms("exact_match", labels=True),
+    "token_cls": Terms("entity_f1", labels=True),
+    "seq_2_seq_lm": Terms("rouge_l", encoder=True),
+    "pretraining": Terms("loss", encoder=False, needs=None, longest=1024, new_tokens=96),
+    "dpo": Terms("preferred", encoder=False, needs="rejected", rate=0.1),
 }
 
 
@@ -55,9 +57,9 @@ def task_of(examples: Sequence[Example], base: Base) -> tuple[Task, str, Mapping
     return "causal_lm", "task_causal_lm", {}
 
 
-def kind_of_task(task: str) -> Kind | None:
-    """The kind of data that a task is always about; None where the data says it."""
-    return "extraction" if task in ONE_ANSWER else None
+def terms_of(task: str) -> Terms:
+    """The terms of a task; those of any for one that is none, which the plan refuses."""
+    return TERMS.get(task, Terms())
 
 
 def suggestions(task: str, examples: Sequence[Example], *, tagged: bool) -> tuple[Issue, ...]:
@@ -101,35 +103,27 @@ def settled_task(examples: Sequence[Example], base: Base, given: Mapping[str, An
 
 def check_task(task: str, examples: Sequence[Example], base: Base) -> None:
     """Refuse a task that this base or these examples cannot have; see `settled_task`."""
-    if task == "seq_2_seq_lm" and not base.shape.encoder_layers:
+    encoder, wanted = base.shape.encoder_layers > 0, terms_of(task).encoder
+    if wanted and not encoder:
         raise PlanError("task_needs_encoder", task=task, base=base.name)
-    if task in ("causal_lm", "pretraining", "dpo") and base.shape.encoder_layers:
+    if wanted is False and encoder:
         raise PlanError("task_needs_decoder", task=task, base=base.name)
     check_rows(task, examples)
 
 
 def check_rows(task: str, examples: Sequence[Example]) -> None:
     """Refuse examples that lack what a task is about: DataError `task_needs_rejected` or `task_needs_questions`."""
-    if task == "dpo" and (rows := _rows(example for example in examples if example.rejected is None)):
+    needs = terms_of(task).needs
+    if needs == "rejected" and (rows := _rows(example for example in examples if example.rejected is None)):
         raise DataError("task_needs_rejected", rows=rows, n=len(rows))
-    if task not in ("pretraining", "dpo") and (rows := _rows(example for example in examples if not example.question)):
+    if needs == "question" and (rows := _rows(example for example in examples if not example.question)):
         raise DataError("task_needs_questions", rows=rows, n=len(rows), task=task)
-
-
-def numbers_of(task: str) -> Numbers:
-    """The numbers of a task."""
-    return NUMBERS.get(task, Numbers())
 
 
 def longest(task: str, context: int, given: Mapping[str, Any] | None = None) -> int:
     """How long a sequence may be at most [tokens]: the base's context, or of a task that cuts its texts one piece."""
-    piece = numbers_of(task).longest
+    piece = terms_of(task).longest
     return min(context, int((given or {}).get("max_length", piece))) if piece else context
-
-
-def metric_of(task: str) -> str | None:
-    """The metric of the verdict that belongs to a task; None where the kind of data decides."""
-    return METRICS.get(task)
 
 
 def _rows(examples: Iterable[Example]) -> list[int]:

@@ -24,9 +24,9 @@ from postil.model.rewriting import source_of
 from postil.model.sample import Sampling
 from postil.model.template import Template
 from postil.records import Adapter, Answer, Message, Plan
-from postil.serve.batching import Asked, Listener, Turns
 from postil.serve.engine import Finish, Limits, Piece, Reply, Request
 from postil.serve.kind import WEIGHTS, Stamp, asked_of, plan_of, stamp
+from postil.serve.turns import Asked, Listener, Turns
 from postil.store import read_json
 
 READS: Mapping[str, Callable[[Any, Sequence[Message]], list[int]]] = {  # where it is no plain dialogue
@@ -68,7 +68,7 @@ class Alone:
         self._machine = {"dtype": dtype, "device": device, "threads": threads}
         self.between = between
         self.context = _context(base)
-        self._turns = Turns()
+        self._turns = Turns(limits.waiting, self.context)
         self._now: Asked | None = None
         self._opened: Opened | None = None
 
@@ -98,16 +98,8 @@ class Alone:
 
     def ask(self, request: Request, listener: Listener) -> Asked:
         """Put a request in the queue. Raises `engine_full`, `context_too_long`, `alone_cannot`, `alone_scale`."""
-        if len(self._turns) >= self._limits.waiting:
-            raise EngineError("engine_full", waiting=len(self._turns))
         _check(request)
-        ids = self.prompt(request)
-        left = self.context - len(ids)
-        if left < 1 or not ids:
-            raise EngineError("context_too_long", tokens=len(ids), context=self.context)
-        asked = Asked(request, listener, ids, min(left, request.max_tokens or left))
-        self._turns.put(asked)
-        return asked
+        return self._turns.ask(request, listener, self.prompt)
 
     def hold(self, adapter: Path) -> None:
         """Have this adapter's pair in memory, unless another answers just now. Raises AdapterError."""

@@ -1,102 +1,34 @@
 """Answers of many adapters are written together: requests come in and go out between two passes of the model.
 
-Those that wait take turns by project, so that nobody is kept waiting by another's many. One thread does all the work.
+Those that wait take turns. One thread does all the work.
 """
 
 from __future__ import annotations
 
 import random
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from postil.errors import EngineError, PostilError
+from postil.errors import PostilError
 from postil.model.apart import writer
 from postil.model.cells import Shared
 from postil.model.load import Loaded
 from postil.model.panels import lay_in_panels
 from postil.model.plaintext import beginning
 from postil.model.sample import Chooser, Sampling, choose_all
-from postil.serve.engine import Finish, Limits, Piece, Reply, Request
+from postil.serve.engine import Finish, Limits, Reply, Request
 from postil.serve.kind import kind_of
 from postil.serve.prefixes import Prefixes
-from postil.serve.shelf import Held, Shelf
+from postil.serve.shelf import Shelf
 from postil.serve.text import Text
+from postil.serve.turns import Asked, Listener, Turns
 from postil.serve.voices import Voices
 
 MOST_READ = 256  # tokens of prompts in one pass: others' next tokens wait for it
-
-
-class Listener(Protocol):
-    """Who asked: hears what becomes of it, on the thread of the batch."""
-
-    def piece(self, piece: Piece) -> None: ...
-    def reply(self, reply: Reply) -> None: ...
-    def error(self, error: PostilError) -> None: ...
-
-
-@dataclass(eq=False)
-class Asked:
-    """A request that waits or is answered. `cancelled` may be set from any thread."""
-
-    request: Request
-    listener: Listener
-    ids: list[int]
-    new: int
-    cancelled: bool = False
-    held: Held | None = None
-    cached: int = 0
-    text: Text | None = None
-    chooser: Chooser | None = None
-    written: int = 0
-    reading: bool = True
-
-    @property
-    def voice(self) -> object:
-        return self.held.voice if self.held else None
-
-
-class Turns:
-    """Requests that wait: the projects take turns, each with its oldest."""
-
-    def __init__(self) -> None:
-        self._queues: OrderedDict[str, deque[Asked]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return sum(map(len, self._queues.values()))
-
-    def __iter__(self) -> Any:
-        return (asked for queue in self._queues.values() for asked in queue)
-
-    def put(self, asked: Asked) -> None:
-        self._queues.setdefault(asked.request.project, deque()).append(asked)
-
-    def first(self) -> Asked:
-        return next(iter(self._queues.values()))[0]
-
-    def take(self) -> Asked:
-        project, queue = next(iter(self._queues.items()))
-        asked = queue.popleft()
-        del self._queues[project]
-        if queue:
-            self._queues[project] = queue
-        return asked
-
-    def remove(self, gone: Callable[[Asked], bool]) -> list[Asked]:
-        """Take out those of which `gone` says so."""
-        found = [asked for asked in self if gone(asked)]
-        for project, queue in list(self._queues.items()):
-            kept = deque(asked for asked in queue if asked not in found)
-            if kept:
-                self._queues[project] = kept
-            else:
-                del self._queues[project]
-        return found
 
 
 class Batch:
@@ -110,7 +42,7 @@ class Batch:
         self.shelf = Shelf(linears, limits.adapter_bytes)
         self._decoder = writer(loaded.model, loaded.device, self.context, Voices(linears).speak)
         self._prefixes = Prefixes(limits.prefix_bytes)
-        self._turns = Turns()
+        self._turns = Turns(limits.waiting, self.context)
         self._live: dict[Any, Asked] = {}
         self._token_bytes = 0  # of one token's keys and values; known when one has been read
 
@@ -142,15 +74,7 @@ class Batch:
 
     def ask(self, request: Request, listener: Listener) -> Asked:
         """Put a request in the queue. Raises `engine_full`, `context_too_long`, or what the template refuses."""
-        if len(self._turns) >= self._limits.waiting:
-            raise EngineError("engine_full", waiting=len(self._turns))
-        ids = self.prompt(request)
-        left = self.context - len(ids)
-        if left < 1 or not ids:
-            raise EngineError("context_too_long", tokens=len(ids), context=self.context)
-        asked = Asked(request, listener, ids, min(left, request.max_tokens or left))
-        self._turns.put(asked)
-        return asked
+        return self._turns.ask(request, listener, self.prompt)
 
     def hold(self, adapter: Path) -> None:
         """Have this adapter in memory. Raises AdapterError."""

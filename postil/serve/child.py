@@ -25,7 +25,8 @@ from postil.serve.engine import Health, Piece, Reply, Request
 
 if TYPE_CHECKING:
     from postil.serve.alone import Alone
-    from postil.serve.batching import Asked, Batch
+    from postil.serve.batching import Batch
+    from postil.serve.turns import Asked
 
 Said = tuple["Client", dict[str, Any]]
 

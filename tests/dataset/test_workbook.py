@@ -38,7 +38,7 @@ def sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     def spoken(key: str, lang: str | None = None, **values: Any) -> str:
         return texts[key].format(**values) if key in texts else say(key, lang, **values)
 
-    monkeypatch.setattr("postil.records.say", spoken)
+    monkeypatch.setattr("postil.records.dataset.say", spoken)
     monkeypatch.setattr(workbook, "say", spoken)
     monkeypatch.setattr(workbook, "knows", lambda key: key in texts)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from postil.errors import DataError, PlanError
 from postil.model.entities import Entity, write_entities
-from postil.plan import suggestions
+from postil.plan import check_settings, suggestions
 from postil.plan.catalog import bases, shape_of
 from postil.plan.sizes import adapter_parameters
-from postil.plan.tasks import longest, numbers_of, settled_task, task_of
-from postil.records import Base, Example, Message
+from postil.plan.tasks import TERMS, longest, settled_task, task_of, terms_of
+from postil.records import Base, Example, Message, Task
 
 
 def made(*answers: str) -> list[Example]:
@@ -101,7 +102,15 @@ def test_texts_are_cut_where_nobody_says_otherwise():
     assert longest("causal_lm", 8192) == 8192 == longest("causal_lm", 8192, {"max_length": 100})
     assert longest("pretraining", 8192) == 1024 and longest("pretraining", 512) == 512
     assert longest("pretraining", 8192, {"max_length": 256}) == 256
-    assert numbers_of("dpo").rate < 1 == numbers_of("causal_lm").rate
+    assert terms_of("dpo").rate < 1 == terms_of("causal_lm").rate
+
+
+def test_every_task_has_its_terms():
+    assert set(TERMS) == set(get_args(Task))
+    assert terms_of("no_task").metric is None  # whoever makes a plan of it hears that there is none
+    with pytest.raises(PlanError) as refused:
+        check_settings({"task": "no_task"})
+    assert refused.value.code == "setting_choice"
 
 
 def test_sizes_of_two_sides():
