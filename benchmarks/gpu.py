@@ -39,7 +39,7 @@ Update = Callable[[int, Sequence[Row]], None]
 ROWS_A_PASS = 32  # of short rows, for the peers: as many tokens as a pass of Postil; one of 4096 tokens
 KINDS = ("packed", "short")
 BASES = ("qwen2.5-0.5b", "qwen2.5-7b")
-NEEDS = {"PEFT": "peft", "Liger": "liger_kernel", "Unsloth": "unsloth", "Postil": "postil"}
+NEEDS = {"PEFT": "peft", "Liger": "liger_kernel", "Unsloth": "unsloth", "Postil": "postil", "Postil compiled": "postil"}
 MATMULS = ((8192, 8192, 8192), (4096, 4096, 16_384))
 MATMUL_SECONDS = 0.2
 TIMEOUT = 300  # seconds for a side
@@ -66,9 +66,9 @@ def data(base: str, kind: str) -> Shape:
 # ── the sides ──
 
 
-def postil(base: str) -> Update:
+def postil(base: str, *, compiled: bool) -> Update:
     """Postil's learner on this device."""
-    chosen = ours.plan(device=device(), dtype=dtype(), micro_batch_tokens=4096)
+    chosen = ours.plan(device=device(), dtype=dtype(), micro_batch_tokens=4096, torch_compile=compiled)
     learner = ours.learner_of(read(base, dtype(), device()), chosen, shares=True)
 
     def update(index: int, rows: Sequence[Row]) -> None:
@@ -124,7 +124,7 @@ def _unsloth(base: str) -> Any:
     from unsloth import FastLanguageModel
 
     with tempfile.TemporaryDirectory() as folder:
-        read(base, dtype()).save_pretrained(folder)
+        read(base, dtype(), device()).save_pretrained(folder)
         model, _ = FastLanguageModel.from_pretrained(folder, max_seq_length=4096, dtype=torch.bfloat16,
                                                      load_in_4bit=False)  # fmt: skip
     return FastLanguageModel.get_peft_model(model, r=PLAN.r, lora_alpha=PLAN.lora_alpha, lora_dropout=0.0,
@@ -142,7 +142,8 @@ def side(name: str, base: str, rounds: int) -> dict[str, Any]:
     """
     if find_spec(NEEDS[name]) is None or (device() == "cpu" and name in ("Liger", "Unsloth")):
         return {"missing": f"{NEEDS[name]} is not installed, or needs a GPU"}
-    update = postil(base) if name == "Postil" else peer(name, base)
+    own = name.startswith("Postil")
+    update = postil(base, compiled=name != "Postil") if own else peer(name, base)
     weights = torch.cuda.memory_allocated() if device() == "cuda" else 0
     return {kind: _measured(update, data(base, kind), rounds, weights) for kind in KINDS}
 

@@ -21,6 +21,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from postil.model.memory import lacks_memory
+
 NAME = "postil"
 LONGEST_PIECE = 96  # tokens; of a longer run, later parts do not compute what earlier ones cannot see
 BLOCK, NARROWEST = 128, 16  # of FlexAttention: tokens of a block, width of a head
@@ -71,7 +73,6 @@ class Pieces:
     ends: torch.Tensor  # [L]: token i is seen by the tokens from i up to, not with, ends[i]
     one_row: bool = False  # then all see all before them, and there is no mask to look at
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # what stands around it may be compiled
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
@@ -108,6 +109,7 @@ def pack_arguments(positions: torch.Tensor, packed: Packed) -> dict[str, Any]:
     return {"position_ids": positions, "attention_mask": no_mask, "use_cache": False, "packed": packed}
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # what stands around it may be: `model/layers.py`
 def _attention(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor | None,
     scaling: float | None = None, packed: Packed | None = None, **how: Any,
@@ -229,8 +231,14 @@ def _flex(blocks: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tens
     """Several rows on a GPU: blocks of pairs that nobody needs are left out by the kernel."""
     if min(query.shape[-1], value.shape[-1]) < NARROWEST:
         raise Unpackable(f"attention heads narrower than {NARROWEST}")
-    grouped = query.shape[1] != key.shape[1]
-    attended = _compiled()(query, key, value, block_mask=blocks, scale=scale, enable_gqa=grouped)
+    how = {"scale": scale, "enable_gqa": query.shape[1] != key.shape[1]}
+    try:
+        # "TRITON": the kernel for a few queries, which it would choose by itself, does not take all of these
+        attended = _compiled()(query, key, value, block_mask=blocks, kernel_options={"BACKEND": "TRITON"}, **how)
+    except RuntimeError as error:  # no compiler here (Triton is not everywhere), or none for this card
+        if lacks_memory(error):
+            raise
+        raise Unpackable(f"FlexAttention: {str(error).strip().splitlines()[0]}") from error
     return attended.transpose(1, 2)  # type: ignore[no-any-return]
 
 

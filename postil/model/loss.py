@@ -20,11 +20,12 @@ from torch.nn import functional as F
 
 from postil.model.attention import Unpackable, pack_arguments, takes_packs
 from postil.model.layout import Batch, pack, pad
+from postil.model.memory import lacks_memory
 from postil.model.template import Tokens
 
 FEW = 4  # sequences that tell whether a model can take packs
 EXACT, NEAR = (1e-5, 1e-4), (3e-2, 1e-1)  # relative differences of loss and gradients, in float32 and in less
-LOGITS_AT_ONCE = 2**24  # elements: 64 MB in float32
+LOGITS_AT_ONCE = {"cpu": 2**24, "mps": 2**24, "cuda": 2**27}  # elements: 64 MB in float32; a GPU wants large products
 POSITIONWISE = ("mlp", "self_attn.o_proj")  # of a block: modules whose output at a place depends on that place alone
 
 
@@ -128,7 +129,9 @@ def why_not_packed(
     try:
         with _evaluating(model):  # dropout would differ from one to the other
             ours, plain = (_measured(model, make(few, device=device), gradients) for make in (pack, pad))
-    except (Unpackable, TypeError, AttributeError) as error:  # an architecture that cannot be asked in this way
+    except (Unpackable, TypeError, AttributeError, RuntimeError) as error:  # it cannot be asked in this way
+        if lacks_memory(error):
+            raise
         return str(error).partition("\n")[0]
     bounds = EXACT if model.dtype == torch.float32 else NEAR
     off = [float((a - b).norm() / b.norm().clamp_min(1e-12)) for a, b in zip(ours, plain, strict=True)]
@@ -211,7 +214,7 @@ def _evaluating(model: Any) -> Iterator[None]:
 
 def _some(rows: torch.Tensor, vocabulary: int) -> tuple[torch.Tensor, ...]:
     """So many rows at a time that their logits stay small."""
-    return torch.split(rows, max(1, LOGITS_AT_ONCE // vocabulary))
+    return torch.split(rows, max(1, LOGITS_AT_ONCE[rows.device.type] // vocabulary))
 
 
 def _part(block: Any, name: str) -> Any:

@@ -35,6 +35,8 @@ PASSES = {"copywriting": 1.0, "consulting": 4 / 3, "chat": 4 / 3, "extraction": 
 METRICS = {"extraction": "exact_match", "service_qa": "char_f1", "consulting": "char_f1", "chat": "char_f1",
            "copywriting": "loss"}  # fmt: skip
 MEMORY_SHARE = 0.7  # of what is free; the rest belongs to whatever else runs
+WORTH_COMPILING = 600  # seconds of training on a GPU
+GPU_SHARE = 0.5  # of the matmul rate, that a training step reaches there
 LARGEST_MICRO_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 16384}
 THINKING = "<think>"
 
@@ -62,6 +64,7 @@ def choose(
     _about_training(draft, counts, base.shape)
     _about_stopping(draft, counts)
     _about_proof(draft, counts, base.shape)
+    _about_compiling(draft, counts, base.shape, probe)
     check_method(draft.plan())
     return draft.plan(), draft.choices()
 
@@ -179,6 +182,16 @@ def _about_memory(draft: _Draft, counts: Counts, shape: Shape, machine: Machine)
                longest=draft["max_length"])  # fmt: skip
 
 
+def _about_compiling(draft: _Draft, counts: Counts, shape: Shape, probe: Probe | None) -> None:
+    """On a GPU, where the training takes long enough to win back what compiling takes."""
+    seconds = 0.0
+    if probe and probe.device == "cuda":
+        work = sizes.training_flops(draft.plan(), counts, shape) * draft["n_epochs"]
+        seconds = work / (GPU_SHARE * probe.gemm_flops)
+    pays = seconds >= WORTH_COMPILING and not draft["gradient_checkpointing"]
+    draft.take("torch_compile", pays, "compile_long" if pays else "compile_off")
+
+
 def _place(draft: _Draft, machine: Machine) -> tuple[str, int]:
     """The kind of device, and the memory that is free on it [bytes; 0: not known]."""
     place = draft["device"].partition(":")[0]
@@ -201,7 +214,8 @@ def _fixed_bytes(shape: Shape, plan: Plan) -> float:
 def _tokens_in(room: float, draft: _Draft, counts: Counts, shape: Shape, *, checkpointing: bool) -> float:
     """Tokens of a micro-batch that fit into `room` bytes."""
     learned = counts.loss_tokens / max(1, counts.tokens)
-    each = sizes.token_bytes(shape, draft["dtype"], counts.mean_length, checkpointing=checkpointing)
+    each = sizes.token_bytes(shape, draft["dtype"], counts.mean_length, checkpointing=checkpointing,
+                             gpu=draft["device"].startswith("cuda"))  # fmt: skip
     return room / (each + sizes.logit_bytes(shape, learned))
 
 

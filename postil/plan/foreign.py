@@ -224,6 +224,7 @@ class _Reader:
         self._dataset()
         self._flag("train_on_prompt", "prompt_loss_weight", 1.0)
         self._flag("disable_gradient_checkpointing", "gradient_checkpointing", False)
+        self._flag("torch_compile", "torch_compile", True)
         self._dtype("pure_bf16", "bf16", "fp16")
         return self._end(LLAMA_FACTORY)
 
@@ -237,6 +238,7 @@ class _Reader:
         self._datasets()
         self._flag("train_on_inputs", "prompt_loss_weight", 1.0)
         self._flag("gradient_checkpointing", "gradient_checkpointing", True)
+        self._flag("torch_compile", "torch_compile", True)
         self._flag("lora_target_linear", "target_modules", "all-linear")
         self._dtype("bf16", "fp16")
         return self._end(AXOLOTL)

@@ -79,6 +79,7 @@ class Plan(BaseModel):
     device: str = "cpu"  # cpu | cuda | mps
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     threads: int = Field(1, ge=1, le=1024)
+    torch_compile: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ class Stack:
 
     def __init__(self, first: Lora, places: int, device: torch.device) -> None:
         self.tables = {
-            name: (_table(down, places, device), _table(up, places, device)) for name, (down, up) in first.layers.items()
+            name: (_table(down, places, device), _table(up, places, device))
+            for name, (down, up) in first.layers.items()
         }
         self._free = list(range(places))[::-1]
         self.places = places

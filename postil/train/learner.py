@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch._dynamo.exc import TorchDynamoException
 
 from postil.errors import TrainError
 from postil.model.adapt import METHODS, put_weights, weights_of
 from postil.model.attention import Unpackable
+from postil.model.layers import compile_blocks, uncompile_blocks
 from postil.model.memory import lacks_memory
 from postil.records import Plan
 from postil.settings import Ranks
@@ -39,9 +41,9 @@ class Learner:
             self._groups(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
         )
         self._training = plan.lora_dropout > 0 or plan.gradient_checkpointing
-        # Whether rows are packed; None: not found out yet. Why not, if this model cannot.
-        self.packs: bool | None = None
-        self.why_not_packed: str | None = None
+        self.packs: bool | None = None  # whether rows are packed; None: not found out yet
+        self.lacks: dict[str, str] = {}  # what makes it slower here, and why: not_packed, not_compiled
+        self._compiles = plan.torch_compile
         if plan.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             model.enable_input_require_grads()
@@ -75,6 +77,9 @@ class Learner:
         mine = [s for row in rows[self.ranks.rank :: self.ranks.world] for s in row]
         loss = torch.zeros((), dtype=torch.float64, device=self.plan.device)  # read at the end: a GPU need not wait
         self._find_out(mine)
+        if self._compiles:
+            compile_blocks(self.model)
+            self._compiles = False
         for micro, batch in enumerate(self._batches(mine, learning=True)):
             torch.manual_seed(hash((self.plan.seed, step, micro, self.ranks.rank)) & 0x7FFF_FFFF)
             part = self.objective.sum(batch)[0] / total
@@ -92,8 +97,10 @@ class Learner:
     def _find_out(self, sequences: Sequence[Any]) -> None:
         """At the first update: where this model cannot take packs, rows are padded."""
         if self.packs is None and sequences:
-            self.why_not_packed = self.objective.why_not_packed(sequences, self.micro_batch_tokens)
-            self.packs = self.why_not_packed is None
+            why = self.objective.why_not_packed(sequences, self.micro_batch_tokens)
+            self.packs = why is None
+            if why is not None:
+                self.lacks["not_packed"] = why
 
     def _sum_over_ranks(self, loss: torch.Tensor) -> None:
         """Add up the gradients of all processes; each already divided by the weight of the whole update."""
@@ -115,7 +122,10 @@ class Learner:
             try:
                 return work()
             except Unpackable as error:  # a row longer than any of those at which `_find_out` looked
-                self.packs, self.why_not_packed = False, str(error)
+                self.packs, self.lacks["not_packed"] = False, str(error)
+            except TorchDynamoException as error:  # no compiler on this machine, or one that does not know the model
+                self.lacks["not_compiled"] = str(error).strip().splitlines()[0]
+                uncompile_blocks(self.model)
             except (RuntimeError, MemoryError) as error:
                 self._retreat(error)
 

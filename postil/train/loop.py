@@ -48,7 +48,7 @@ class Loop:
         self._learner = Learner(objective, plan, ranks)
         self._model = objective.model
         self._best = weights_of(self._model)
-        self._told_why: str | None = None
+        self._told: dict[str, str] = {}  # what the learner lacks, as the user has heard it
         self._trained = trained_parameters(self._model, plan)
         self._at = Position(micro_batch_tokens=plan.micro_batch_tokens, trained_parameters=self._trained)
 
@@ -82,9 +82,10 @@ class Loop:
     def _after(self, loss: float, seconds: float) -> None:
         """Count, validate, tell and save as the plan says, after an update."""
         done = self._at.step + 1
-        if self._learner.why_not_packed != self._told_why:  # also when a later row is the first that does not allow it
-            self._told_why = self._learner.why_not_packed
-            self._progress.tell("not_packed", reason=self._told_why)
+        for what, why in self._learner.lacks.items():  # also when a later row is the first that does not allow it
+            if self._told.get(what) != why:
+                self._told[what] = why
+                self._progress.tell(what, reason=why)
         tokens = sum(len(s.ids) for i in self._schedule.rows(self._at.step) for s in self._training[i])
         self._at = replace(
             self._at,

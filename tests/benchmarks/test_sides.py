@@ -59,7 +59,7 @@ def test_the_script_in_bfloat16_does_a_pass_only(tiny):
 
 
 def test_the_gpu_sides_run_where_there_is_none():
-    told = {name: gpu.side(name, "tiny", 1) for name in gpu.NEEDS}
+    told = {name: gpu.side(name, "tiny", 1) for name in gpu.NEEDS if name != "Postil compiled"}
     for name in ("PEFT", "Postil"):
         assert [told[name][kind]["tokens"] for kind in gpu.KINDS] == [8 * 64, 8 * 20]
         assert all(told[name][kind]["seconds"][0] > 0 < told[name][kind]["rates"][0] for kind in gpu.KINDS)

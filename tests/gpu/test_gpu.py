@@ -119,11 +119,11 @@ def test_a_run_on_a_gpu_learns_what_one_on_a_cpu_learns(wide, tmp_path):
     assert losses[DEVICE]["tuned"] < losses[DEVICE]["base"]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_stopped_run_goes_on_to_the_same_bytes(wide, tmp_path, dtype):
+@pytest.mark.parametrize("how", [{}, {"dtype": "bfloat16"}, {"torch_compile": True}])
+def test_a_stopped_run_goes_on_to_the_same_bytes(wide, tmp_path, how):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for directory in (whole, parts):
-        laid_out(directory, wide("llama3"), device=DEVICE, dtype=dtype, save_steps=3)
+        laid_out(directory, wide("llama3"), device=DEVICE, save_steps=3, **how)
     run(whole, **QUIET)
     steps = iter([False] * 4 + [True] + [False] * 999)
     with pytest.raises(TrainError):
@@ -150,6 +150,15 @@ def test_a_micro_batch_too_large_for_the_memory_is_halved(wide, tmp_path):
     print("micro-batch:", json.loads((tmp_path / "tight" / "result.json").read_text())["updates"], len(events))
 
 
+def test_a_compiled_model_learns_the_same(tmp_path, tmp_path_factory):
+    base = build("llama3", tmp_path_factory.mktemp("deep"), hidden_size=128, num_hidden_layers=5)
+    losses = {}
+    for compiled in (False, True):
+        laid_out(tmp_path / str(compiled), base, device=DEVICE, torch_compile=compiled)
+        losses[compiled] = run(tmp_path / str(compiled), **QUIET)["validation_loss"]
+    assert losses[True] == pytest.approx(losses[False], rel=1e-4)
+
+
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_trains_on_a_gpu(wide, tmp_path, method):
     rate = {"full": 3e-4, "partial": 3e-4, "prefix": 3e-2, "prompt": 3e-2, "p_tuning": 3e-2}.get(method, 3e-3)
@@ -172,7 +181,8 @@ def test_the_whole_way_on_the_command_line(wide, tmp_path):
     file, directory = sheet(tmp_path / "titles.csv", 60), tmp_path / "adapter"
     how = ["--system", "Name the product.", "--set", "learning_rate_probe=false", "--set", "n_epochs=4"]
     planned = told(["plan", file, "--base", wide("qwen2"), *how])
-    assert planned["plan"]["device"] == DEVICE and planned["plan"]["dtype"] == "bfloat16"
+    assert planned["plan"]["device"] == DEVICE, planned["reasons"]["device"]
+    assert planned["plan"]["dtype"] == "bfloat16" and planned["reasons"]["micro_batch_tokens"]["values"]["free"]
     trained = told(["train", file, "--base", wide("qwen2"), "-o", directory, *how])
     assert trained["validation_loss"]["tuned"] < trained["validation_loss"]["base"]
     assert set(told(["evaluate", directory, "--data", file])) >= {"base", "tuned", "verdict"}

@@ -1,11 +1,14 @@
 """Sequences become tensors: nothing lost, nothing counted twice, shared beginnings laid out once."""
 
+import random
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import create_block_mask
 
-from postil.model.attention import LONGEST_PIECE
+from postil.model.attention import LONGEST_PIECE, block_mask
 from postil.model.layout import FEWEST_SHARED, by_length, lay_out, pack, packs, pad, weight_of
 from postil.model.template import Tokens
 
@@ -42,6 +45,26 @@ def counted(batch, sequences):
 
 def expected(sequences):
     return sorted((i, at) for i, s in enumerate(sequences) for at in range(1, len(s.ids)) if s.weights[at])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_flex_attention_is_told_of_exactly_the_blocks_that_need_it(seed):
+    """As torch finds them by looking at every pair."""
+    random_ = random.Random(seed)
+    shared = [random_.randrange(9) for _ in range(random_.randrange(1, 300))]
+    rows = [
+        (
+            *shared[: random_.randrange(len(shared) + 1)],
+            *(random_.randrange(9) for _ in range(random_.randrange(1, 200))),
+        )
+        for _ in range(random_.randrange(1, 25))
+    ]
+    ends = pack([Tokens(ids, (1.0,) * len(ids), ()) for ids in rows]).packed.ends
+    ours = block_mask(ends)
+    theirs = create_block_mask(ours.mask_mod, None, None, len(ends), len(ends), device="cpu")
+    assert torch.equal(ours.to_dense(), theirs.to_dense())
+    for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
+        assert torch.equal(getattr(ours, name), getattr(theirs, name))
 
 
 def test_groups_hold_every_sequence_once_and_respect_the_limit():

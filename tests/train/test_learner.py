@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
 from postil.errors import TrainError
 from postil.model.adapt import attach
@@ -56,7 +57,7 @@ def test_rows_longer_than_the_window_are_padded_when_they_come(make, family):
     losses = []
     for one in (learner, other):
         losses.append([one.update(0, short, 1e-2), one.update(1, rows, 1e-2)])
-    assert learner.packs is False and learner.why_not_packed
+    assert learner.packs is False and learner.lacks["not_packed"]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
@@ -209,7 +210,7 @@ def test_validation_has_no_dropout(make):
 def test_rows_are_packed_where_that_is_exact(make, family):
     learner, rows = make(family)
     learner.update(0, rows[:7], 1e-2)
-    assert learner.packs is True and learner.why_not_packed is None
+    assert learner.packs is True and not learner.lacks
 
 
 def test_packs_that_give_another_loss_are_not_used(make):
@@ -221,7 +222,36 @@ def test_packs_that_give_another_loss_are_not_used(make):
     (packing, rows), (padding, _) = expected
     padding.packs = False
     assert relative(learned(packing, rows[:7])[0], learned(padding, rows[:7])[0]) < 1e-6
-    assert packing.packs is False and packing.why_not_packed
+    assert packing.packs is False and packing.lacks["not_packed"]
+
+
+def all_between(model):
+    """The models of these tests have no block between the first and the last: here all have a place between."""
+    return "layers", [None, *model.get_decoder().layers, None]
+
+
+def test_where_nothing_can_be_compiled_it_learns_without(make, monkeypatch):
+    (plain, rows), (asked, _) = make(), make(torch_compile=True)
+
+    def refuse(block, **how):
+        def run(*given, **more):
+            raise TorchDynamoException("no compiler here\nand a long trace")
+
+        return run
+
+    monkeypatch.setattr("postil.model.layers.blocks", all_between)
+    monkeypatch.setattr(torch, "compile", refuse)
+    expected = learned(plain, rows[:7])[0]
+    assert torch.equal(learned(asked, rows[:7])[0], expected)
+    assert asked.lacks == {"not_compiled": "no compiler here"}
+
+
+@pytest.mark.slow
+def test_what_is_compiled_learns_the_same(make, monkeypatch):
+    monkeypatch.setattr("postil.model.layers.blocks", all_between)
+    (plain, rows), (compiled, _) = make(), make(torch_compile=True)
+    assert relative(learned(compiled, rows[:7])[0], learned(plain, rows[:7])[0]) < 1e-5
+    assert not compiled.lacks
 
 
 def test_in_bfloat16_the_adapter_itself_stays_in_float32(make):

@@ -150,7 +150,7 @@ def test_a_validation_loss_that_is_no_number_is_an_error(make):
 
 def test_a_model_that_takes_no_packs_is_told_once_and_learns_all_the_same(make):
     loop = make(validation=6)
-    loop._learner.packs, loop._learner.why_not_packed = False, "a window"
+    loop._learner.packs, loop._learner.lacks = False, {"not_packed": "a window"}
     loop.run()
     assert make.told("not_packed") == [{"code": "not_packed", "reason": "a window"}]
 
