@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ from postil.settings import EMBEDDED, Settings, quiet
 if TYPE_CHECKING:
     from postil.dataset import Raw
     from postil.evaluate import Judgement, Tally
+    from postil.model.probe import Ask
     from postil.model.template import Template
     from postil.plan import Given
 
@@ -165,35 +167,38 @@ def plan(
     """
     from postil import dataset as data
     from postil import plan as room
-    from postil.model.count import count
 
-    wishes = {"system": dataset.system, "instruction": dataset.instruction, **room.check_settings(settings or {})}
-    wishes = {name: value for name, value in wishes.items() if value is not None}
-    kept = given.values if given else {}
-    task = room.settled_task(dataset.examples, base, {**kept, **wishes})
-    dataset = data.for_task(dataset, task)
-    thinking = {"thinking": thinks(dataset.examples), **kept, **wishes}["thinking"]
-    limit = room.longest(task, base.shape.context, {**kept, **wishes})
-    template = template_of(base, thinking, task) if base.path else None
-    if template:
-        dataset = _proven(dataset, template, limit, task, skip_faulty)
-    data.require_enough(dataset)
-    split = _split(dataset, preset, {**kept, **wishes}, validation, test, task)
-    counts = count(split, template, task, limit) if template else room.rough_counts(
-        split.training, base, len(split.validation), len(split.test)
-    )  # fmt: skip
-    started = time.monotonic()
-    probe = _measured(split, base, template, task, limit) if measure and template and not given else None
-    stages = {"measure": time.monotonic() - started} if probe else {}
-    machine = room.machine(output, probe)
-    chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
-    if rate_multiplier and "learning_rate" not in wishes:
-        wishes = {**wishes, **room.check_settings({"learning_rate": str(chosen.learning_rate * rate_multiplier)})}
+    with ExitStack() as leave:
+        ask = leave.enter_context(_measuring()) if measure and base.path and not given else None
+        from postil.model.count import count  # loads libraries for seconds: the child has begun to do the same
+
+        wishes = {"system": dataset.system, "instruction": dataset.instruction, **room.check_settings(settings or {})}
+        wishes = {name: value for name, value in wishes.items() if value is not None}
+        kept = given.values if given else {}
+        task = room.settled_task(dataset.examples, base, {**kept, **wishes})
+        dataset = data.for_task(dataset, task)
+        thinking = {"thinking": thinks(dataset.examples), **kept, **wishes}["thinking"]
+        limit = room.longest(task, base.shape.context, {**kept, **wishes})
+        template = template_of(base, thinking, task) if base.path else None
+        if template:
+            dataset = _proven(dataset, template, limit, task, skip_faulty)
+        data.require_enough(dataset)
+        split = _split(dataset, preset, {**kept, **wishes}, validation, test, task)
+        counts = count(split, template, task, limit) if template else room.rough_counts(
+            split.training, base, len(split.validation), len(split.test)
+        )  # fmt: skip
+        started = time.monotonic()
+        probe = _measured(ask, split, base, template, task, limit) if ask and template else None
+        stages = {"measure": time.monotonic() - started} if probe else {}
+        machine = room.machine(output, probe)
         chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
-    estimate = room.estimate(chosen, counts, base, machine, probe, Settings())
-    hints = room.suggestions(task, dataset.examples, tagged=data.looks_tagged(dataset.examples))
-    doubts = (*room.doubts(chosen, counts, estimate, machine), *hints)
-    return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts, stages)
+        if rate_multiplier and "learning_rate" not in wishes:
+            wishes = {**wishes, **room.check_settings({"learning_rate": str(chosen.learning_rate * rate_multiplier)})}
+            chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
+        estimate = room.estimate(chosen, counts, base, machine, probe, Settings())
+        hints = room.suggestions(task, dataset.examples, tagged=data.looks_tagged(dataset.examples))
+        doubts = (*room.doubts(chosen, counts, estimate, machine), *hints)
+        return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts, stages)
 
 
 def _proven(dataset: Dataset, template: Template, max_length: int, task: str, skip_faulty: bool) -> Dataset:
@@ -240,16 +245,22 @@ def _split(
     return split
 
 
-def _measured(split: Split, base: Base, template: Template, task: str, max_length: int) -> Probe | None:
-    """A short real step of rows like these, in a child process; of a base with an encoder the machine alone."""
-    from postil.model.probe import probe
+def _measuring() -> AbstractContextManager[Ask]:
+    """The child process that will measure: its libraries load while the data is read."""
+    from postil.model.probe import begun
+
+    return begun()
+
+
+def _measured(ask: Ask, split: Split, base: Base, template: Template, task: str, max_length: int) -> Probe | None:
+    """A short real step of rows like these, in that child; of a base with an encoder the machine alone."""
     from postil.model.readings import reading
 
     if base.shape.encoder_layers or template.end_id is None:  # what reads with an encoder takes no such step
-        return probe(None)
+        return ask(None)
     make = reading(task)
     rows = [row for example in split.training[:8] for row in make(example, template, max_length)[0]][:8]
-    return probe(base.path, rows)
+    return ask(base.path, rows)
 
 
 # ── train ─────────────────────────────────────────────────────────────────────────────────────────

@@ -299,7 +299,7 @@ def test_a_plan_of_an_earlier_run_is_taken_as_it_is(trained: Trained, tmp_path: 
     def never(*given: Any) -> Any:
         raise RuntimeError("a given plan was measured")
 
-    monkeypatch.setattr("postil.model.probe.probe", never)
+    monkeypatch.setattr("postil.model.probe.begun", never)
     arguments = ["train", trained.sheet, "--plan", trained.directory / "plan.json", "-o", tmp_path / "again"]
     assert told(arguments)["updates"] == trained.result["updates"]
     for name in ("adapter_model.safetensors", "adapter_config.json"):

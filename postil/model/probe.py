@@ -1,6 +1,7 @@
 """How fast is this machine with this model? Measured for a few seconds in a child process, so that it leaves no trace.
 
-As a program (`python -m postil.model.probe`) it reads a JSON request on standard input and prints a JSON answer.
+As a program (`python -m postil.model.probe`) it loads its libraries, reads a JSON request on standard input and prints
+a JSON answer.
 """
 
 from __future__ import annotations
@@ -10,22 +11,45 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from postil.model.template import Tokens
 from postil.records import Plan, Probe
 from postil.settings import for_child
 
+if TYPE_CHECKING:
+    from postil.model.template import Tokens
+
 TIMEOUT_SECONDS = 180
-FEW = 3  # rows
+FEW = 2  # rows
 
 # How much faster a matmul in bfloat16 must be before it is taken, elsewhere and on a CPU. There, matmuls 2.2 to 3.6
 # times faster (AVX512-BF16) made a whole training step of a 135M model 1.3 times faster (5.5 against 7.4 CPU seconds,
 # medians of five in turn on one thread): too little for a third of the digits. AMX is far above this line.
 WORTH_BFLOAT16 = (1.5, 6.0)
+
+
+class Ask(Protocol):
+    """What `probe` does, of a child that has begun."""
+
+    def __call__(self, base: Path | None, rows: Sequence[Tokens] = ()) -> Probe | None: ...
+
+
+@contextmanager
+def begun() -> Iterator[Ask]:
+    """The child, which loads its libraries while its caller does something else; what is given asks it, once."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "postil.model.probe"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        env=for_child(),
+    ) as child:  # fmt: skip
+        try:
+            yield lambda base, rows=(): _asked(child, base, rows)
+        finally:
+            child.kill()  # it has answered, or nobody wants to hear it
 
 
 def probe(base: Path | None, rows: Sequence[Tokens] = ()) -> Probe | None:
@@ -34,18 +58,21 @@ def probe(base: Path | None, rows: Sequence[Tokens] = ()) -> Probe | None:
     Returns None when the child process cannot measure (no memory for the model, say): an estimate is then made from
     the sizes alone.
     """
+    with begun() as ask:
+        return ask(base, rows)
+
+
+def _asked(child: subprocess.Popen[str], base: Path | None, rows: Sequence[Tokens]) -> Probe | None:
     told = [{"ids": row.ids, "weights": row.weights} for row in rows]
-    request = {"base": str(base) if base else None, "rows": told}
+    request = json.dumps({"base": str(base) if base else None, "rows": told})
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "postil.model.probe"],
-            input=json.dumps(request), capture_output=True, text=True, encoding="utf-8", env=for_child(),
-            timeout=TIMEOUT_SECONDS, check=True,
-        )  # fmt: skip
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        logging.getLogger(__name__).info("the probe failed: %s", error.stderr)
+        said, why = child.communicate(request, TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
         return None
-    return Probe(**json.loads(done.stdout.splitlines()[-1]))
+    if child.returncode:
+        logging.getLogger(__name__).info("the probe failed: %s", why)
+        return None
+    return Probe(**json.loads(said.splitlines()[-1]))
 
 
 def _measure(request: dict[str, Any]) -> Probe:
@@ -128,27 +155,34 @@ def _with_base(request: dict[str, Any], dtype: str, device: str, choices: list[i
     import torch
 
     from postil.model.adapt import attach
+    from postil.model.attention import Unpackable, takes_packs
     from postil.model.generate import generate
     from postil.model.layout import lay_out
     from postil.model.load import load_base
-    from postil.model.loss import Loss, why_not_packed
+    from postil.model.loss import Loss
     from postil.model.memory import peak_bytes
+    from postil.model.template import Tokens
 
     plan = Plan(dtype=dtype, device=device)
     loaded = load_base(Path(request["base"]), dtype=dtype, device=device)
     loaded.model = attach(loaded.model, plan, request["base"])
     rows = [Tokens(tuple(row["ids"]), tuple(row["weights"]), ()) for row in request["rows"]]
-    packed = why_not_packed(loaded.model, rows, device) is None
-    loss = Loss(loaded.model)
+    packed, loss = takes_packs(loaded.model), Loss(loaded.model)
 
     def step(some: Sequence[Tokens]) -> None:
         for _, batch in lay_out(some, plan.micro_batch_tokens, packed=packed, device=device):
             loss.sum(batch).backward()  # type: ignore[no-untyped-call]
 
-    took = {}
-    for threads in choices:  # a few rows show which is faster; how long it takes, all of them
+    try:  # whether a pack gives what its rows give is looked at when they are learned
+        step(rows[:FEW])
+    except Unpackable:
+        packed = False
+        step(rows[:FEW])
+    took: dict[int, float] = {}
+    for threads in [choices[-1], *choices]:  # a few rows show which is faster; how long it takes, all of them
         torch.set_num_threads(threads)
-        took[threads] = _seconds(lambda: step(rows[:FEW]), device, budget=1.0)
+        once = _seconds(lambda: step(rows[:FEW]), device, budget=0.0, warm=True)
+        took[threads] = min(once, took.get(threads, once))
     threads = min(choices, key=lambda count: took[count])
     torch.set_num_threads(threads)
     step_seconds = _seconds(lambda: step(rows), device, budget=0.0, warm=device == "cpu")
@@ -163,5 +197,13 @@ def _with_base(request: dict[str, Any], dtype: str, device: str, choices: list[i
     }
 
 
+def _load() -> None:
+    """All that measuring needs, while the rows are still being read."""
+    import postil.model.adapt
+    import postil.model.generate
+    import postil.model.loss  # noqa: F401
+
+
 if __name__ == "__main__":
+    _load()
     print(json.dumps(asdict(_measure(json.loads(sys.stdin.read())))))  # noqa: T201
