@@ -1,6 +1,8 @@
 """Pictures of every page, made with the real program: `make screenshots` writes them to out/screenshots.
 
-python docs/pictures.py [--readme]   the second also renews the eight of docs/pictures, which the READMEs show
+python docs/pictures.py [--readme] [--only PAGE ...]
+
+--readme also renews those of docs/pictures, which the READMEs show; --only leaves all other pages out.
 """
 
 from __future__ import annotations
@@ -28,13 +30,15 @@ WIDTHS = {"wide": 1440, "narrow": 375}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--readme", action="store_true")
+    parser.add_argument("--only", nargs="+", metavar="PAGE", help="compare, job, ...")
     given = parser.parse_args()
     quiet()
     flow.fetched(flow.find_base(flow.EMBEDDED))
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as data, running(Settings().home, Path(data)) as studio, chromium() as browser:
-        paths = prepare(studio, browser)
+        made = prepare(studio, browser)
+        paths = {name: path for name, path in made.items() if not given.only or name in given.only}
         for lang in ("en", "zh"):
             for width_name, width in WIDTHS.items():
                 for dark in (False, True):
@@ -71,10 +75,9 @@ def prepare(studio: Studio, browser: Any) -> dict[str, str]:
     page.wait_for_url(re.compile("/models/"))
     model = page.url.partition("/studio")[2]
     visitor.close()
-    question = "/compare?question=春季新款+宽松+连帽+女士+卫衣"
     return {"home": "/", "new": "/new", "data": data, "plan": plan, "xray": f"{data}/xray",
             "versions": f"{data}/versions",
-            "datasets": "/data", "jobs": "/jobs", "job": job, "compare": question, "models": "/models", "model": model,
+            "datasets": "/data", "jobs": "/jobs", "job": job, "compare": "/compare", "models": "/models", "model": model,
             "evaluations": "/evaluations"}  # fmt: skip
 
 
@@ -84,10 +87,11 @@ def take(visitor: Visitor, path: str, picture: Path, *, whole: bool = True) -> N
     if "/data/" in path and not path.endswith("versions"):
         page.wait_for_selector("table tbody tr, .note", timeout=300_000)
     if path.startswith("/compare"):
-        page.locator(".main-act").first.click()
+        page.get_by_role("button", name=re.compile("洗发水")).first.click()  # a question that no training saw
         page.wait_for_selector("button:has-text('纠正'), button:has-text('Correct')", timeout=300_000)
     if re.fullmatch("/data/[^/]+", path):
         page.wait_for_selector(".gauge", timeout=300_000)
+    page.evaluate("scrollTo(0, 0)")  # else the bar at the top covers what was pressed
     page.wait_for_timeout(500)
     page.screenshot(path=str(picture), full_page=whole)
 
