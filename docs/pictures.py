@@ -75,10 +75,11 @@ def prepare(studio: Studio, browser: Any) -> dict[str, str]:
     page.wait_for_url(re.compile("/models/"))
     model = page.url.partition("/studio")[2]
     visitor.close()
-    return {"home": "/", "new": "/new", "data": data, "plan": plan, "xray": f"{data}/xray",
-            "versions": f"{data}/versions",
-            "datasets": "/data", "jobs": "/jobs", "job": job, "compare": "/compare", "models": "/models", "model": model,
-            "evaluations": "/evaluations"}  # fmt: skip
+    return {
+        "home": "/", "new": "/new", "data": data, "plan": plan, "xray": f"{data}/xray", "versions": f"{data}/versions",
+        "datasets": "/data", "jobs": "/jobs", "job": job, "compare": "/compare", "models": "/models", "model": model,
+        "evaluations": "/evaluations",
+    }  # fmt: skip
 
 
 def take(visitor: Visitor, path: str, picture: Path, *, whole: bool = True) -> None:

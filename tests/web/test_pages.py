@@ -25,6 +25,16 @@ def test_empty_pages_say_what_to_do(visitor: Visitor, path: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+def test_on_a_telephone_no_page_is_out_of_reach(visitor: Visitor) -> None:
+    """All ways into the house stand on the screen, none behind its edge."""
+    visitor.page.set_viewport_size({"width": 375, "height": 700})
+    page = visitor.go("/data")
+    for link in page.locator(".nav a").all():
+        box = link.bounding_box()
+        assert box and box["x"] >= 0 and box["x"] + box["width"] <= 375, link.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
 def test_unknown_things_are_told_in_words(visitor: Visitor) -> None:
     for path in ("/jobs/ftjob-nothing", "/models/ft%3Anothing", "/data/dataset-nothing"):
         page = visitor.go(path)
