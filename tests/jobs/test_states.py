@@ -62,6 +62,11 @@ class Jobs(RuleBasedStateMachine):
         alive = row.claimed and run in self.executor.runs and not self.executor.poll(run).over
         return Puppet(self.executor, run) if alive else None
 
+    def _is_current(self, worker: Puppet) -> bool:
+        job_id, _, attempt = worker.run_id.rpartition(":")
+        row = self._row(job_id)
+        return row.claimed and row.attempt == int(attempt)
+
     # ── what clients do ──
 
     @rule(target=jobs, priority=st.integers(0, 2))
@@ -116,9 +121,11 @@ class Jobs(RuleBasedStateMachine):
 
     @rule()
     def thaw(self) -> None:
-        """A worker that was given up goes on writing where it was."""
-        if self.frozen:
-            zombie = self.frozen.pop()
+        """A worker that was given up goes on writing where it was. One that no server has missed yet is none."""
+        given_up = [one for one in self.frozen if not self._is_current(one)]
+        if given_up:
+            zombie = given_up[-1]
+            self.frozen.remove(zombie)
             if zombie.directory.exists():
                 zombie.step(99)
                 zombie.checkpoint(99)
