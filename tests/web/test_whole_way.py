@@ -42,7 +42,8 @@ def test_from_a_dirty_sheet_to_a_model_that_answers(lived_in: tuple[str, Studio]
     elsewhere = "en" if lang == "zh" else "zh"
 
     def word(key: str, lang: str = lang) -> str:
-        return say(f"web.{key}", lang, n="").strip()
+        """What stands on the page, as far as its number."""
+        return say(f"web.{key}", lang, n="#").partition("#")[0].rstrip(" （")
 
     visitor = Visitor(browser, house, lang=lang)
     page = visitor.go("/new")
