@@ -75,9 +75,10 @@ def prepare(studio: Studio, browser: Any) -> dict[str, str]:
     page.wait_for_url(re.compile("/models/"))
     model = page.url.partition("/studio")[2]
     visitor.close()
+    question = "/compare?question=春季新款+宽松+连帽+女士+卫衣"
     return {
         "home": "/", "new": "/new", "data": data, "plan": plan, "xray": f"{data}/xray", "versions": f"{data}/versions",
-        "datasets": "/data", "jobs": "/jobs", "job": job, "compare": "/compare", "models": "/models", "model": model,
+        "datasets": "/data", "jobs": "/jobs", "job": job, "compare": question, "models": "/models", "model": model,
         "evaluations": "/evaluations",
     }  # fmt: skip
 
@@ -88,7 +89,7 @@ def take(visitor: Visitor, path: str, picture: Path, *, whole: bool = True) -> N
     if "/data/" in path and not path.endswith("versions"):
         page.wait_for_selector("table tbody tr, .note", timeout=300_000)
     if path.startswith("/compare"):
-        page.get_by_role("button", name=re.compile("洗发水")).first.click()  # a question that no training saw
+        page.locator(".main-act").first.click()
         page.wait_for_selector("button:has-text('纠正'), button:has-text('Correct')", timeout=300_000)
     if re.fullmatch("/data/[^/]+", path):
         page.wait_for_selector(".gauge", timeout=300_000)
