@@ -124,6 +124,8 @@ class Learner:
             except Unpackable as error:  # a row longer than any of those at which `_find_out` looked
                 self.packs, self.lacks["not_packed"] = False, str(error)
             except TorchDynamoException as error:  # no compiler on this machine, or one that does not know the model
+                if not self.plan.torch_compile or "not_compiled" in self.lacks:  # it is not the blocks that fail
+                    raise
                 self.lacks["not_compiled"] = str(error).strip().splitlines()[0]
                 uncompile_blocks(self.model)
             except (RuntimeError, MemoryError) as error:

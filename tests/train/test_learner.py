@@ -248,6 +248,17 @@ def test_where_nothing_can_be_compiled_it_learns_without(make, monkeypatch):
     assert asked.lacks == {"not_compiled": "no compiler here"}
 
 
+def test_a_compiler_that_fails_elsewhere_is_not_asked_for_ever(make, monkeypatch):
+    def refuse(*given):
+        raise TorchDynamoException("a kernel")
+
+    for compiles in (False, True):
+        learner, rows = make(torch_compile=compiles)
+        monkeypatch.setattr(learner, "_gradients", refuse)
+        with pytest.raises(TorchDynamoException):
+            learner.update(0, rows, 1e-2)
+
+
 @pytest.mark.slow
 def test_what_is_compiled_learns_the_same(make, monkeypatch):
     """Traced and differentiated as torch does it, without the C++ or Triton that it would write in the end."""
