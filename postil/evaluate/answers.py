@@ -29,7 +29,6 @@ def evaluate(
     training: what the tuned model has learned from; plain means are taught the same, where the task has such.
     """
     asked = [pair.asks(example) for example in examples]
-    questions = [example.question for example in asked]
     references = [example.answer for example in asked]
     own = of_task(task)
     answers: dict[bool, list[Answer]] = {}
@@ -39,11 +38,10 @@ def evaluate(
         name = "tuned" if tuned else "base"
 
         def heard(done: int, name: str = name) -> None:
-            tell(name, done / max(1, len(questions)))
+            tell(name, done / max(1, len(asked)))
 
         tell(name, 0.0)
-        answers[tuned] = pair.answers(questions, tuned=tuned, tell=heard)
-        losses = pair.losses(examples, tuned=tuned)
+        answers[tuned], losses = pair.tried(examples, tuned=tuned, tell=heard)
         measured = own.measured(pair, examples, tuned)
         scores[tuned], summaries[tuned] = _scored(own, references, answers[tuned], losses, measured)
     others: dict[str, dict[str, float]] = {}

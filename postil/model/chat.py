@@ -9,7 +9,7 @@ from typing import Self
 import torch
 
 from postil.model.adapt import open_adapter
-from postil.model.generate import generate, stream
+from postil.model.generate import generate, stream, tried
 from postil.model.layout import lay_out
 from postil.model.load import Loaded, load_planned
 from postil.model.loss import Loss, why_not_packed
@@ -71,6 +71,24 @@ class ChatPair:
         """The example as it is put to the model."""
         return example
 
+    def tried(
+        self, examples: Sequence[Example], *, tuned: bool, tell: Callable[[int], None] = lambda done: None
+    ) -> tuple[list[Answer], list[float] | None]:
+        """Greedy answers to the examples, and the losses of their own; questions are read once for both."""
+        prompts = [self._prompt(self.asks(example).question) for example in examples]
+        wanted = [self._behind(prompt, example) for prompt, example in zip(prompts, examples, strict=True)]
+        with self._switched(tuned):
+            found = tried(self._loaded, prompts, [ids for ids, _ in wanted], max_new_tokens=self._plan.max_new_tokens,
+                          tell=tell)  # fmt: skip
+        if found is None:
+            questions = [self.asks(example).question for example in examples]
+            return self.answers(questions, tuned=tuned, tell=tell), self.losses(examples, tuned=tuned)
+        answers, told = found
+        others = [i for i, (ids, _) in enumerate(wanted) if not ids]
+        apart = dict(zip(others, self.losses([examples[i] for i in others], tuned=tuned), strict=True))
+        means = [_mean(loss, weights) for loss, (_, weights) in zip(told, wanted, strict=True)]
+        return answers, [apart.get(i, mean) for i, mean in enumerate(means)]
+
     def losses(self, examples: Sequence[Example], *, tuned: bool) -> list[float]:
         """The mean loss of each example's answers, in nats per token."""
         encoded = [self._sequences(example) for example in examples]
@@ -95,6 +113,17 @@ class ChatPair:
 
     def _sequences(self, example: Example) -> list[Tokens]:
         return self._loaded.template.sequences(example)
+
+    def _behind(self, prompt: Sequence[int], example: Example) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """What of an example stands behind its prompt, and how much each token counts; nothing, where more than that
+        counts or it is no continuation of its prompt."""
+        sequences = self._sequences(example)
+        start = len(prompt)
+        if len(sequences) != 1 or sequences[0].ids[:start] != tuple(prompt) or any(sequences[0].weights[:start]):
+            return (), ()
+        weights = sequences[0].weights
+        end = max((at + 1 for at, weight in enumerate(weights) if weight), default=start)
+        return sequences[0].ids[start:end], weights[start:end]
 
     def _sums(self, sequences: Sequence[Tokens], tuned: bool) -> list[tuple[float, float]]:
         """(weighted loss, weight) of each sequence."""
@@ -122,3 +151,8 @@ class ChatPair:
     def _switched(self, tuned: bool) -> AbstractContextManager[None]:
         switch: AbstractContextManager[None] = nullcontext() if tuned else self._loaded.model.disable_adapter()
         return switch
+
+
+def _mean(loss: torch.Tensor, weights: Sequence[float]) -> float:
+    counts = torch.tensor(weights, dtype=torch.float64)
+    return float((loss.double() * counts).sum() / counts.sum()) if len(counts) else 0.0

@@ -45,9 +45,17 @@ class ClassifierPair(LabelledPair):
         say("\n".join(f"{label}  {chance:.1%}" for label, chance in answer.chances))
         return answer
 
+    def tried(
+        self, examples: Sequence[Example], *, tuned: bool, tell: Callable[[int], None] = lambda done: None
+    ) -> tuple[list[Answer], list[float]]:
+        rows = self.chances([example.question for example in examples], tuned=tuned, tell=tell)
+        return [self._answer(row) for row in rows], self._losses(examples, rows)
+
     def losses(self, examples: Sequence[Example], *, tuned: bool) -> list[float]:
         """Minus the log-probability of each example's label, in nats."""
-        rows = self.chances([example.question for example in examples], tuned=tuned)
+        return self._losses(examples, self.chances([example.question for example in examples], tuned=tuned))
+
+    def _losses(self, examples: Sequence[Example], rows: torch.Tensor) -> list[float]:
         names = self._labels.names
         wanted = [example.answer.strip() for example in examples]
         unknown = -math.log(LEAST)

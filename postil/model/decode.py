@@ -55,10 +55,21 @@ class Decoder:
         self._pass([(row, len(ids))], [])
         return row.cell.beginning(0, len(ids))
 
-    def add(self, ids: Sequence[int], tag: Hashable = None, *, behind: Shared | None = None, copy: bool = False) -> Row:
-        """A new row, of the tokens `ids` behind a beginning; with `copy` it does not share that with others."""
+    def add(
+        self,
+        ids: Sequence[int],
+        tag: Hashable = None,
+        *,
+        behind: Shared | None = None,
+        copy: bool = False,
+        more: int = 0,
+    ) -> Row:
+        """A new row, of the tokens `ids` behind a beginning; with `copy` it does not share that with others.
+
+        more: tokens that it is to `hear` when its prompt has been read.
+        """
         own = behind if copy else None
-        cell = Cell(room_for(len(ids) + (own.length if own else 0)), None if copy else behind)
+        cell = Cell(room_for(len(ids) + more + (own.length if own else 0)), None if copy else behind)
         if own:
             cell.begin_with(own)
         row = Row(ids, cell, tag)
@@ -90,6 +101,21 @@ class Decoder:
                 left -= prompts[-1][1]
         return self._pass(prompts, writing)
 
+    def hear(self, texts: Sequence[tuple[Row, Sequence[int]]]) -> torch.Tensor:
+        """Read tokens behind prompts that have just been read, in one pass; what comes after each [tokens, vocabulary].
+
+        The rows are then to be given a token or dropped, or `forget` what they have heard.
+        """
+        for row, ids in texts:
+            row.unread = list(ids)
+        _, logits = self._pass([(row, len(ids)) for row, ids in texts], [], every=True)
+        assert logits is not None
+        return logits
+
+    def forget(self, row: Row, count: int) -> None:
+        """Let a row not have read its last `count` tokens, which it has heard."""
+        row.cell.lengths[row.place] -= count
+
     def drop(self, row: Row) -> None:
         """Forget a row."""
         if row in self._prompts:
@@ -98,7 +124,7 @@ class Decoder:
             self._leave(row)
 
     def _pass(
-        self, prompts: Sequence[tuple[Row, int]], writing: Sequence[Row]
+        self, prompts: Sequence[tuple[Row, int]], writing: Sequence[Row], *, every: bool = False
     ) -> tuple[list[Row], torch.Tensor | None]:
         counts = [(row, 1) for row in writing] + list(prompts)
         ids: list[int] = []
@@ -113,7 +139,8 @@ class Decoder:
                 done.append(row)
                 ends.append(len(ids) - 1)
         self._speak(spans)
-        logits = self._forward(ids, positions, self._parts(writing, prompts), ends or [0])
+        ends = list(range(len(ids))) if every else ends or [0]
+        logits = self._forward(ids, positions, self._parts(writing, prompts), ends)
         for row, count in counts:
             del row.unread[:count]
             row.cell.lengths[row.place] += count

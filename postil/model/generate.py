@@ -7,15 +7,17 @@ a plain loop of forward passes (both in `model/plain.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
+from torch.nn import functional as F
 
 from postil.model.attention import Unpackable
 from postil.model.decode import Decoder, Row, decodes
 from postil.model.layout import FEWEST_SHARED
 from postil.model.load import Loaded
+from postil.model.loss import most_logits
 from postil.model.methods.virtual import prepends
 from postil.model.plain import by_transformers, pass_by_pass
 from postil.model.sample import Chooser, Sampling, choose_all
@@ -46,6 +48,30 @@ def generate(
     with torch.inference_mode():
         rows = _written(loaded, prompts, max_new_tokens, how, tell=tell)
     return [_answer(loaded, prompt, row) for prompt, row in zip(prompts, rows, strict=True)]
+
+
+def tried(
+    loaded: Loaded, prompts: Sequence[Sequence[int]], references: Sequence[Sequence[int]], *, max_new_tokens: int,
+    tell: Callable[[int], None] = lambda done: None,
+) -> tuple[list[Answer], list[torch.Tensor]] | None:  # fmt: skip
+    """Greedy answers, and the loss of each token of a reference behind each prompt, in nats: [its tokens].
+
+    Prompts are read once for both. A reference is also a guess of the answer: as far as the model would have written
+    it, it need not be written token by token (speculative decoding, Leviathan and others, arXiv 2211.17192, with the
+    reference as the draft). An empty reference has no loss. None: this model is not driven in this way.
+    """
+    if prepends(loaded.model) or not prompts or not decodes(loaded.model, loaded.device):
+        return None
+    longest = max(
+        len(prompt) + max(len(text), max_new_tokens) for prompt, text in zip(prompts, references, strict=True)
+    )
+    with torch.inference_mode():
+        together = _Together(loaded, prompts, max_new_tokens, Sampling(), longest, references)
+        try:
+            rows = together.run(lambda row, token: None, tell)
+        except Unpackable:
+            return None
+    return [_answer(loaded, prompt, row) for prompt, row in zip(prompts, rows, strict=True)], together.losses
 
 
 def written(loaded: Loaded, prompts: Sequence[Sequence[int]], *, max_new_tokens: int) -> list[list[int]]:
@@ -92,8 +118,14 @@ def _written(
 class _Together:
     """All prompts under way at once, as many as fit."""
 
-    def __init__(self, loaded: Loaded, prompts: Sequence[Sequence[int]], new: int, how: Sampling, longest: int) -> None:
+    def __init__(
+        self, loaded: Loaded, prompts: Sequence[Sequence[int]], new: int, how: Sampling, longest: int,
+        references: Sequence[Sequence[int]] | None = None,
+    ) -> None:  # fmt: skip
         self._prompts, self._new, self._stops = prompts, new, set(loaded.template.stop_ids)
+        self._references = references or [()] * len(prompts)
+        self._most_heard = most_logits(loaded.model, loaded.device)
+        self.losses = [torch.empty(0)] * len(prompts)
         self._decoder = Decoder(loaded.model, loaded.device, longest)
         self._written: list[list[int]] = [[] for _ in prompts]
         self._choosers = [Chooser(how) for _ in prompts]
@@ -106,7 +138,8 @@ class _Together:
         while waiting or self._live:
             while waiting and len(self._live) < MOST_ROWS:
                 i = waiting.pop()
-                self._live[self._decoder.add(self._prompts[i][start:], behind=behind)] = i
+                row = self._decoder.add(self._prompts[i][start:], behind=behind, more=len(self._references[i]))
+                self._live[row] = i
             ended = self._step(say)
             if ended:
                 done += ended
@@ -118,17 +151,75 @@ class _Together:
         rows, logits = self._decoder.step(MOST_READ)
         before = len(self._live)
         if logits is not None:
+            guessed = self._guessed([(row, logits[at]) for at, row in enumerate(rows) if self._untried(row)])
             tokens = choose_all([self._choosers[self._live[row]] for row in rows], logits)
             for row, token in zip(rows, tokens, strict=True):
-                i = self._live[row]
-                self._written[i].append(token)
-                say(i, token)
-                if token in self._stops or len(self._written[i]) == self._new:
-                    self._decoder.drop(row)
-                    del self._live[row]
-                else:
-                    row.unread = [token]
+                self._write(row, guessed.get(row, [token]), say)
         return before - len(self._live)
+
+    def _write(self, row: Row, tokens: Sequence[int], say: Say) -> None:
+        """Put tokens behind a row, of which it has heard all but the last."""
+        i = self._live[row]
+        for token in tokens:
+            self._written[i].append(token)
+            say(i, token)
+        if tokens[-1] in self._stops or len(self._written[i]) == self._new:
+            self._decoder.drop(row)
+            del self._live[row]
+        else:
+            row.unread = [tokens[-1]]
+
+    # ── references ──
+
+    def _untried(self, row: Row) -> bool:
+        return bool(self._references[self._live[row]]) and not self._written[self._live[row]]
+
+    def _guessed(self, fresh: Sequence[tuple[Row, torch.Tensor]]) -> dict[Row, list[int]]:
+        """The references of rows that have just been read: their losses, and what the model would write as they do,
+        with its own token behind that. Each comes with what the model says first [vocabulary]."""
+        likeliest: dict[Row, list[int]] = {row: [] for row, _ in fresh}
+        for row, first in fresh:
+            self._hear(row, first[None], likeliest)
+        left = [(row, list(self._references[self._live[row]][:-1])) for row, _ in fresh]
+        for group in _some_of(left, self._most_heard):
+            logits = self._decoder.hear(group)
+            for (row, _), own in zip(group, torch.split(logits, [len(ids) for _, ids in group]), strict=True):
+                self._hear(row, own, likeliest)
+        return {row: self._as_far_as_right(row, said) for row, said in likeliest.items()}
+
+    def _hear(self, row: Row, logits: torch.Tensor, likeliest: dict[Row, list[int]]) -> None:
+        """What the model says [tokens, vocabulary] where the next tokens of a reference stand."""
+        i, at = self._live[row], len(likeliest[row])
+        wanted = torch.tensor(self._references[i][at : at + len(logits)], device=logits.device)
+        loss = F.cross_entropy(logits.float(), wanted, reduction="none")
+        self.losses[i] = torch.cat((self.losses[i], loss.cpu()))
+        likeliest[row] += logits.argmax(-1).tolist()
+
+    def _as_far_as_right(self, row: Row, said: Sequence[int]) -> list[int]:
+        """What the model would have written, as far as it is the reference, and one token more."""
+        reference = self._references[self._live[row]]
+        right = next(
+            (at for at, token in enumerate(said) if token != reference[at] or token in self._stops), len(said) - 1
+        )
+        kept = min(right, self._new - 1)
+        self._decoder.forget(row, len(reference) - 1 - kept)
+        return list(said[: kept + 1])
+
+
+def _some_of(texts: Sequence[tuple[Row, list[int]]], most: int) -> Iterator[list[tuple[Row, list[int]]]]:
+    """Texts in groups of at most `most` tokens, long ones in parts."""
+    group: list[tuple[Row, list[int]]] = []
+    room = most
+    for row, ids in texts:
+        while ids:
+            part, ids = ids[:room], ids[room:]
+            group.append((row, part))
+            room -= len(part)
+            if not room:
+                yield group
+                group, room = [], most
+    if group:
+        yield group
 
 
 def shared_beginning(prompts: Sequence[Sequence[int]]) -> int:

@@ -212,9 +212,18 @@ def _evaluating(model: Any) -> Iterator[None]:
         model.train(training)
 
 
+def most_logits(model: Any, device: str) -> int:
+    """Places whose logits stay small together."""
+    return _most(torch.device(device).type, int(model.config.get_text_config().vocab_size))
+
+
+def _most(device: str, vocabulary: int) -> int:
+    return max(1, LOGITS_AT_ONCE[device] // vocabulary)
+
+
 def _some(rows: torch.Tensor, vocabulary: int) -> tuple[torch.Tensor, ...]:
     """So many rows at a time that their logits stay small."""
-    return torch.split(rows, max(1, LOGITS_AT_ONCE[rows.device.type] // vocabulary))
+    return torch.split(rows, _most(rows.device.type, vocabulary))
 
 
 def _part(block: Any, name: str) -> Any:

@@ -105,6 +105,12 @@ class RewritingPair(ChatPair):
         say(pieces.end())
         return self._answer(row)
 
+    def tried(
+        self, examples: Sequence[Example], *, tuned: bool, tell: Callable[[int], None] = lambda done: None
+    ) -> tuple[list[Answer], list[float] | None]:
+        questions = [example.question for example in examples]
+        return self.answers(questions, tuned=tuned, tell=tell), self.losses(examples, tuned=tuned)
+
     def losses(self, examples: Sequence[Example], *, tuned: bool) -> list[float]:
         template, model, device = self._loaded.template, self._loaded.model, self._loaded.device
         rows = [examine_sides(example, template, self._plan.max_length)[0] for example in examples]

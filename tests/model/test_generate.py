@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, open_adapter, to_bytes, weights_of
 from postil.model.decode import decodes
-from postil.model.generate import generate, stream
+from postil.model.generate import generate, stream, tried, written
 from postil.records import Message
 from postil.store import write_bytes
 from tests.models import FAMILIES, opened, plan, titles
@@ -156,3 +156,47 @@ def test_a_shared_beginning_is_read_once(base):
     generate(loaded, [[*range(5, 105), 7 + i] for i in range(8)], max_new_tokens=1)
     hook.remove()
     assert sum(read) == 100 + 8
+
+
+@pytest.mark.parametrize("family", ["llama3", "qwen3", "phi", "deepseek"])
+def test_a_reference_is_scored_and_spares_writing_what_is_as_in_it(base, family, monkeypatch):
+    """Its losses are those of the plain model, and the answers those that are written without it."""
+    loaded = opened(base(family))
+    prompts = [[*range(5, 30), *[60 + i] * (1 + 7 * i)] for i in range(8)]
+    own = written(loaded, prompts, max_new_tokens=12)
+    monkeypatch.setattr("postil.model.generate.most_logits", lambda model, device: 7)  # read in parts
+    references = [
+        own[0],
+        own[1][:5], [*own[2][:5], (own[2][5] + 1) % 300, *own[2][6:]], [*own[3], 7, 8, 9], [9, 8, 7], [own[5][0]],
+        [], [9] * 40,
+    ]  # fmt: skip
+    heard = []
+    answers, losses = tried(loaded, prompts, references, max_new_tokens=12, tell=heard.append)
+    assert answers == generate(loaded, prompts, max_new_tokens=12) and heard[-1] == 8
+    for prompt, reference, found in zip(prompts, references, losses, strict=True):
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=torch.tensor([[*prompt, *reference]]), use_cache=False).logits[0]
+        said = torch.log_softmax(logits[len(prompt) - 1 : -1].float(), -1)
+        assert torch.allclose(found, -said[range(len(reference)), reference], atol=1e-4)
+
+
+def test_a_reference_ends_where_the_model_would(base, monkeypatch):
+    """Though it goes on behind the token that ends a turn, or ends where the model would not."""
+    loaded = opened(base("qwen2"))
+    prompts = prompts_of(loaded)[:3]
+    own = written(loaded, prompts, max_new_tokens=12)
+    monkeypatch.setattr(loaded.template, "stop_ids", (own[0][4],))
+    plain = generate(loaded, prompts, max_new_tokens=12)
+    assert plain[0].stopped and plain[0].tokens == own[0].index(own[0][4]) + 1
+    assert tried(loaded, prompts, [own[0], own[1][:-1], [own[0][4]]], max_new_tokens=12)[0] == plain
+
+
+def test_what_is_as_in_a_reference_takes_no_pass(base):
+    loaded = opened(base("qwen2"))
+    prompts = prompts_of(loaded)
+    own = written(loaded, prompts, max_new_tokens=12)
+    passes = []
+    hook = loaded.model.register_forward_hook(lambda *_: passes.append(1))
+    tried(loaded, prompts, own, max_new_tokens=12)
+    hook.remove()
+    assert len(passes) <= 3  # the beginning that all share, the prompts, the references

@@ -65,6 +65,18 @@ def test_the_loss_of_each_example_is_its_own(pair):
     assert together != pytest.approx(both.losses(examples, tuned=False), rel=1e-3)
 
 
+@pytest.mark.parametrize("family", ["qwen3", "gemma3"])
+def test_answers_and_losses_in_one_go_are_those_of_each(pair, family):
+    """Also of rows of several turns, of those in which nothing counts, and of a model with windows."""
+    both = pair(family)
+    silent = replace(CHAT, messages=(Message("user", "q"), Message("assistant", "a", 0.0)))
+    examples = [*titles(4), CHAT, silent]
+    for tuned in (False, True):
+        answers, losses = both.tried(examples, tuned=tuned)
+        assert answers == both.answers([example.question for example in examples], tuned=tuned)
+        assert losses == pytest.approx(both.losses(examples, tuned=tuned), rel=1e-4)
+
+
 def test_an_example_in_which_nothing_counts_has_no_loss(pair):
     silent = replace(CHAT, messages=(Message("user", "q"), Message("assistant", "a", 0.0)))
     assert pair("qwen2").losses([silent], tuned=False) == [0.0]

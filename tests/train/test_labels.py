@@ -87,6 +87,8 @@ def test_it_learns_and_goes_on(task: str, family: str, base: Build, encoder: Pat
         result["validation_loss"]["tuned"], rel=0.2 if task == "seq_cls" else 0.5
     )
     untouched = pair.answers(questions, tuned=False)
+    assert pair.tried(examples[24:], tuned=True) == (tuned, losses)
+    assert pair.tried(examples[24:], tuned=False) == (untouched, pair.losses(examples[24:], tuned=False))
     if task == "token_cls":
         assert {answer.text for answer in untouched} == {"[]"}
         assert all(read_entities(answer.text) is not None for answer in tuned)
