@@ -36,6 +36,7 @@ METRICS = {"extraction": "exact_match", "service_qa": "char_f1", "consulting": "
            "copywriting": "loss"}  # fmt: skip
 MEMORY_SHARE = 0.7  # of what is free; the rest belongs to whatever else runs
 WORTH_COMPILING = 600  # seconds of training on a GPU
+WIDE = 2048  # of hidden states; a card waits for the processor below, compiled or not (`benchmarks/RESULTS.md`, gpu)
 GPU_SHARE = 0.5  # of the matmul rate, that a training step reaches there
 LARGEST_MICRO_BATCH = {"cpu": 2048, "mps": 4096, "cuda": 16384}
 THINKING = "<think>"
@@ -183,12 +184,12 @@ def _about_memory(draft: _Draft, counts: Counts, shape: Shape, machine: Machine)
 
 
 def _about_compiling(draft: _Draft, counts: Counts, shape: Shape, probe: Probe | None) -> None:
-    """On a GPU, where the training takes long enough to win back what compiling takes."""
+    """On a GPU, where the card is what takes the time, and takes enough of it to win back what compiling takes."""
     seconds = 0.0
     if probe and probe.device == "cuda":
         work = sizes.training_flops(draft.plan(), counts, shape) * draft["n_epochs"]
         seconds = work / (GPU_SHARE * probe.gemm_flops)
-    pays = seconds >= WORTH_COMPILING and not draft["gradient_checkpointing"]
+    pays = seconds >= WORTH_COMPILING and shape.hidden >= WIDE and not draft["gradient_checkpointing"]
     draft.take("torch_compile", pays, "compile_long" if pays else "compile_off")
 
 
