@@ -226,8 +226,9 @@ def test_a_text_that_the_user_gave_is_not_compared_with_a_rule():
 @pytest.mark.parametrize(
     ("n", "name", "more", "compiled"),
     [
-        (200, "qwen2.5-7b", {}, False), (200_000, "qwen2.5-7b", {}, True), (200_000, "qwen3-0.6b", {}, False),
-        (200_000, "qwen2.5-7b", {"gradient_checkpointing": "true"}, False),
+        (200, "qwen2.5-7b-instruct", {}, False),
+        (200_000, "qwen2.5-7b-instruct", {}, True), (200_000, "qwen3-0.6b", {}, False),
+        (200_000, "qwen2.5-7b-instruct", {"gradient_checkpointing": "true"}, False),
     ],
 )  # fmt: skip
 def test_a_long_training_of_a_large_base_on_a_gpu_is_compiled(n, name, more, compiled):
