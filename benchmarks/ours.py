@@ -45,6 +45,7 @@ def learner_of(model: Any, chosen: Plan, *, shares: bool) -> Learner:
 def side(shape: Shape, pace: Pace, *, shares: bool = True, tight_memory: bool = False) -> None:
     """Postil's updates."""
     torch.use_deterministic_algorithms(True)  # as in every run on a CPU
+    torch.utils.deterministic.fill_uninitialized_memory = False
     pace.before_weights()
     chosen = plan(**(tight() if tight_memory else {}))
     learner = learner_of(read(shape.base), chosen, shares=shares)

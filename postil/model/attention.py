@@ -3,14 +3,11 @@
 transformers lets a program bring an attention of its own (AttentionInterface). Ours does one thing more than its plain
 one: when a forward pass is given something `packed`, that decides what each token sees. No mask is built.
 
-For training a pack is cut into pieces. The tokens of a piece see the pieces before it on their own path, whole, and
-themselves up to where they stand. So the work is what the rows need and no more: nothing is computed for pairs of
-tokens that do not see each other, but for the triangle of a piece itself.
+For training a pack is cut into pieces (`model/pieces.py`); on a GPU FlexAttention is told which tokens see which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol
@@ -22,13 +19,10 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from postil.model.memory import lacks_memory
+from postil.model.pieces import ByFamily, Family, Piece, families
 
 NAME = "postil"
-LONGEST_PIECE = 96  # tokens; of a longer run, later parts do not compute what earlier ones cannot see
 BLOCK, NARROWEST = 128, 16  # of FlexAttention: tokens of a block, width of a head
-KEPT_SCORES = (
-    2**21
-)  # elements of a piece; more are computed again on the way back, so that memory grows with length only
 
 
 class Unpackable(Exception):
@@ -52,19 +46,6 @@ class Packed(Protocol):
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Tokens [start, end) of a pack. They see the tokens of `before` and themselves up to where they stand."""
-
-    start: int
-    end: int
-    before: tuple[tuple[int, int], ...]
-
-    @property
-    def seen(self) -> tuple[tuple[int, int], ...]:
-        return (*self.before, (self.start, self.end))
-
-
-@dataclass(frozen=True)
 class Pieces:
     """How the rows of a pack share their beginnings: a tree, depth first."""
 
@@ -78,8 +59,13 @@ class Pieces:
     ) -> torch.Tensor:
         if query.is_cuda:
             return (_causal if self.one_row else partial(_flex, self.blocks))(query, key, value, scale)
-        attended: torch.Tensor = _ByPiece.apply(self.pieces, scale, query, key, value)  # type: ignore[no-untyped-call]
+        attended: torch.Tensor = ByFamily.apply(self.families, scale, query, key, value)  # type: ignore[no-untyped-call]
         return attended
+
+    @cached_property
+    def families(self) -> tuple[Family, ...]:
+        """For all layers: which pieces are computed together."""
+        return families(self.pieces, self.ends.device)
 
     @cached_property
     def blocks(self) -> Any:
@@ -132,92 +118,6 @@ def _attention(
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, _attention)
 ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
-
-
-class _ByPiece(torch.autograd.Function):
-    """Piece by piece, in plain matrix products.
-
-    A flash kernel on a CPU is made for long sequences; for pieces of some ten tokens it took a third longer, forward
-    and backward, and the slices that autograd would take back one by one as long again.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, pieces: Sequence[Piece], scale: float, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-    ) -> torch.Tensor:
-        _, heads, length, _ = query.shape
-        kv = key.shape[1]
-        out = query.new_empty(1, length, heads, value.shape[-1])
-        kept: list[torch.Tensor | None] = []
-        for piece in pieces:
-            q, k, v = _fold(query, piece, kv), _gather(key, piece), _gather(value, piece)
-            weights = _weights(q, k, piece, scale)
-            kept.append(weights if weights.numel() <= KEPT_SCORES and any(ctx.needs_input_grad) else None)
-            seen = torch.bmm(weights, v)
-            out[0, piece.start : piece.end] = seen.view(heads, -1, seen.shape[-1]).transpose(0, 1)
-        ctx.save_for_backward(query, key, value, *kept)
-        ctx.pieces, ctx.scale = pieces, scale
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, *kept = ctx.saved_tensors
-        grad = grads[0].transpose(1, 2)
-        kv = key.shape[1]
-        to_query, to_key, to_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-        for piece, weights in zip(ctx.pieces, kept, strict=True):
-            q, k, v, g = (
-                _fold(query, piece, kv), _gather(key, piece), _gather(value, piece), _fold(grad, piece, kv)
-            )  # fmt: skip
-            if weights is None:
-                weights = _weights(q, k, piece, ctx.scale)
-            _add(to_value, piece, weights, g, 1.0)
-            scores = torch.bmm(g, v.transpose(1, 2))
-            scores = torch._softmax_backward_data(scores, weights, -1, scores.dtype)
-            own = to_query[0, :, piece.start : piece.end]
-            own.copy_(_product(scores, k, ctx.scale).view(own.shape))
-            _add(to_key, piece, scores, q, ctx.scale)
-        return None, None, to_query, to_key, to_value
-
-
-def _fold(heads: torch.Tensor, piece: Piece, kv: int) -> torch.Tensor:
-    """The queries of a piece, those that share a key head one below the other: [key heads, group * tokens, d]."""
-    return heads[0, :, piece.start : piece.end].reshape(kv, -1, heads.shape[-1])
-
-
-def _gather(heads: torch.Tensor, piece: Piece) -> torch.Tensor:
-    """The keys or values that a piece sees: [key heads, seen, d]."""
-    if not piece.before:
-        return heads[0, :, piece.start : piece.end]
-    return torch.cat([heads[0, :, start:end] for start, end in piece.seen], dim=1)
-
-
-def _add(total: torch.Tensor, piece: Piece, shares: torch.Tensor, rows: torch.Tensor, scale: float) -> None:
-    """Add sharesᵀ @ rows, the gradients of what a piece sees, to where it stands in [1, key heads, L, d]."""
-    at = 0
-    for start, end in piece.seen:
-        some = shares[..., at : at + end - start]
-        total[0, :, start:end].baddbmm_(some.transpose(1, 2), rows, alpha=scale)
-        at += end - start
-
-
-def _weights(q: torch.Tensor, k: torch.Tensor, piece: Piece, scale: float) -> torch.Tensor:
-    """How much each query of a piece takes of each token that it sees: [key heads, group * tokens, seen]."""
-    own = piece.end - piece.start
-    scores = _product(q, k.transpose(1, 2), scale)
-    scores.view(len(k), -1, own, k.shape[1])[..., -own:].add_(_later(own, q.device, q.dtype))
-    return torch.softmax(scores, dim=-1)
-
-
-def _product(a: torch.Tensor, b: torch.Tensor, scale: float) -> torch.Tensor:
-    """scale * a @ b, the scale taken along by the product."""
-    return torch.baddbmm(a.new_empty(()), a, b, beta=0, alpha=scale)
-
-
-@lru_cache(maxsize=4 * LONGEST_PIECE)
-def _later(count: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Minus infinity where the second token comes after the first, else zero: [count, count]."""
-    return torch.full((count, count), float("-inf"), device=device, dtype=dtype).triu(1)
 
 
 def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:

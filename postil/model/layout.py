@@ -19,7 +19,8 @@ from typing import Protocol
 
 import torch
 
-from postil.model.attention import LONGEST_PIECE, Piece, Pieces
+from postil.model.attention import Pieces
+from postil.model.pieces import LONGEST_PIECE, Piece
 from postil.model.template import Tokens
 
 FEWEST_SHARED = 8  # tokens; a shorter beginning costs more as a piece of its own than it saves

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import create_block_mask
 
-from postil.model.attention import LONGEST_PIECE, block_mask
+from postil.model.attention import block_mask
 from postil.model.layout import FEWEST_SHARED, by_length, lay_out, pack, packs, pad, weight_of
+from postil.model.pieces import LONGEST_PIECE
 from postil.model.template import Tokens
 
 
