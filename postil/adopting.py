@@ -10,13 +10,13 @@ from typing import Any
 
 from postil.bases import fetched, find_base, fingerprint, open_adapter
 from postil.errors import AdapterError, ModelError
-from postil.records import Adapter, Base
+from postil.records import ADAPTER_CONFIG, Adapter, Base
 from postil.settings import quiet
 
 
 def is_adapter(directory: Path) -> bool:
     """Whether a directory holds a PEFT adapter, of whomever."""
-    return (directory / "adapter_config.json").is_file()
+    return (directory / ADAPTER_CONFIG).is_file()
 
 
 @contextmanager

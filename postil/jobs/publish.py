@@ -20,12 +20,12 @@ from postil.errors import StoreError
 from postil.jobs.attempt import RUN
 from postil.jobs.ledger import end, held, tell
 from postil.jobs.queue import model_name
+from postil.records import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from postil.store import Incoming, Store, link_or_copy, new_id, now, publish, read_json, sha256, temporary_directory
 from postil.store import models as names
 from postil.store.pages import bury
 from postil.store.tables import Checkpoint, Gone, Job, Model, Permission
 
-WEIGHTS = "adapter_model.safetensors"
 KEPT_CHECKPOINTS = 3
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy",
            "train_mean_token_accuracy", "full_valid_loss", "full_valid_mean_token_accuracy")  # fmt: skip
@@ -36,7 +36,7 @@ NOT_OF_A_CHECKPOINT = (
     "report.html",
     "metrics.jsonl",
     "test.jsonl",
-    WEIGHTS,
+    ADAPTER_WEIGHTS,
 )
 
 
@@ -76,8 +76,8 @@ class Publisher:
                 name = _name_of(session, row, plan["base"]["name"])
                 model = names.add(
                     session, project=row.project, name=name, base=plan["base"]["name"],
-                    base_sha256=plan["base"]["sha256"], adapter_sha256=outcome["files"][WEIGHTS], directory=directory,
-                    job_id=row.id, verdict=result.get("verdict"),
+                    base_sha256=plan["base"]["sha256"], adapter_sha256=outcome["files"][ADAPTER_WEIGHTS],
+                    directory=directory, job_id=row.id, verdict=result.get("verdict"),
                 )  # fmt: skip
                 csv_file = self._store.files.add(session, row.project, "step_metrics.csv", "fine-tune-results", table)
                 row.fine_tuned_model, row.adapter_sha256 = name, model.adapter_sha256
@@ -121,10 +121,10 @@ class Publisher:
         source = run / "checkpoints" / f"step-{step:08d}" / "adapter.safetensors"
         files = {path.name: path for path in run.iterdir() if path.is_file() and path.name not in NOT_OF_A_CHECKPOINT
                  and not path.name.startswith(".")}  # fmt: skip  # the worker may be writing one this moment
-        if "adapter_config.json" not in files:
+        if ADAPTER_CONFIG not in files:
             return
         try:
-            directory = self._adapter({**files, WEIGHTS: source})
+            directory = self._adapter({**files, ADAPTER_WEIGHTS: source})
         except FileNotFoundError:
             return  # tidied away by the worker: newer ones are there
         plan = read_json(run / "plan.json")
@@ -137,7 +137,7 @@ class Publisher:
             made = Checkpoint(id=new_id("ftckpt_"), job_id=row.id, project=row.project, model_id=name, step=step,
                               metrics=_metrics_of(step, metrics), created_at=now())  # fmt: skip
             session.add(made)
-            weights = sha256(self._store.directory / directory / WEIGHTS)
+            weights = sha256(self._store.directory / directory / ADAPTER_WEIGHTS)
             names.add(session, project=row.project, name=name, base=plan["base"]["name"],
                       base_sha256=plan["base"]["sha256"], adapter_sha256=weights, directory=directory, job_id=row.id,
                       checkpoint=made)  # fmt: skip

@@ -9,15 +9,13 @@ from postil.errors import ModelError
 from postil.jobs.publish import Publisher
 from postil.jobs.queue import model_name
 from postil.plan import known
-from postil.records import Adapter
+from postil.records import ADAPTER_WEIGHTS, Adapter
 from postil.settings import Settings
 from postil.store import Store, read_json, sha256
 from postil.store import models as names
 
 if TYPE_CHECKING:
     from postil.store.tables import Model
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 def register(store: Store, project: str, adapter: Adapter, suffix: str | None) -> Model:
@@ -34,7 +32,7 @@ def register(store: Store, project: str, adapter: Adapter, suffix: str | None) -
     with store.database.write() as session:
         return names.add(
             session, project=project, name=model_name(base.name, project, suffix), base=base.name,
-            base_sha256=adapter.base_sha256, adapter_sha256=sha256(adapter.path / WEIGHTS), directory=directory,
+            base_sha256=adapter.base_sha256, adapter_sha256=sha256(adapter.path / ADAPTER_WEIGHTS), directory=directory,
             verdict=verdict,
         )  # fmt: skip
 

@@ -16,10 +16,9 @@ from safetensors.torch import load_file, save, save_file
 from postil.errors import AdapterError, PlanError
 from postil.model.methods import beside, bottleneck, lora, scaled, starts, virtual
 from postil.model.trust import check_directory
-from postil.records import Plan
+from postil.records import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Plan
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
+CONFIG, WEIGHTS = ADAPTER_CONFIG, ADAPTER_WEIGHTS
 BESIDE = ("full", "partial", "bottleneck")  # methods whose adapters are ours and not PEFT's
 
 

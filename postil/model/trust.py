@@ -17,10 +17,11 @@ from typing import Any
 
 from postil.errors import AdapterError, ModelError, PostilError
 from postil.model.tensors import Header, check_finite, read_header
+from postil.records import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from postil.settings import Settings
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".mdl", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
-CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", "adapter_config.json",
+CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", ADAPTER_CONFIG,
            "processor_config.json", "preprocessor_config.json", "special_tokens_map.json")  # fmt: skip
 ATTENTION = {"eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4", "flex_attention"}
 MAX_FILES = 10_000
@@ -46,7 +47,7 @@ def check_directory(path: Path) -> None:
     but for an adapter, whose numbers are looked at too. Never imports anything from the directory.
     """
     files = _files(path)
-    adapter = "adapter_config.json" in files
+    adapter = ADAPTER_CONFIG in files
     error = AdapterError if adapter else ModelError
     if adapter and "config.json" in files:
         raise ModelError("base_and_adapter", path=str(path))
@@ -226,13 +227,13 @@ def _check_index(name: str, content: Mapping[str, Any], files: Mapping[str, Path
 
 def _check_adapter(path: Path, files: Mapping[str, Path]) -> None:
     """Sizes and names of an adapter are those of one; its numbers are numbers."""
-    config = _read_json(files["adapter_config.json"], AdapterError)
+    config = _read_json(files[ADAPTER_CONFIG], AdapterError)
     rank = config.get("r", 8)
     patterns = config.get("rank_pattern") or {}
     ranks = [rank, *(patterns.values() if isinstance(patterns, dict) else [None])]
     if not all(isinstance(r, int) and 1 <= r <= MAX_RANK for r in ranks):
         raise AdapterError("adapter_rank", rank=str(ranks[0])[:20], limit=MAX_RANK)
-    weights = files.get("adapter_model.safetensors")
+    weights = files.get(ADAPTER_WEIGHTS)
     if weights is None:
         raise AdapterError("no_weights", path=str(path))
     header = read_header(weights, AdapterError)

@@ -14,6 +14,8 @@ from postil.records.plan import Plan
 # What an adapter can be made into for others.
 Target = Literal["merged", "peft", "gguf", "gguf-lora", "ollama", "script", "vllm"]
 
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # as PEFT calls its files
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

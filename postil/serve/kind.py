@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from postil.errors import AdapterError
+from postil.records import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from postil.store import read_json
 
-CONFIG, WEIGHTS, PLAN = "adapter_config.json", "adapter_model.safetensors", "plan.json"
+CONFIG, WEIGHTS, PLAN = ADAPTER_CONFIG, ADAPTER_WEIGHTS, "plan.json"
 Stamp = tuple[int, int]
 
 

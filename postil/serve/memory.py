@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from postil.errors import AdapterError, EngineError, PostilError
+from postil.records import ADAPTER_CONFIG
 from postil.serve.engine import Ended, Finish, Health, Heard, Piece, Reply, Request, Token
 
 _PARTS = re.compile(r"\s*[^\W\u4e00-\u9fff]+|\s*[\u4e00-\u9fff]|\s*[^\w\s]|\s+")
@@ -47,7 +48,7 @@ class InMemory:
         self.asked: list[Request] = []
 
     def ensure(self, adapter: Path) -> None:
-        if not (adapter / "adapter_config.json").exists():
+        if not (adapter / ADAPTER_CONFIG).exists():
             raise AdapterError("not_an_adapter", path=str(adapter))
         with self._lock:
             self._resident.pop(adapter, None)

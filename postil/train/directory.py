@@ -1,0 +1,195 @@
+"""What lies in the directory of a run, and who may write there. Loads neither torch nor transformers.
+
+plan.json            the plan, its reasons, the base model and the hashes of the data
+data/*.jsonl         training, validation and test examples, as they were split
+metrics.jsonl        a line for each logged update
+tensorboard/         the same as event files; wandb/, swanlab/, mlflow/ where they are switched on
+checkpoints/         while it runs, and the last ones after that
+adapter_*.{json,safetensors}, tokenizer files: a plain PEFT adapter
+result.json          written last: a run is finished when it is there
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+from postil import __version__
+from postil.errors import AdapterError, TrainError
+from postil.model.labelset import LABELS
+from postil.records import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    Adapter,
+    Base,
+    Choice,
+    Estimate,
+    Example,
+    Message,
+    Plan,
+    Proposal,
+    Shape,
+    Split,
+)  # fmt: skip
+from postil.store import read_json, sha256, write_json, write_text
+from postil.train.trackers import KINDS
+
+NO_SHAPE = Shape(0, 0, 0, 0, 0, 0, 0, 0)  # of a base of which only name and place are written
+PARTS = ("training", "validation", "test")
+
+
+def prepare(directory: Path, proposal: Proposal, base: Base, base_sha256: str, split: Split,
+            source: Mapping[str, Any], *, force: bool, start: Path | None = None,
+            stages: Mapping[str, float] | None = None) -> None:  # fmt: skip
+    """Lay out a new run in `directory`. `start`: an adapter of the same plan's shape, to go on from; `stages`: the
+    seconds of what was done for it already.
+
+    Raises TrainError when a run is there already: `run_finished`, or `run_unfinished` (resume it); with `force` it is
+    removed, but only if it is a run: other people's files are never touched.
+    """
+    refuse_to_overwrite(directory, force=force)
+    _clear(directory)
+    for part in PARTS:
+        examples: Sequence[Example] = getattr(split, part)
+        lines = (json.dumps({**e.as_json(), "rows": e.rows}, ensure_ascii=False) for e in examples)
+        write_text(directory / "data" / f"{part}.jsonl", "".join(f"{line}\n" for line in lines))
+    data = {part: sha256(directory / "data" / f"{part}.jsonl") for part in PARTS}
+    write_json(
+        directory / "plan.json",
+        {
+            "postil": __version__,
+            **proposal.as_json(),
+            "base": {"name": base.name, "path": str(base.path), "sha256": base_sha256, "source": base.source,
+                     "licence": base.licence},
+            "data": {**source, **data},
+            "stages": dict(stages or {}),
+            **({"start": {"path": str(start), "sha256": sha256(start / ADAPTER_WEIGHTS)}} if start else {}),
+        },
+    )  # fmt: skip
+
+
+def refuse_to_overwrite(directory: Path, *, force: bool) -> None:
+    """Raise TrainError when `directory` is not free for a new run."""
+    if _is_run(directory):
+        if not force:
+            finished = (directory / "result.json").exists()
+            raise TrainError("run_finished" if finished else "run_unfinished", path=str(directory))
+    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise TrainError("directory_not_empty", path=str(directory))
+
+
+def examples_of(directory: Path, part: str) -> tuple[Example, ...]:
+    """The examples of one part of the split of a run.
+
+    Raises TrainError `data_changed` when the file is not the one that the run began with.
+    """
+    file = directory / "data" / f"{part}.jsonl"
+    if not file.exists() or sha256(file) != read_plan(directory)["data"][part]:
+        raise TrainError("data_changed", path=str(file))
+    return tuple(_example(json.loads(line)) for line in lines_of(file))
+
+
+def has_examples(directory: Path) -> bool:
+    """Whether the examples of a run lie beside it; those of an adapter that others made do not."""
+    return bool(lines_of(file)) if (file := directory / "data" / "training.jsonl").exists() else False
+
+
+def read_adapter(directory: Path) -> Adapter:
+    """What is known of the adapter in `directory`. Raises AdapterError when it is none, or not finished."""
+    if not _is_run(directory):
+        raise AdapterError("not_an_adapter", path=str(directory))
+    if not (directory / ADAPTER_WEIGHTS).exists():
+        raise AdapterError("adapter_unfinished", path=str(directory))
+    return _adapter(directory)
+
+
+def read_unfinished(directory: Path) -> Adapter:
+    """The same of a run that has no adapter yet. Raises TrainError `nothing_to_resume` when there is no run."""
+    return _adapter(directory)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the directory of a run tells of it. `split`: numbers of examples; `history`: lines of metrics.jsonl."""
+
+    base: Base
+    base_sha256: str
+    proposal: Proposal
+    split: tuple[int, int, int]
+    history: tuple[Mapping[str, Any], ...]
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The median over the updates."""
+        speeds = sorted(line["tokens_per_second"] for line in self.history if "tokens_per_second" in line)
+        return speeds[len(speeds) // 2] if speeds else None
+
+
+def read_run(directory: Path) -> Told:
+    """What is written of the run in `directory`. Raises TrainError `nothing_to_resume` when there is none."""
+    told = read_plan(directory)
+    base, estimate = told["base"], told["estimate"]
+    pairs = {name: tuple(estimate[name]) for name in ("seconds", "cost")}
+    reasons = {name: Choice(c["value"], c["code"], c["source"], c["values"]) for name, c in told["reasons"].items()}
+    sizes = [len(lines_of(directory / "data" / f"{part}.jsonl")) for part in PARTS]
+    metrics = directory / "metrics.jsonl"
+    lines = metrics.read_text("utf-8").splitlines() if metrics.exists() else []
+    return Told(
+        Base(base["name"], NO_SHAPE, source=base["source"], licence=base["licence"], path=Path(base["path"])),
+        base["sha256"],
+        Proposal(Plan.model_validate(told["plan"]), reasons, Estimate(**{**estimate, **pairs})),
+        (sizes[0], sizes[1], sizes[2]),
+        tuple(json.loads(line) for line in lines),
+    )
+
+
+def _is_run(directory: Path) -> bool:
+    """Whether `directory` holds a run of ours, and not somebody's own plan.json."""
+    try:
+        told = read_json(directory / "plan.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and {"postil", "plan", "base", "data"} <= set(told)
+
+
+def read_plan(directory: Path) -> dict[str, Any]:
+    """All that plan.json says. Raises TrainError `nothing_to_resume` when there is no run."""
+    if not _is_run(directory):
+        raise TrainError("nothing_to_resume", path=str(directory))
+    told: dict[str, Any] = read_json(directory / "plan.json")
+    return told
+
+
+def _adapter(directory: Path) -> Adapter:
+    told = read_plan(directory)
+    base = told["base"]
+    return Adapter(directory, base["name"], Path(base["path"]), base["sha256"], Plan.model_validate(told["plan"]))
+
+
+def lines_of(file: Path) -> list[str]:
+    """The lines of a JSONL file. Not `splitlines`: it also splits at characters that may stand inside a JSON text."""
+    return [line for line in file.read_text("utf-8").split("\n") if line]
+
+
+def _example(told: Mapping[str, Any]) -> Example:
+    known = ("role", "content", "weight")
+    messages = (
+        Message(m["role"], m["content"], m.get("weight", 1.0), {k: v for k, v in m.items() if k not in known})
+        for m in told["messages"]
+    )
+    return Example(
+        tuple(messages), tuple(told["rows"]), tools=tuple(told.get("tools", ())), rejected=told.get("rejected")
+    )
+
+
+def _clear(directory: Path) -> None:
+    """Remove what a run wrote, and nothing else."""
+    for name in ("checkpoints", "data", *KINDS):
+        rmtree(directory / name, ignore_errors=True)
+    ours = ("result.json", "evaluation.json", "metrics.jsonl", "plan.json", ADAPTER_CONFIG, ADAPTER_WEIGHTS, LABELS)
+    for name in ours:
+        (directory / name).unlink(missing_ok=True)
