@@ -14,12 +14,14 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from postil import flow  # noqa: E402
 from postil.settings import Settings, quiet  # noqa: E402
+from postil.store import read_json  # noqa: E402
 from tests.web.studio import Studio, Visitor, chromium, running  # noqa: E402
 
 OUT = ROOT / "out" / "screenshots"
@@ -62,7 +64,7 @@ def prepare(studio: Studio, browser: Any) -> dict[str, str]:
     page.wait_for_url(re.compile("/studio/data/"))
     page.wait_for_selector("#rows td")
     data = page.url.partition("/studio")[2]
-    plan = f"{data}/plan?preset=quick_try&settings=%7B%22training_rows%22%3A64%2C%22test_rows%22%3A20%7D"
+    plan = f"{data}/plan?preset=quick_try"
     page = visitor.go(plan)
     start = page.get_by_role("button", name="开始训练", exact=True)
     page.wait_for_function("button => !button.disabled", arg=start.element_handle())
@@ -75,12 +77,20 @@ def prepare(studio: Studio, browser: Any) -> dict[str, str]:
     page.wait_for_url(re.compile("/models/"))
     model = page.url.partition("/studio")[2]
     visitor.close()
-    question = "/compare?question=春季新款+宽松+连帽+女士+卫衣"
+    question = f"/compare?question={quote(held_out(studio.data))}"
     return {
         "home": "/", "new": "/new", "data": data, "plan": plan, "xray": f"{data}/xray", "versions": f"{data}/versions",
         "datasets": "/data", "jobs": "/jobs", "job": job, "compare": question, "models": "/models", "model": model,
         "evaluations": "/evaluations",
     }  # fmt: skip
+
+
+def held_out(data: Path) -> str:
+    """A question that no training saw, which the model answers rightly and its base does not."""
+    (file,) = data.rglob("evaluation.json")
+    asked = next(row["question"] for row in read_json(file)["rows"] if row["tuned_score"] > row["base_score"])
+    instruction = read_json(file.with_name("plan.json"))["plan"]["instruction"] or ""
+    return str(asked.removeprefix(instruction).strip())
 
 
 def take(visitor: Visitor, path: str, picture: Path, *, whole: bool = True) -> None:
