@@ -24,8 +24,8 @@ from sqlalchemy.orm import Session
 from postil.errors import StoreError
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
-# KiB of pages that a connection keeps. SQLite's own 2 MB, for each of nine, fill up over hours; the system keeps what is
-# read often anyway.
+# KiB of pages that a connection keeps. SQLite's own 2 MB, for each of nine, fill up over hours; the system keeps what
+# is read often anyway.
 KEPT = 256
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb", "smbfs", "smb2", "smb3", "9p", "afpfs", "webdav", "fuse.sshfs", "ncpfs"}
