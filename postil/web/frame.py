@@ -115,7 +115,11 @@ def card(title: str | None = None) -> Iterator[ui.element]:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], label: str) -> ui.element:
-    """A table of texts; a cell may also be a function that fills it."""
+    """A table of texts; a cell may also be a function that fills it.
+
+    On a narrow screen each cell stands beside its heading; of two columns the first is the heading of the second.
+    """
+    facts = len(headers) == 2
     with labelled(box("table").props("tabindex=0 role=region"), label) as outer, box(tag="table"):
         with box(tag="thead"), box(tag="tr"):
             for header in headers:
@@ -123,9 +127,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], label: str) -> 
         with box(tag="tbody"):
             for row in rows:
                 with box(tag="tr"):
-                    for header, cell in zip(headers, row, strict=True):
+                    for header, cell in zip((headers[0], str(row[0])) if facts else headers, row, strict=True):
                         _cell(header, cell)
-    return outer.classes("stacks")
+    return outer.classes("stacks facts" if facts else "stacks")
 
 
 def _cell(header: str, cell: Any) -> None:
