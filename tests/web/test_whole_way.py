@@ -24,21 +24,25 @@ SMALL = "%7B%22training_rows%22%3A24%2C%22validation_rows%22%3A4%2C%22test_rows%
 MINUTES = 60_000
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+@pytest.fixture
+def real(tmp_path: Path) -> Iterator[Studio]:
     flow.fetched(flow.find_base(flow.EMBEDDED))
-    with running(Settings().home, tmp_path_factory.mktemp("real")) as made:
+    with running(Settings().home, tmp_path / "real") as made:
         yield made
 
 
-@pytest.fixture(params=["zh", "en"])
-def lived_in(request: pytest.FixtureRequest) -> tuple[str, Studio]:
-    """A language and a studio: Chinese with the real base model; English with a tiny one, for the page is the same."""
-    return request.param, request.getfixturevalue("real" if request.param == "zh" else "studio")
+@pytest.fixture(params=[("zh", "real"), ("en", "tiny"), pytest.param(("en", "real"), marks=pytest.mark.full)])
+def lived_in(request: pytest.FixtureRequest) -> tuple[str, str, Studio]:
+    """A language, a base model and a studio that has it."""
+    lang, kind = request.param
+    return (lang, flow.EMBEDDED, request.getfixturevalue("real")) if kind == "real" else (
+        lang, BASE, request.getfixturevalue("studio"))  # fmt: skip
 
 
-def test_from_a_dirty_sheet_to_a_model_that_answers(lived_in: tuple[str, Studio], browser: Any, tmp_path: Path) -> None:
-    lang, house = lived_in
+def test_from_a_dirty_sheet_to_a_model_that_answers(
+    lived_in: tuple[str, str, Studio], browser: Any, tmp_path: Path
+) -> None:
+    lang, base, house = lived_in
     elsewhere = "en" if lang == "zh" else "zh"
 
     def word(key: str, lang: str = lang) -> str:
@@ -56,7 +60,6 @@ def test_from_a_dirty_sheet_to_a_model_that_answers(lived_in: tuple[str, Studio]
     page.get_by_role("button", name=word("data.after")).click()  # the rows that stood twice are among the last
     page.wait_for_selector("#rows tr.unused", timeout=2 * MINUTES)
     data = page.url.partition("/studio")[2]
-    base = flow.EMBEDDED if lang == "zh" else BASE
     page = visitor.go(f"{data}/plan?preset=quick_try&base={base}&settings={SMALL}")
     start = page.get_by_role("button", name=word("plan.train"), exact=True)
     expect(start).to_be_enabled(timeout=3 * MINUTES)
