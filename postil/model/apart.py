@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
 from postil.model.attention import Unpackable
 from postil.model.cells import Shared
-from postil.model.decode import Decoder, Speak, decodes
+from postil.model.decode import Decoder, Speak, decodes, gives_the_same
+from postil.model.lean import Add, Names, lean
+from postil.model.panels import lay_in_panels
 
 
 class LoneRow:
@@ -73,13 +76,34 @@ class Writer(Protocol):
     def beginning(self, row: Any, length: int) -> Shared | None: ...
 
 
-def writer(model: Any, device: str, longest: int, speak: Speak) -> Writer:
-    """What can write on rows of this model that grow to `longest` tokens."""
+def writer(
+    model: Any, device: str, longest: int, linears: Mapping[str, torch.nn.Linear], speak: Speak, add: Add
+) -> tuple[Writer, Sequence[Names]]:
+    """What can write on rows of this model that grow to `longest` tokens; and which of its `linears` it computes
+    together, by path, the others being computed alone.
+
+    add: hears what these layers have read and given, and may add to that.
+    """
     if decodes(model, device):
-        decoder = Decoder(model, device, longest, speak)
         try:
-            decoder.read([0])
+            Decoder(model, device, longest).read([0])
         except Unpackable:  # a sliding window shorter than that
-            return Apart(model, device, speak)
-        return decoder
-    return Apart(model, device, speak)
+            pass
+        else:
+            own = lean(model, linears, add)
+            if own is not None and gives_the_same(model, device, own):
+                return Decoder(model, device, longest, speak, own), own.together
+            _listen(model, linears, add)
+            return Decoder(model, device, longest, speak), ()
+    _listen(model, linears, add)
+    return Apart(model, device, speak), ()
+
+
+def _listen(model: Any, linears: Mapping[str, torch.nn.Linear], add: Add) -> None:
+    lay_in_panels(model)
+    for name, linear in linears.items():
+        linear.register_forward_hook(partial(_added, add, (name,)))
+
+
+def _added(add: Add, names: Names, _: Any, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+    add(names, given[0].view(-1, given[0].shape[-1]), out.view(-1, out.shape[-1]))

@@ -8,14 +8,15 @@ with (a `Shared` beginning) lies there once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 STEP = 32  # tokens; rooms are multiples of it, and of an eighth of themselves at least
+WIDEST = 512  # numbers in rows that are summed; sums of wider ones do not stay in a processor's registers
 LONGEST_PIECE = 256  # tokens of a prompt that attend at once; fewer products with what they cannot see
 
-KeyValue = tuple[torch.Tensor, torch.Tensor]
+KeyValue = tuple[torch.Tensor, torch.Tensor]  # keys [.., d, tokens], values [.., tokens, d]: both are sums of rows
 
 
 def room_for(tokens: int) -> int:
@@ -28,14 +29,20 @@ def room_for(tokens: int) -> int:
 
 @dataclass(frozen=True)
 class Shared:
-    """A beginning that several rows have in common. layers: keys and values [key heads, length, d]."""
+    """A beginning that several rows have in common.
+
+    layers: keys [key heads, d, length], values [key heads, length, d].
+    """
 
     length: int
     layers: tuple[KeyValue, ...]
 
 
 class Cell:
-    """Rows in one tensor for each layer: keys and values [places, key heads, room, d], made when first written."""
+    """Rows in one tensor for each layer, made when first written.
+
+    Keys are [places, key heads, d, room], values [places, key heads, room, d].
+    """
 
     def __init__(self, room: int, shared: Shared | None, places: int = 1) -> None:
         self.room, self.shared = room, shared
@@ -50,7 +57,8 @@ class Cell:
     def layer(self, index: int, key: torch.Tensor, value: torch.Tensor) -> KeyValue:
         """The keys and values of a layer; `key` and `value` [key heads, any, d] say of what shape they are."""
         while len(self._layers) <= index:
-            self._layers.append((self._empty(key), self._empty(value)))
+            kv, size = key.shape[0], (key.shape[-1], value.shape[-1])
+            self._layers.append((self._empty(key, kv, size[0], self.room), self._empty(value, kv, self.room, size[1])))
         return self._layers[index]
 
     def take(self, other: Cell, place: int) -> int:
@@ -59,8 +67,8 @@ class Cell:
         if mine == self._places:
             self._widen()
         for index, (key, value) in enumerate(other._layers):
-            to_key, to_value = self.layer(index, key[0], value[0])
-            to_key[mine, :, :length] = key[place, :, :length]
+            to_key, to_value = self.layer(index, key[0].mT, value[0])
+            to_key[mine, ..., :length] = key[place, ..., :length]
             to_value[mine, :, :length] = value[place, :, :length]
         self.lengths.append(length)
         return mine
@@ -70,7 +78,7 @@ class Cell:
         length, last = self.lengths[-1], len(self.lengths) - 1
         if place != last:
             for key, value in self._layers:
-                key[place, :, :length] = key[last, :, :length]
+                key[place, ..., :length] = key[last, ..., :length]
                 value[place, :, :length] = value[last, :, :length]
             self.lengths[place] = length
         self.lengths.pop()
@@ -78,11 +86,11 @@ class Cell:
     def beginning(self, place: int, length: int) -> Shared:
         """A copy of the first `length` tokens of a row, for others to share."""
         if self.shared is None:
-            kept = [(key[place, :, :length].clone(), value[place, :, :length].clone()) for key, value in self._layers]
+            kept = [(key[place, ..., :length].clone(), value[place, :, :length].clone()) for key, value in self._layers]
             return Shared(length, tuple(kept))
         before = self.shared.length
         own = [
-            (torch.cat((first[0][:, :length], key[place, :, : max(0, length - before)]), 1),
+            (torch.cat((first[0][..., :length], key[place, ..., : max(0, length - before)]), 2),
              torch.cat((first[1][:, :length], value[place, :, : max(0, length - before)]), 1))
             for first, (key, value) in zip(self.shared.layers, self._layers, strict=True)
         ]  # fmt: skip
@@ -91,19 +99,19 @@ class Cell:
     def begin_with(self, shared: Shared) -> None:
         """Let the only row of this cell begin with a copy of `shared`."""
         for index, (key, value) in enumerate(shared.layers):
-            to_key, to_value = self.layer(index, key, value)
-            to_key[0, :, : shared.length] = key
+            to_key, to_value = self.layer(index, key.mT, value)
+            to_key[0, ..., : shared.length] = key
             to_value[0, :, : shared.length] = value
         self.lengths = [shared.length]
 
-    def _empty(self, like: torch.Tensor) -> torch.Tensor:
+    def _empty(self, like: torch.Tensor, *shape: int) -> torch.Tensor:
         # zeros: what is masked has weight 0, and 0 times whatever lay there could be no number
-        return like.new_zeros((self._places, like.shape[0], self.room, like.shape[-1]))
+        return like.new_zeros((self._places, *shape))
 
     def _widen(self) -> None:
         self._places += max(1, self._places // 2)
         for index, (key, value) in enumerate(self._layers):
-            wider = self._empty(key[0]), self._empty(value[0])
+            wider = self._empty(key, *key.shape[1:]), self._empty(value, *value.shape[1:])
             wider[0][: len(key)], wider[1][: len(value)] = key, value
             self._layers[index] = wider
 
@@ -115,9 +123,11 @@ class Next:
     cell: Cell
     start: int
     count: int
+    longest: int  # tokens of the longest row, with the next one
     at: torch.Tensor  # [count]: the place of the new token in its row
     places: torch.Tensor  # [count]: 0, 1, 2, ...
     hidden: torch.Tensor | None  # [count, 1, 1, longest]: what no token of that row has been written to
+    _rows: dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cell: Cell, start: int, device: str) -> Next:
@@ -127,7 +137,7 @@ class Next:
         hidden = None
         if min(cell.lengths) + 1 < longest:
             hidden = (torch.arange(longest) > at[:, None])[:, None, None].to(device)
-        return cls(cell, start, count, at.to(device), torch.arange(count, device=device), hidden)
+        return cls(cell, start, count, longest, at.to(device), torch.arange(count, device=device), hidden)
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
@@ -136,25 +146,42 @@ class Next:
         heads, count, size = query.shape
         kv = key.shape[0]
         keys, values = self.cell.layer(layer, key, value)
-        keys[self.places, :, self.at] = key.transpose(0, 1)
+        keys[self.places, :, :, self.at] = key.transpose(0, 1)
         values[self.places, :, self.at] = value.transpose(0, 1)
-        longest = max(self.cell.lengths) + 1
-        keys, values = keys[:count, :, :longest], values[:count, :, :longest]
         grouped = query.view(kv, heads // kv, count, size)
-        scores = torch.matmul(grouped.permute(2, 0, 1, 3), keys.transpose(2, 3))
+        scores = self._summed(grouped.permute(2, 0, 1, 3), keys)[..., : self.longest]
         if self.hidden is not None:
-            scores = scores.masked_fill_(self.hidden, float("-inf"))
+            scores.masked_fill_(self.hidden, float("-inf"))
         shared = self.cell.shared
         if shared is None:
             weights = torch.softmax(scores.float() * scale, -1).to(query.dtype)
-            return torch.matmul(weights, values).reshape(count, heads, -1)
-        first = torch.bmm(grouped.reshape(kv, -1, size), shared.layers[layer][0].transpose(1, 2))
+            return self._summed(weights, values).reshape(count, heads, -1)
+        first = torch.bmm(grouped.reshape(kv, -1, size), shared.layers[layer][0])
         first = first.view(kv, heads // kv, count, -1).permute(2, 0, 1, 3)
         weights = torch.softmax(torch.cat((first, scores), -1).float() * scale, -1).to(query.dtype)
         before, own = weights[..., : shared.length], weights[..., shared.length :]
         before = before.permute(1, 2, 0, 3).reshape(kv, -1, shared.length)
         seen = torch.bmm(before, shared.layers[layer][1]).view(kv, heads // kv, count, -1)
-        return (torch.matmul(own, values) + seen.permute(2, 0, 1, 3)).reshape(count, heads, -1)
+        return (self._summed(own, values) + seen.permute(2, 0, 1, 3)).reshape(count, heads, -1)
+
+    def _summed(self, weights: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        """weights [count, key heads, group, n], table [places, key heads, n or more, width] -> [count, key heads,
+        group, width]. For so few weights to a matrix a sum of table rows is faster than a product on a processor."""
+        count, kv, group, n = weights.shape
+        if weights.dtype != torch.float32 or weights.device.type != "cpu" or table.shape[-1] > WIDEST:
+            return torch.matmul(weights, table[:count, :, :n])
+        rows, starts = self._rows_of(kv, group, n, table.shape[2])
+        flat = table.view(-1, table.shape[-1])
+        summed = torch.embedding_bag(flat, rows, starts, False, 0, False, weights.reshape(-1), False)[0]
+        return summed.view(count, kv, group, -1)
+
+    def _rows_of(self, kv: int, group: int, n: int, height: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The first `n` of each `height` rows, once for each of a group; and where each time begins among them."""
+        if (kv, group, n, height) not in self._rows:
+            first = torch.arange(self.count * kv, dtype=torch.int32)[:, None, None] * height
+            rows = (first + torch.arange(n, dtype=torch.int32)).expand(-1, group, -1).reshape(-1)
+            self._rows[kv, group, n, height] = rows, torch.arange(0, len(rows), n, dtype=torch.int32)
+        return self._rows[kv, group, n, height]
 
 
 @dataclass(frozen=True)
@@ -172,15 +199,15 @@ class Prompt:
         heads, count, _ = query.shape
         kv, at = key.shape[0], self.cell.lengths[0]
         keys, values = self.cell.layer(layer, key, value)
-        keys[0, :, at : at + count] = key
+        keys[0, ..., at : at + count] = key.mT
         values[0, :, at : at + count] = value
         parts = []
         for first in range(0, count, LONGEST_PIECE):
             last = min(count, first + LONGEST_PIECE)
-            seen = keys[0, :, : at + last], values[0, :, : at + last]
+            seen = keys[0, ..., : at + last], values[0, :, : at + last]
             if self.cell.shared is not None:
                 before = self.cell.shared.layers[layer]
-                seen = torch.cat((before[0], seen[0]), 1), torch.cat((before[1], seen[1]), 1)
+                seen = torch.cat((before[0], seen[0]), 2), torch.cat((before[1], seen[1]), 1)
             piece = query[:, first:last].reshape(kv, -1, query.shape[-1])
             out = _causal(piece, *seen, last - first, scale).view(heads, last - first, -1)
             parts.append(out.transpose(0, 1))
@@ -189,9 +216,9 @@ class Prompt:
 
 def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, own: int, scale: float) -> torch.Tensor:
     """Attention of the last `own` tokens; `query` has those that share a key head one below the other."""
-    scores = torch.bmm(query, key.transpose(1, 2)).float() * scale
+    scores = torch.bmm(query, key).float() * scale
     later = torch.ones(own, own, dtype=torch.bool, device=query.device).triu(1)
-    scores.view(len(key), -1, own, key.shape[1])[..., -own:].masked_fill_(later, float("-inf"))
+    scores.view(len(key), -1, own, key.shape[2])[..., -own:].masked_fill_(later, float("-inf"))
     return torch.bmm(torch.softmax(scores, -1).to(query.dtype), value)
 
 

@@ -7,15 +7,18 @@ does not depend on its companions.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 
-from postil.model.attention import Unpackable, pack_arguments, takes_packs
+from postil.model.attention import Packed, Unpackable, pack_arguments, takes_packs
 from postil.model.cells import Cell, Next, Pass, Prompt, Shared, room_for
 
 Speak = Callable[[Sequence[tuple[Hashable, int, int]]], None]  # (tag, start, end) of tokens of a pass, in their order
+# (ids [L], positions [L], what each sees, places that are kept) -> what comes after those [kept, vocabulary]
+Forward = Callable[[torch.Tensor, torch.Tensor, Packed, torch.Tensor], torch.Tensor]
 
 _checked: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
@@ -38,10 +41,14 @@ class Decoder:
     """The rows that one model is writing.
 
     longest: tokens that a row may come to have. speak: hears before each pass which of its tokens have which tag.
+    forward: the model's pass, if not transformers' own.
     """
 
-    def __init__(self, model: Any, device: str, longest: int, speak: Speak = lambda spans: None) -> None:
-        self._model, self._device, self._longest, self._speak = model, device, longest, speak
+    def __init__(
+        self, model: Any, device: str, longest: int, speak: Speak = lambda spans: None, forward: Forward | None = None
+    ) -> None:
+        self._device, self._longest, self._speak = device, longest, speak
+        self._forward = forward or partial(_by_transformers, model)
         self._prompts: list[Row] = []  # those that are being read, each in a cell of its own
         self._cells: dict[tuple[int, int], Cell] = {}  # of those that are being written, by room and beginning
         self._rows: dict[int, list[Row]] = {}  # of each such cell, by its id, in the order of their places
@@ -140,11 +147,15 @@ class Decoder:
                 ends.append(len(ids) - 1)
         self._speak(spans)
         ends = list(range(len(ids))) if every else ends or [0]
-        logits = self._forward(ids, positions, self._parts(writing, prompts), ends)
+        packed = Pass(self._parts(writing, prompts), self._longest)
+        logits = self._forward(self._tensor(ids), self._tensor(positions), packed, self._tensor(ends))
         for row, count in counts:
             del row.unread[:count]
             row.cell.lengths[row.place] += count
         return done, logits if done else None
+
+    def _tensor(self, numbers: list[int]) -> torch.Tensor:
+        return torch.tensor(numbers, device=self._device)
 
     def _parts(self, writing: Sequence[Row], prompts: Sequence[tuple[Row, int]]) -> list[Next | Prompt]:
         parts: list[Next | Prompt] = []
@@ -156,15 +167,6 @@ class Decoder:
             parts.append(Prompt(row.cell, at, at + count))
             at += count
         return parts
-
-    def _forward(
-        self, ids: list[int], positions: list[int], parts: list[Next | Prompt], ends: list[int]
-    ) -> torch.Tensor:
-        where = torch.tensor([positions], device=self._device)
-        keep = torch.tensor(ends, device=self._device)
-        given = pack_arguments(where, Pass(parts, self._longest))
-        out = self._model(input_ids=torch.tensor([ids], device=self._device), logits_to_keep=keep, **given)
-        return out.logits[0]  # type: ignore[no-any-return]
 
     # ── cells ──
 
@@ -193,24 +195,35 @@ class Decoder:
             del self._cells[row.cell.room, id(row.cell.shared)]
 
 
+def _by_transformers(
+    model: Any, ids: torch.Tensor, positions: torch.Tensor, packed: Packed, keep: torch.Tensor
+) -> torch.Tensor:
+    out = model(input_ids=ids[None], logits_to_keep=keep, **pack_arguments(positions[None], packed))
+    return out.logits[0]  # type: ignore[no-any-return]
+
+
 def decodes(model: Any, device: str) -> bool:
     """Whether this model gives what it gives by itself when a `Decoder` drives it; found out once, by trying.
 
     An architecture that remembers in another way than by keys and values, or attends in another way, does not.
     """
     if model not in _checked:
-        _checked[model] = takes_packs(model) and _same(model, device)
+        _checked[model] = takes_packs(model) and gives_the_same(model, device)
     return _checked[model]
 
 
-def _same(model: Any, device: str) -> bool:
-    """Two rows, of which one is read in two parts behind a beginning that they share, and three tokens are written."""
+def gives_the_same(model: Any, device: str, forward: Forward | None = None) -> bool:
+    """Whether a `Decoder` with this pass gives what the model gives by itself.
+
+    Tried on two rows, of which one is read in two parts behind a beginning that they share, and three tokens are
+    written.
+    """
     count = min(1000, int(model.config.get_text_config().vocab_size))
     texts = [[(7 * i + 3) % count for i in range(20)], [(7 * i + 3 if i < 9 else 5 * i) % count for i in range(16)]]
     with torch.inference_mode():
         try:
             plain = [model(input_ids=torch.tensor([text], device=device), use_cache=False).logits[0] for text in texts]
-            decoder = Decoder(model, device, 20)
+            decoder = Decoder(model, device, 20, forward=forward)
             shared = decoder.read(texts[0][:9])
             rows = [decoder.add(text[9:-3], behind=shared) for text in texts]
             found: dict[Row, list[torch.Tensor]] = {row: [] for row in rows}

@@ -8,7 +8,7 @@ They give no gradients.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional as F
@@ -18,31 +18,66 @@ from postil.model.memory import total_and_free
 ROWS = 16  # for so many the order is chosen; it serves any number
 SHARE = 1 / 3  # of the free memory, which the second copy may take at most
 
+Product = Callable[[torch.Tensor], torch.Tensor]
+
 
 def lay_in_panels(model: torch.nn.Module) -> int:
-    """Lay out the float32 linear layers of a frozen model on a CPU. Bytes taken; 0: it stays as it was, since it is
-    another kind of model, this torch lays out nothing, or the copy would be too large for this machine."""
-    linears = [one for one in model.modules() if type(one) is torch.nn.Linear and _can_be(one.weight)]
-    size = sum(one.weight.nbytes for one in linears)
-    if not linears or size > SHARE * total_and_free()[1] or not _works():
+    """Lay out the linear layers of a model that `can_lie_in_panels`. Bytes taken; 0: it stays as it was."""
+    if not can_lie_in_panels(model):
         return 0
+    linears = _linears(model)
     for linear in linears:
-        linear.forward = _product(linear)  # type: ignore[method-assign]
-    return size
+        linear.forward = _product([linear])  # type: ignore[method-assign, assignment]
+    return sum(linear.weight.nbytes for linear in linears)
+
+
+def can_lie_in_panels(model: torch.nn.Module) -> bool:
+    """Whether it has frozen float32 linear layers on a CPU, this torch can lay them out, and this machine has the
+    memory for a second copy."""
+    linears = _linears(model)
+    size = sum(one.weight.nbytes for one in linears)
+    return bool(linears) and size <= SHARE * total_and_free()[1] and _works()
+
+
+def side_by_side(linears: Sequence[torch.nn.Linear], *, panels: bool) -> Product:
+    """The product of layers that read the same input: x [L, in] -> [L, their widths side by side]."""
+    if panels:
+        return _product(linears)
+    if len(linears) == 1:
+        return linears[0]
+    return lambda x: torch.cat([linear(x) for linear in linears], -1)
+
+
+def _linears(model: torch.nn.Module) -> list[torch.nn.Linear]:
+    return [one for one in model.modules() if type(one) is torch.nn.Linear and _can_be(one.weight)]
 
 
 def _can_be(weight: torch.Tensor) -> bool:
     return weight.device.type == "cpu" and weight.dtype == torch.float32 and not weight.requires_grad
 
 
-def _product(linear: torch.nn.Linear) -> Any:
-    panels, bias = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), ROWS), linear.bias
+def _product(linears: Sequence[torch.nn.Linear]) -> Product:
+    weight = torch.cat([linear.weight.detach() for linear in linears]) if len(linears) > 1 else linears[0].weight
+    panels, bias = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS), _bias(linears)
+    product = torch.ops.mkldnn._linear_pointwise.default
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, panels, bias, "none", [], "")
+        out: torch.Tensor = product(x, panels, bias, "none", [], "")
         return out
 
     return forward
+
+
+def _bias(linears: Sequence[torch.nn.Linear]) -> torch.Tensor | None:
+    """Of all; those that have none are given zeros beside those that have one."""
+    if all(linear.bias is None for linear in linears):
+        return None
+    if len(linears) == 1:
+        return linears[0].bias
+    return torch.cat([
+        linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias.detach()
+        for linear in linears
+    ])  # fmt: skip
 
 
 def _works() -> bool:
@@ -53,6 +88,6 @@ def _works() -> bool:
         small = torch.nn.Linear(24, 40)
         x = torch.linspace(-1, 1, 48).view(2, 24)
         try:
-            return torch.allclose(_product(small)(x), F.linear(x, small.weight, small.bias), atol=1e-5)
+            return torch.allclose(_product([small])(x), F.linear(x, small.weight, small.bias), atol=1e-5)
         except (AttributeError, RuntimeError, TypeError):
             return False

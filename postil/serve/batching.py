@@ -17,7 +17,6 @@ from postil.errors import PostilError
 from postil.model.apart import writer
 from postil.model.cells import Shared
 from postil.model.load import Loaded
-from postil.model.panels import lay_in_panels
 from postil.model.plaintext import beginning
 from postil.model.sample import Chooser, Sampling, choose_all
 from postil.serve.engine import Finish, Limits, Reply, Request
@@ -37,10 +36,10 @@ class Batch:
     def __init__(self, loaded: Loaded, limits: Limits) -> None:
         self._loaded, self._limits = loaded, limits
         self.context = int(getattr(loaded.model.config.get_text_config(), "max_position_embeddings", 4096))
-        lay_in_panels(loaded.model)
         linears = linear_layers(loaded.model)
-        self.shelf = Shelf(linears, limits.adapter_bytes)
-        self._decoder = writer(loaded.model, loaded.device, self.context, Voices(linears).speak)
+        voices = Voices()
+        self._decoder, together = writer(loaded.model, loaded.device, self.context, linears, voices.speak, voices.add)
+        self.shelf = Shelf(linears, limits.adapter_bytes, together)
         self._prefixes = Prefixes(limits.prefix_bytes)
         self._turns = Turns(limits.waiting, self.context)
         self._live: dict[Any, Asked] = {}

@@ -65,7 +65,7 @@ def _common(one: Sequence[int], other: Sequence[int], most: int) -> int:
 
 
 def _cut(shared: Shared, length: int) -> Shared:
-    return Shared(length, tuple((key[:, :length], value[:, :length]) for key, value in shared.layers))
+    return Shared(length, tuple((key[..., :length], value[:, :length]) for key, value in shared.layers))
 
 
 def _bytes(shared: Shared) -> int:

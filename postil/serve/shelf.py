@@ -7,7 +7,7 @@ the one that was used longest ago goes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,18 +17,24 @@ from postil.errors import AdapterError
 from postil.model.adapt import WEIGHTS
 from postil.serve.kind import stamp as stamp_of
 from postil.serve.lora import Lora, read_lora
+from postil.serve.tables import Tables
 
 Shape = tuple[tuple[str, int], ...]
+Names = tuple[str, ...]
 FEWEST, MOST = 4, 128  # places of a new stack
 
 
 class Stack:
-    """Adapters of one shape. tables: layer -> (down [places, in, r], up [places, r, out])."""
+    """Adapters of one shape. tables: of layers that are computed together, by their names, where some are adapted.
 
-    def __init__(self, first: Lora, places: int, device: torch.device) -> None:
+    together: layers by name -> their widths; those of all layers of the base.
+    """
+
+    def __init__(self, first: Lora, places: int, device: torch.device, together: Sequence[Mapping[str, int]]) -> None:
         self.tables = {
-            name: (_table(down, places, device), _table(up, places, device))
-            for name, (down, up) in first.layers.items()
+            tuple(widths): Tables(widths, first.layers, places, device)
+            for widths in together
+            if widths.keys() & first.layers.keys()
         }
         self._free = list(range(places))[::-1]
         self.places = places
@@ -38,9 +44,8 @@ class Stack:
         if not self._free:
             self._grow(min(self.places, 64))
         place = self._free.pop()
-        for name, (down, up) in lora.layers.items():
-            self.tables[name][0][place] = down
-            self.tables[name][1][place] = up
+        for tables in self.tables.values():
+            tables.put(place, lora.layers)
         return place
 
     def free(self, place: int) -> bool:
@@ -49,20 +54,10 @@ class Stack:
         return len(self._free) == self.places
 
     def _grow(self, more: int) -> None:
-        for name, (down, up) in self.tables.items():  # one after the other: only one is there twice at a time
-            self.tables[name] = (_grown(down, more), _grown(up, more))
+        for tables in self.tables.values():
+            tables.grow(more)
         self._free = list(range(self.places, self.places + more))[::-1]
         self.places += more
-
-
-def _table(like: torch.Tensor, places: int, device: torch.device) -> torch.Tensor:
-    return like.new_empty((places, *like.shape), device=device)  # not written, and so not yet in memory
-
-
-def _grown(table: torch.Tensor, more: int) -> torch.Tensor:
-    grown = table.new_empty((len(table) + more, *table.shape[1:]))
-    grown[: len(table)] = table
-    return grown
 
 
 @dataclass(eq=False)
@@ -81,10 +76,16 @@ class Held:
 
 
 class Shelf:
-    """The resident adapters of one base, at most `budget` bytes of them."""
+    """The resident adapters of one base, at most `budget` bytes of them.
 
-    def __init__(self, linears: Mapping[str, torch.nn.Linear], budget: int) -> None:
+    together: which of its linear layers are computed together, by path; the others stand alone.
+    """
+
+    def __init__(self, linears: Mapping[str, torch.nn.Linear], budget: int, together: Sequence[Names] = ()) -> None:
         self._linears, self._budget = linears, budget
+        joint = {name for names in together for name in names}
+        groups = (*together, *((name,) for name in linears if name not in joint))
+        self._together = [{name: linears[name].out_features for name in names} for names in groups]
         self._device = next((linear.weight.device for linear in linears.values()), torch.device("cpu"))
         self._held: OrderedDict[tuple[Path, float], Held] = OrderedDict()  # the one used last at the end
         self._leaving: list[Held] = []
@@ -116,7 +117,7 @@ class Shelf:
         self._make_room(lora)
         stack = self._stacks.get(lora.shape)
         if stack is None:
-            stack = self._stacks[lora.shape] = Stack(lora, self._places(lora), self._device)
+            stack = self._stacks[lora.shape] = Stack(lora, self._places(lora), self._device, self._together)
         held = self._held[path, scale] = Held(path, scale, stack, stack.put(lora), lora.bytes, stamp)
         return held
 

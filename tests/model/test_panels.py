@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from postil.model import panels
-from postil.model.panels import lay_in_panels
+from postil.model.panels import lay_in_panels, side_by_side
 from tests.models import opened
 
 IDS = torch.arange(3, 60)
@@ -25,6 +25,19 @@ def test_it_says_what_it_said_before(base, family):
     assert size == sum(one.weight.nbytes for one in linears)
     for rows, wanted in zip((1, 3), before, strict=True):
         torch.testing.assert_close(said(model, rows), wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("laid", [False, True])
+def test_layers_side_by_side_are_one_product(laid):
+    """Also where only some have a bias."""
+    layers = [torch.nn.Linear(24, width, bias=bias) for width, bias in ((40, True), (8, False), (16, True))]
+    x = torch.linspace(-1, 1, 72).view(3, 24)
+    with torch.inference_mode():
+        wanted = torch.cat([layer(x) for layer in layers], -1)
+        for count in (1, 3):
+            found = side_by_side(layers[:count], panels=laid)(x)
+            torch.testing.assert_close(found, wanted[:, : found.shape[1]], atol=1e-5, rtol=1e-4)
+        assert found.shape == (3, 64)
 
 
 def test_hooks_on_a_layer_still_hear_it(base):
@@ -54,5 +67,5 @@ def test_a_torch_without_it_leaves_the_model_as_it_is(base, monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert lay_in_panels(model) == 0
     monkeypatch.undo()
-    monkeypatch.setattr(panels, "_product", lambda linear: lambda x: x.new_zeros(2, 40))
+    monkeypatch.setattr(panels, "_product", lambda linears: lambda x: x.new_zeros(2, 40))
     assert lay_in_panels(model) == 0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from postil.model.sample import Chooser, Sampling, choose_all
+from postil.model.sample import BLOCK, Chooser, Sampling, choose_all, likeliest
 
 LOGITS = torch.tensor([0.1, 3.0, 2.9, -5.0, 1.0])
 
@@ -19,6 +19,18 @@ def test_without_temperature_the_likeliest_is_taken():
         1,
         4,
     ]
+
+
+@pytest.mark.parametrize("vocabulary", [5, BLOCK, BLOCK + 1, 3 * BLOCK - 1, 4 * BLOCK])
+def test_the_likeliest_is_the_first_of_the_largest_wherever_it_stands(vocabulary):
+    places = sorted({0, 1, vocabulary // 2, vocabulary - 2, vocabulary - 1})
+    logits = torch.randn(len(places), vocabulary, generator=torch.Generator().manual_seed(vocabulary))
+    for row, place in zip(logits, places, strict=True):
+        row[place] = row[-1] = 9.0
+    assert likeliest(logits).tolist() == places == logits.argmax(-1).tolist()
+    logits[0, vocabulary // 3] = float("nan")
+    assert likeliest(logits).tolist() == logits.argmax(-1).tolist()
+    assert likeliest(logits[:0]).tolist() == []
 
 
 def test_frequencies_are_those_of_the_model():

@@ -66,8 +66,9 @@ def test_a_stack_grows_and_its_places_are_used_again(made, linears, monkeypatch)
     assert len({one.place for one in held}) == 6 and len({id(one.stack) for one in held}) == 1
     for one, where in zip(held, paths, strict=True):
         for name, (down, up) in read_lora(where, linears).layers.items():
-            assert torch.equal(one.stack.tables[name][0][one.place], down)
-            assert torch.equal(one.stack.tables[name][1][one.place], up)
+            tables = one.stack.tables[(name,)]
+            assert torch.equal(tables.down[one.place], down)
+            assert torch.equal(tables.up_of(tables.layers[0], one.place), up)
     shelf.drop(paths[2])
     again = shelf.hold(made(7))
     assert again.place == held[2].place

@@ -1,0 +1,138 @@
+"""The forward pass of a model of Llama's kind with the operations that it needs, and no others.
+
+A step that writes one token of each row is so little work that what stands around its matrix products weighs as much
+as a third of them: transformers' modules, a product for each layer where one can do for all that read the same input.
+Here is that pass over the model's own weights. It is for `Decoder`s alone, which try it against transformers' own
+(`model/decode.py`, *gives_the_same*) before they use it, and it gives no gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from postil.model.attention import Packed
+from postil.model.panels import can_lie_in_panels, side_by_side
+
+KINDS = ("llama", "mistral", "qwen2", "qwen3")  # `model_type`s whose layers are these
+
+Names = tuple[str, ...]
+Add = Callable[[Names, torch.Tensor, torch.Tensor], None]  # to what layers of these paths give, all having read x
+
+
+class _Joint:
+    """Linear layers that read the same input, as one: x [L, in] -> [L, their widths side by side]."""
+
+    def __init__(self, names: Names, linears: Sequence[torch.nn.Linear], panels: bool, add: Add) -> None:
+        self.names, self._add = names, add
+        self._product = side_by_side(linears, panels=panels)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        out = self._product(x)
+        self._add(self.names, x, out)
+        return out
+
+
+class _Layer:
+    """One block: attention, and the gated layers behind it; both add to the stream."""
+
+    def __init__(self, index: int, layer: Any, joint: Callable[..., _Joint]) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        self._index, self._size, self._scale = index, attention.head_dim, attention.scaling
+        self._keys = attention.k_proj.out_features
+        self._before, self._between = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
+        self._norms = (_norm(attention.q_norm), _norm(attention.k_norm)) if hasattr(attention, "q_norm") else None
+        self._seen = joint(attention.q_proj, attention.k_proj, attention.v_proj)
+        self._told = joint(attention.o_proj)
+        self._gated, self._down, self._act = joint(mlp.gate_proj, mlp.up_proj), joint(mlp.down_proj), mlp.act_fn
+
+    @property
+    def joints(self) -> tuple[_Joint, ...]:
+        return self._seen, self._told, self._gated, self._down
+
+    def __call__(self, stream: torch.Tensor, turn: Turn, packed: Packed) -> None:
+        """stream [L, hidden] is added to."""
+        query, key, value = self._heads(self._seen(self._before(stream)), turn)
+        attended = packed.attend(self._index, query, key, value, self._scale)
+        stream += self._told(attended.reshape(len(stream), -1))
+        gate, up = self._gated(self._between(stream)).chunk(2, -1)
+        stream += self._down(self._act(gate) * up)
+
+    def _heads(self, seen: torch.Tensor, turn: Turn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values [1, heads, L, d] of [L, all of them side by side]."""
+        heads = seen.view(len(seen), -1, self._size)
+        keys = self._keys // self._size
+        turned, value = heads[:, :-keys], heads[:, -keys:]
+        if self._norms is not None:
+            query, key = self._norms
+            turned = torch.cat((query(turned[:, :-keys]), key(turned[:, -keys:])), 1)
+        turned = turn(turned).transpose(0, 1).unsqueeze(0)
+        return turned[:, :-keys], turned[:, -keys:], value.transpose(0, 1).unsqueeze(0)
+
+
+class Turn:
+    """Rotary positions, for all layers of a pass. cosine, sine: [1, L, d]."""
+
+    def __init__(self, cosine: torch.Tensor, sine: torch.Tensor) -> None:
+        self._half = sine.shape[-1] // 2
+        self._cosine = cosine[0, :, None]
+        self._sine = torch.cat((-sine[..., : self._half], sine[..., self._half :]), -1)[0, :, None]
+
+    def __call__(self, heads: torch.Tensor) -> torch.Tensor:
+        """[L, heads, d]"""
+        return torch.addcmul(heads * self._cosine, heads.roll(self._half, -1), self._sine)
+
+
+class Lean:
+    """The pass: what a `Decoder` calls instead of the model."""
+
+    def __init__(self, model: Any, linears: Mapping[str, torch.nn.Linear], add: Add) -> None:
+        names = {linear: name for name, linear in linears.items()}
+        panels = can_lie_in_panels(model)
+
+        def joint(*some: torch.nn.Linear) -> _Joint:
+            return _Joint(tuple(names[one] for one in some), some, panels, add)
+
+        inner = model.model
+        self._embed, self._rotary, self._norm = inner.embed_tokens, inner.rotary_emb, _norm(inner.norm)
+        self._layers = [_Layer(index, layer, joint) for index, layer in enumerate(inner.layers)]
+        self._head = side_by_side([model.lm_head], panels=panels)
+        self.together = tuple(one.names for layer in self._layers for one in layer.joints)
+
+    def __call__(self, ids: torch.Tensor, positions: torch.Tensor, packed: Packed, keep: torch.Tensor) -> torch.Tensor:
+        """Tokens `ids` at `positions` [L] -> what comes after those that `keep` names [kept, vocabulary]."""
+        stream = self._embed(ids)
+        turn = Turn(*self._rotary(stream, positions[None]))
+        for layer in self._layers:
+            layer(stream, turn, packed)
+        return self._head(self._norm(stream[keep]))
+
+
+def lean(model: Any, linears: Mapping[str, torch.nn.Linear], add: Add) -> Lean | None:
+    """The pass of this model, whose linear layers without the head are `linears`, by path; None if it is of another
+    kind, is not built as it should be (what wraps it may say the same of itself), or computes in other numbers.
+
+    add: hears what layers have read and given [L, ...], and may add to that.
+    """
+    if model.config.model_type not in KINDS or model.dtype != torch.float32:
+        return None
+    if any(type(linear) is not torch.nn.Linear for linear in linears.values()):
+        return None
+    try:
+        return Lean(model, linears, add)
+    except (AttributeError, KeyError):
+        return None
+
+
+def _norm(norm: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """x / root(mean(x^2) + eps) * weight, by the length of x: fewer operations."""
+    size = norm.weight.shape[-1]
+    weight, least = norm.weight * size**0.5, norm.weight.new_tensor([(size * norm.variance_epsilon) ** 0.5])
+
+    def normed(x: torch.Tensor) -> torch.Tensor:
+        length = torch.hypot(torch.linalg.vector_norm(x, dim=-1, keepdim=True), least)
+        return (x / length).mul_(weight)
+
+    return normed
