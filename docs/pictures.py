@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 from postil import flow  # noqa: E402
 from postil.settings import Settings, quiet  # noqa: E402
 from postil.store import read_json  # noqa: E402
+from postil.web.result import asked  # noqa: E402
 from tests.web.studio import Studio, Visitor, chromium, running  # noqa: E402
 
 OUT = ROOT / "out" / "screenshots"
@@ -88,9 +89,8 @@ def prepare(studio: Studio, browser: Any) -> dict[str, str]:
 def held_out(data: Path) -> str:
     """A question that no training saw, which the model answers rightly and its base does not."""
     (file,) = data.rglob("evaluation.json")
-    asked = next(row["question"] for row in read_json(file)["rows"] if row["tuned_score"] > row["base_score"])
-    instruction = read_json(file.with_name("plan.json"))["plan"]["instruction"] or ""
-    return str(asked.removeprefix(instruction).strip())
+    question = next(row["question"] for row in read_json(file)["rows"] if row["tuned_score"] > row["base_score"])
+    return asked(question, read_json(file.with_name("plan.json"))["plan"]["instruction"])
 
 
 def take(visitor: Visitor, path: str, picture: Path, *, whole: bool = True) -> None:

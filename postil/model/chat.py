@@ -75,13 +75,13 @@ class ChatPair:
         self, examples: Sequence[Example], *, tuned: bool, tell: Callable[[int], None] = lambda done: None
     ) -> tuple[list[Answer], list[float] | None]:
         """Greedy answers to the examples, and the losses of their own; questions are read once for both."""
-        prompts = [self._prompt(self.asks(example).question) for example in examples]
+        questions = [self.asks(example).question for example in examples]
+        prompts = [self._prompt(question) for question in questions]
         wanted = [self._behind(prompt, example) for prompt, example in zip(prompts, examples, strict=True)]
         with self._switched(tuned):
             found = tried(self._loaded, prompts, [ids for ids, _ in wanted], max_new_tokens=self._plan.max_new_tokens,
                           tell=tell)  # fmt: skip
         if found is None:
-            questions = [self.asks(example).question for example in examples]
             return self.answers(questions, tuned=tuned, tell=tell), self.losses(examples, tuned=tuned)
         answers, told = found
         others = [i for i, (ids, _) in enumerate(wanted) if not ids]

@@ -20,7 +20,7 @@ from postil.model.load import Loaded
 from postil.model.loss import most_logits
 from postil.model.methods.virtual import prepends
 from postil.model.plain import by_transformers, pass_by_pass
-from postil.model.sample import Chooser, Sampling, choose_all
+from postil.model.sample import Chooser, Sampling, choose_all, likeliest
 from postil.records import Answer
 
 MOST_ROWS = 128  # written at once; more make no matrix product faster
@@ -177,23 +177,24 @@ class _Together:
     def _guessed(self, fresh: Sequence[tuple[Row, torch.Tensor]]) -> dict[Row, list[int]]:
         """The references of rows that have just been read: their losses, and what the model would write as they do,
         with its own token behind that. Each comes with what the model says first [vocabulary]."""
-        likeliest: dict[Row, list[int]] = {row: [] for row, _ in fresh}
+        said: dict[Row, list[int]] = {row: [] for row, _ in fresh}
         for row, first in fresh:
-            self._hear(row, first[None], likeliest)
+            self._hear(row, first[None], said)
         left = [(row, list(self._references[self._live[row]][:-1])) for row, _ in fresh]
         for group in _some_of(left, self._most_heard):
             logits = self._decoder.hear(group)
             for (row, _), own in zip(group, torch.split(logits, [len(ids) for _, ids in group]), strict=True):
-                self._hear(row, own, likeliest)
-        return {row: self._as_far_as_right(row, said) for row, said in likeliest.items()}
+                self._hear(row, own, said)
+        return {row: self._as_far_as_right(row, tokens) for row, tokens in said.items()}
 
-    def _hear(self, row: Row, logits: torch.Tensor, likeliest: dict[Row, list[int]]) -> None:
-        """What the model says [tokens, vocabulary] where the next tokens of a reference stand."""
-        i, at = self._live[row], len(likeliest[row])
+    def _hear(self, row: Row, logits: torch.Tensor, said: dict[Row, list[int]]) -> None:
+        """The model's words [tokens, vocabulary] where the next tokens of a reference stand: their losses, and what it
+        would say itself."""
+        i, at = self._live[row], len(said[row])
         wanted = torch.tensor(self._references[i][at : at + len(logits)], device=logits.device)
         loss = F.cross_entropy(logits.float(), wanted, reduction="none")
         self.losses[i] = torch.cat((self.losses[i], loss.cpu()))
-        likeliest[row] += logits.argmax(-1).tolist()
+        said[row] += likeliest(logits).tolist()
 
     def _as_far_as_right(self, row: Row, said: Sequence[int]) -> list[int]:
         """What the model would have written, as far as it is the reference, and one token more."""

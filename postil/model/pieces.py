@@ -122,7 +122,7 @@ class ByFamily(torch.autograd.Function):
         to_key, to_value = torch.zeros_like(key), torch.zeros_like(value)
         for family, weights in zip(ctx.together, kept, strict=True):
             q, k, v = _own(query, family, kv), _seen(key, family), _seen(value, family)
-            g = _own(grad, family, kv, filling=0.0)
+            g = _own(grad, family, kv, silent=True)
             if weights is None:
                 weights = _weights(q, k, family, ctx.scale)
             _add(to_value, torch.bmm(weights.transpose(1, 2), g), family)
@@ -134,15 +134,14 @@ class ByFamily(torch.autograd.Function):
         return None, None, to_query.transpose(0, 1).unsqueeze(0), to_key, to_value
 
 
-def _own(heads: torch.Tensor, family: Family, kv: int, filling: float | None = None) -> torch.Tensor:
+def _own(heads: torch.Tensor, family: Family, kv: int, *, silent: bool = False) -> torch.Tensor:
     """The queries of a family, those that share a key head one below the other: [key heads * count, group * length, d].
 
-    filling: what stands for those that only fill it up; None: it does not matter.
+    silent: zeros stand for those that only fill it up.
     """
     taken = heads[0].index_select(1, family.own)
-    if filling is not None and family.real is not None:
-        whole = torch.full_like(taken, filling)
-        taken = whole.index_copy_(1, family.real, taken.index_select(1, family.real))
+    if silent and family.real is not None:
+        taken = torch.zeros_like(taken).index_copy_(1, family.real, taken.index_select(1, family.real))
     folded = taken.view(kv, -1, family.count, family.length, taken.shape[-1]).transpose(1, 2)
     return folded.reshape(kv * family.count, -1, taken.shape[-1])
 

@@ -24,9 +24,9 @@ from sqlalchemy.orm import Session
 from postil.errors import StoreError
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
-# KiB of pages that a connection keeps. SQLite's own 2 MB, for each of nine, fill up over hours; the system keeps what
+# Pages that a connection keeps. SQLite's own 2 MB, for each of nine, fill up over hours; the system keeps what
 # is read often anyway.
-KEPT = 256
+KEPT_KIB = 256
 NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb", "smbfs", "smb2", "smb3", "9p", "afpfs", "webdav", "fuse.sshfs", "ncpfs"}
 )
@@ -106,7 +106,7 @@ def _engine(url: URL, begin: str, size: int) -> Engine:
         for name, value in PRAGMAS.items():
             connection.execute(f"PRAGMA {name}={value}")
         connection.execute("PRAGMA fullfsync=1")  # macOS; elsewhere nothing
-        connection.execute(f"PRAGMA cache_size=-{KEPT}")
+        connection.execute(f"PRAGMA cache_size=-{KEPT_KIB}")
 
     @event.listens_for(engine, "begin")
     def start(connection: Any) -> None:
