@@ -84,43 +84,58 @@ def step_seconds(batch: Batch, voices: Sequence[Path | None], tokens: int) -> li
             return took[-(tokens - 4) :]  # the first passes read the prompts
 
 
-def peft_seconds(base: Path, paths: Sequence[Path], tokens: int) -> float:
-    """CPU seconds of one next token of PEFT's mixed batch."""
-    loaded = load_base(base)
-    model = PeftModel.from_pretrained(loaded.model, str(paths[0]), adapter_name="0")
-    for i, path in enumerate(paths[1:], 1):
-        model.load_adapter(str(path), adapter_name=str(i))
-    ids = torch.tensor([loaded.template.prompt(question(0))] * len(paths))
-    took = []
-    for new in (1, 1 + tokens):
-        start = time.thread_time()
-        model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, min_new_tokens=new, do_sample=False,
-            adapter_names=[str(i) for i in range(len(paths))], pad_token_id=0,
-        )  # fmt: skip
-        took.append(time.thread_time() - start)
-    return (took[1] - took[0]) / tokens
+class Theirs:
+    """PEFT's mixed batch of these adapters."""
+
+    def __init__(self, base: Path, paths: Sequence[Path]) -> None:
+        loaded = load_base(base)
+        self._names = [str(i) for i in range(len(paths))]
+        self._model = PeftModel.from_pretrained(loaded.model, str(paths[0]), adapter_name="0")
+        for name, path in zip(self._names[1:], paths[1:], strict=True):
+            self._model.load_adapter(str(path), adapter_name=name)
+        self._ids = torch.tensor([loaded.template.prompt(question(0))] * len(paths))
+
+    def seconds(self, tokens: int) -> float:
+        """CPU seconds of one next token."""
+        took = []
+        for new in (1, 1 + tokens):
+            start = time.thread_time()
+            self._model.generate(
+                input_ids=self._ids, attention_mask=torch.ones_like(self._ids), max_new_tokens=new,
+                min_new_tokens=new, do_sample=False, adapter_names=self._names, pad_token_id=0,
+            )  # fmt: skip
+            took.append(time.thread_time() - start)
+        return (took[1] - took[0]) / tokens
 
 
 def speed(base: Path, paths: Sequence[Path], tokens: int, rounds: int) -> dict[str, Any]:
+    """Each round: the base alone, 16 adapters, PEFT. Speeds are the medians of what the rounds give, with their least
+    and greatest."""
     batch = Batch(opened(base), Limits(adapter_bytes=8 * GB))
     before = psutil.Process().memory_info().rss
     loads = [_milliseconds(lambda path=path: batch.shelf.hold(path)) for path in paths]  # type: ignore[misc]
     grown = psutil.Process().memory_info().rss - before
     switches = [_milliseconds(lambda path=path: batch.shelf.hold(path)) for path in paths]  # type: ignore[misc]
-    alone: list[float] = []
-    mixed: list[float] = []
+    theirs = Theirs(base, paths[:ROWS])
+    found: list[tuple[float, float, float]] = []
     for turn in range(rounds):
-        alone += step_seconds(batch, [None] * ROWS, tokens)
-        mixed += step_seconds(batch, random.Random(turn).sample(list(paths), min(ROWS, len(paths))), tokens)
+        some = random.Random(turn).sample(list(paths), min(ROWS, len(paths)))
+        alone, mixed = (statistics.mean(step_seconds(batch, voices, tokens)) for voices in ([None] * ROWS, some))
+        found.append((alone, mixed, theirs.seconds(tokens)))
     return {
-        "tokens/s over base alone": statistics.median(alone) / statistics.median(mixed),
-        "base step, CPU ms": statistics.median(alone) * 1e3,
-        "mixed step, CPU ms": statistics.median(mixed) * 1e3,
-        "memory over own bytes": grown / batch.shelf.bytes,
-        "from disk, ms": statistics.median(loads),
-        "to a resident one, ms": statistics.median(switches),
+        "tokens/s over base alone": spread([alone / mixed for alone, mixed, _ in found]),
+        "tokens/s over PEFT's mixed batch": spread([peft / mixed for _, mixed, peft in found]),
+        "base step, CPU ms": spread([1e3 * alone for alone, _, _ in found]),
+        "mixed step, CPU ms": spread([1e3 * mixed for _, mixed, _ in found]),
+        "PEFT's step, CPU ms": spread([1e3 * peft for _, _, peft in found]),
+        "memory over own bytes": round(grown / batch.shelf.bytes, 3),
+        "from disk, ms": round(statistics.median(loads), 1),
+        "to a resident one, ms": round(statistics.median(switches), 3),
     }
+
+
+def spread(numbers: Sequence[float]) -> str:
+    return f"{statistics.median(numbers):.3g} ({min(numbers):.3g} to {max(numbers):.3g})"
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
@@ -141,9 +156,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             paths = adapters(given.base, Path(folder), targets, given.adapters)
             figures = speed(given.base, paths, given.tokens, given.rounds)
-            theirs = peft_seconds(given.base, paths[:ROWS], given.tokens)
-            figures["tokens/s over PEFT's mixed batch"] = theirs * 1e3 / figures["mixed step, CPU ms"]
-        print(json.dumps({"adapters": name, **{key: round(value, 3) for key, value in figures.items()}}), flush=True)
+        print(json.dumps({"adapters": name, **figures}, ensure_ascii=False), flush=True)
 
 
 if __name__ == "__main__":

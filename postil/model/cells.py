@@ -55,23 +55,26 @@ class Cell:
         return sum(tensor.nbytes for layer in self._layers for tensor in layer)
 
     def layer(self, index: int, key: torch.Tensor, value: torch.Tensor) -> KeyValue:
-        """The keys and values of a layer; `key` and `value` [key heads, any, d] say of what shape they are."""
+        """The keys and values of a layer; `key` and `value` [any, key heads, d] say of what shape they are."""
         while len(self._layers) <= index:
-            kv, size = key.shape[0], (key.shape[-1], value.shape[-1])
+            kv, size = key.shape[1], (key.shape[2], value.shape[2])
             self._layers.append((self._empty(key, kv, size[0], self.room), self._empty(value, kv, self.room, size[1])))
         return self._layers[index]
 
-    def take(self, other: Cell, place: int) -> int:
-        """Put the row at `place` of another cell behind this one's rows; returns its place."""
-        mine, length = len(self.lengths), other.lengths[place]
-        if mine == self._places:
-            self._widen()
+    def take(self, other: Cell, places: Sequence[int]) -> range:
+        """Put rows of another cell, which are of one length, behind this one's rows; returns their places."""
+        mine, length = len(self.lengths), other.lengths[places[0]]
+        new = range(mine, mine + len(places))
+        if new.stop > self._places:
+            self._widen(max(new.stop, self._places + self._places // 2 if mine else 0))
+        taken = slice(new.start, new.stop)
+        them = slice(len(places)) if list(places) == list(range(len(places))) else torch.tensor(places)
         for index, (key, value) in enumerate(other._layers):
-            to_key, to_value = self.layer(index, key[0].mT, value[0])
-            to_key[mine, ..., :length] = key[place, ..., :length]
-            to_value[mine, :, :length] = value[place, :, :length]
-        self.lengths.append(length)
-        return mine
+            to_key, to_value = self.layer(index, key[0].permute(2, 0, 1), value[0].transpose(0, 1))
+            to_key[taken, ..., :length] = key[them, ..., :length]
+            to_value[taken, :, :length] = value[them, :, :length]
+        self.lengths += [length] * len(places)
+        return new
 
     def drop(self, place: int) -> None:
         """Forget the row at `place`; the last row comes to lie there."""
@@ -99,7 +102,7 @@ class Cell:
     def begin_with(self, shared: Shared) -> None:
         """Let the only row of this cell begin with a copy of `shared`."""
         for index, (key, value) in enumerate(shared.layers):
-            to_key, to_value = self.layer(index, key.mT, value)
+            to_key, to_value = self.layer(index, key.permute(2, 0, 1), value.transpose(0, 1))
             to_key[0, ..., : shared.length] = key
             to_value[0, :, : shared.length] = value
         self.lengths = [shared.length]
@@ -108,8 +111,8 @@ class Cell:
         # zeros: what is masked has weight 0, and 0 times whatever lay there could be no number
         return like.new_zeros((self._places, *shape))
 
-    def _widen(self) -> None:
-        self._places += max(1, self._places // 2)
+    def _widen(self, places: int) -> None:
+        self._places = places
         for index, (key, value) in enumerate(self._layers):
             wider = self._empty(key, *key.shape[1:]), self._empty(value, *value.shape[1:])
             wider[0][: len(key)], wider[1][: len(value)] = key, value
@@ -129,6 +132,10 @@ class Next:
     hidden: torch.Tensor | None  # [count, 1, 1, longest]: what no token of that row has been written to
     _rows: dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
+    @property
+    def end(self) -> int:
+        return self.start + self.count
+
     @classmethod
     def of(cls, cell: Cell, start: int, device: str) -> Next:
         count = len(cell.lengths)
@@ -142,23 +149,22 @@ class Next:
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
-        """query [heads, count, d], key and value [key heads, count, d] -> [count, heads, d]."""
-        heads, count, size = query.shape
-        kv = key.shape[0]
+        """query [count, heads, d], key and value [count, key heads, d] -> [count, heads, d]."""
+        count, heads, size = query.shape
+        kv = key.shape[1]
         keys, values = self.cell.layer(layer, key, value)
-        keys[self.places, :, :, self.at] = key.transpose(0, 1)
-        values[self.places, :, self.at] = value.transpose(0, 1)
-        grouped = query.view(kv, heads // kv, count, size)
-        scores = self._summed(grouped.permute(2, 0, 1, 3), keys)[..., : self.longest]
+        keys[self.places, :, :, self.at] = key
+        values[self.places, :, self.at] = value
+        grouped = query.view(count, kv, heads // kv, size)
+        scores = self._summed(grouped, keys)[..., : self.longest]
         if self.hidden is not None:
             scores.masked_fill_(self.hidden, float("-inf"))
         shared = self.cell.shared
         if shared is None:
-            weights = torch.softmax(scores.float() * scale, -1).to(query.dtype)
-            return self._summed(weights, values).reshape(count, heads, -1)
-        first = torch.bmm(grouped.reshape(kv, -1, size), shared.layers[layer][0])
+            return self._summed(_softmax(scores, scale, query.dtype), values).reshape(count, heads, -1)
+        first = torch.bmm(grouped.permute(1, 2, 0, 3).reshape(kv, -1, size), shared.layers[layer][0])
         first = first.view(kv, heads // kv, count, -1).permute(2, 0, 1, 3)
-        weights = torch.softmax(torch.cat((first, scores), -1).float() * scale, -1).to(query.dtype)
+        weights = _softmax(torch.cat((first, scores), -1), scale, query.dtype)
         before, own = weights[..., : shared.length], weights[..., shared.length :]
         before = before.permute(1, 2, 0, 3).reshape(kv, -1, shared.length)
         seen = torch.bmm(before, shared.layers[layer][1]).view(kv, heads // kv, count, -1)
@@ -195,12 +201,12 @@ class Prompt:
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
-        """query [heads, count, d], key and value [key heads, count, d] -> [count, heads, d]."""
-        heads, count, _ = query.shape
-        kv, at = key.shape[0], self.cell.lengths[0]
+        """query [count, heads, d], key and value [count, key heads, d] -> [count, heads, d]."""
+        count, heads, size = query.shape
+        kv, at = key.shape[1], self.cell.lengths[0]
         keys, values = self.cell.layer(layer, key, value)
-        keys[0, ..., at : at + count] = key.mT
-        values[0, :, at : at + count] = value
+        keys[0, ..., at : at + count] = key.permute(1, 2, 0)
+        values[0, :, at : at + count] = value.transpose(0, 1)
         parts = []
         for first in range(0, count, LONGEST_PIECE):
             last = min(count, first + LONGEST_PIECE)
@@ -208,7 +214,7 @@ class Prompt:
             if self.cell.shared is not None:
                 before = self.cell.shared.layers[layer]
                 seen = torch.cat((before[0], seen[0]), 2), torch.cat((before[1], seen[1]), 1)
-            piece = query[:, first:last].reshape(kv, -1, query.shape[-1])
+            piece = query[first:last].transpose(0, 1).reshape(kv, -1, size)
             out = _causal(piece, *seen, last - first, scale).view(heads, last - first, -1)
             parts.append(out.transpose(0, 1))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -216,10 +222,15 @@ class Prompt:
 
 def _causal(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, own: int, scale: float) -> torch.Tensor:
     """Attention of the last `own` tokens; `query` has those that share a key head one below the other."""
-    scores = torch.bmm(query, key).float() * scale
+    scores = torch.bmm(query, key)
     later = torch.ones(own, own, dtype=torch.bool, device=query.device).triu(1)
     scores.view(len(key), -1, own, key.shape[2])[..., -own:].masked_fill_(later, float("-inf"))
-    return torch.bmm(torch.softmax(scores, -1).to(query.dtype), value)
+    return torch.bmm(_softmax(scores, scale, query.dtype), value)
+
+
+def _softmax(scores: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tensor:
+    scores = scores.float()
+    return torch.softmax(scores if scale == 1.0 else scores * scale, -1).to(dtype)
 
 
 @dataclass(frozen=True)
@@ -233,9 +244,17 @@ class Pass:
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """query [1, heads, L, d], key and value [1, key heads, L, d] -> [1, L, heads, d]."""
+        query, key, value = (one[0].transpose(0, 1) for one in (query, key, value))
+        return self.by_token(layer, query, key, value, scale).unsqueeze(0)
+
+    def by_token(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float = 1.0
+    ) -> torch.Tensor:
+        """query [L, heads, d], key and value [L, key heads, d] -> [L, heads, d]."""
+        if len(self.parts) == 1:
+            return self.parts[0].attend(layer, query, key, value, scale)
         out = []
         for part in self.parts:
-            end = part.start + part.count if isinstance(part, Next) else part.end
-            here = slice(part.start, end)
-            out.append(part.attend(layer, query[0][:, here], key[0][:, here], value[0][:, here], scale))
-        return (out[0] if len(out) == 1 else torch.cat(out)).unsqueeze(0)
+            here = slice(part.start, part.end)
+            out.append(part.attend(layer, query[here], key[here], value[here], scale))
+        return torch.cat(out)

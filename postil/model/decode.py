@@ -18,7 +18,7 @@ from postil.model.cells import Cell, Next, Pass, Prompt, Shared, room_for
 
 Speak = Callable[[Sequence[tuple[Hashable, int, int]]], None]  # (tag, start, end) of tokens of a pass, in their order
 # (ids [L], positions [L], what each sees, places that are kept) -> what comes after those [kept, vocabulary]
-Forward = Callable[[torch.Tensor, torch.Tensor, Packed, torch.Tensor], torch.Tensor]
+Forward = Callable[[torch.Tensor, torch.Tensor, Pass, torch.Tensor], torch.Tensor]
 
 _checked: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
@@ -93,13 +93,7 @@ class Decoder:
         Returns the rows that were read to their end, and what comes next [those rows, vocabulary]. Each of them is to
         be given a token (`row.unread`) or dropped before the next step.
         """
-        for row in [row for row in self._prompts if len(row.unread) == 1 and row.read]:
-            self._settle(row)
-            self._prompts.remove(row)
-        for row in [
-            row for rows in self._rows.values() for row in rows if row.cell.lengths[row.place] == row.cell.room
-        ]:
-            self._settle(row)
+        self._settle()
         writing = [row for rows in self._rows.values() for row in rows]
         prompts, left = [], most if most is not None else sum(len(row.unread) for row in self._prompts)
         for row in self._prompts:
@@ -170,19 +164,31 @@ class Decoder:
 
     # ── cells ──
 
-    def _settle(self, row: Row) -> None:
-        """Let a row that is being written lie with others of its length, with room for the next token."""
-        room = room_for(row.cell.lengths[row.place] + 1)
-        cell = self._cells.get((room, id(row.cell.shared)))
+    def _settle(self) -> None:
+        """Let rows that have been read, and rows that have filled their cell, lie with others of their length, with
+        room for the next token."""
+        for row in [row for row in self._prompts if len(row.unread) == 1 and row.read]:
+            self._move([row])
+            self._prompts.remove(row)
+        for cell in list(self._cells.values()):
+            if full := [row for row in self._rows[id(cell)] if cell.lengths[row.place] == cell.room]:
+                self._move(full)
+
+    def _move(self, rows: Sequence[Row]) -> None:
+        """Rows of one cell, of one length."""
+        before = rows[0].cell
+        room = room_for(before.lengths[rows[0].place] + 1)
+        cell = self._cells.get((room, id(before.shared)))
         if cell is None:
-            cell = self._cells[room, id(row.cell.shared)] = Cell(room, row.cell.shared)
+            cell = self._cells[room, id(before.shared)] = Cell(room, before.shared)
             cell.lengths.clear()
             self._rows[id(cell)] = []
-        place = cell.take(row.cell, row.place)
-        if id(row.cell) in self._rows:
-            self._leave(row)
-        row.cell, row.place = cell, place
-        self._rows[id(cell)].append(row)
+        places = cell.take(before, [row.place for row in rows])
+        for row, place in list(zip(rows, places, strict=True))[::-1]:  # the last one leaves nothing to be moved
+            if id(before) in self._rows:
+                self._leave(row)
+            row.cell, row.place = cell, place
+        self._rows[id(cell)] += rows
 
     def _leave(self, row: Row) -> None:
         rows = self._rows[id(row.cell)]

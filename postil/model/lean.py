@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from postil.model.attention import Packed
-from postil.model.panels import can_lie_in_panels, side_by_side
+from postil.model.cells import Pass
+from postil.model.panels import can_lie_in_panels, for_long, side_by_side
 
 KINDS = ("llama", "mistral", "qwen2", "qwen3")  # `model_type`s whose layers are these
 
@@ -27,21 +27,26 @@ class _Joint:
 
     def __init__(self, names: Names, linears: Sequence[torch.nn.Linear], panels: bool, add: Add) -> None:
         self.names, self._add = names, add
-        self._product = side_by_side(linears, panels=panels)
+        self.product = side_by_side(linears, panels=panels)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        out = self._product(x)
+        out = self.product(x)
         self._add(self.names, x, out)
         return out
 
 
 class _Layer:
-    """One block: attention, and the gated layers behind it; both add to the stream."""
+    """One block: attention, and the gated layers behind it; both add to the stream.
+
+    scales: what a `Turn` multiplies each head by, queries by the scale of the scores.
+    """
 
     def __init__(self, index: int, layer: Any, joint: Callable[..., _Joint]) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self._index, self._size, self._scale = index, attention.head_dim, attention.scaling
-        self._keys = attention.k_proj.out_features
+        self._index, self._size = index, attention.head_dim
+        self._heads, self._keys = (one.out_features // self._size for one in (attention.q_proj, attention.k_proj))
+        ones = attention.q_proj.weight.new_ones((self._heads + self._keys, 1))
+        self.scales = torch.cat((ones[: self._heads] * attention.scaling, ones[self._heads :]))
         self._before, self._between = _norm(layer.input_layernorm), _norm(layer.post_attention_layernorm)
         self._norms = (_norm(attention.q_norm), _norm(attention.k_norm)) if hasattr(attention, "q_norm") else None
         self._seen = joint(attention.q_proj, attention.k_proj, attention.v_proj)
@@ -52,36 +57,38 @@ class _Layer:
     def joints(self) -> tuple[_Joint, ...]:
         return self._seen, self._told, self._gated, self._down
 
-    def __call__(self, stream: torch.Tensor, turn: Turn, packed: Packed) -> None:
+    def __call__(self, stream: torch.Tensor, turn: Turn, packed: Pass) -> None:
         """stream [L, hidden] is added to."""
-        query, key, value = self._heads(self._seen(self._before(stream)), turn)
-        attended = packed.attend(self._index, query, key, value, self._scale)
+        query, key, value = self._split(self._seen(self._before(stream)), turn)
+        attended = packed.by_token(self._index, query, key, value)
         stream += self._told(attended.reshape(len(stream), -1))
         gate, up = self._gated(self._between(stream)).chunk(2, -1)
         stream += self._down(self._act(gate) * up)
 
-    def _heads(self, seen: torch.Tensor, turn: Turn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries, keys and values [1, heads, L, d] of [L, all of them side by side]."""
+    def _split(self, seen: torch.Tensor, turn: Turn) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values [L, heads, d] of [L, all of them side by side]."""
         heads = seen.view(len(seen), -1, self._size)
-        keys = self._keys // self._size
-        turned, value = heads[:, :-keys], heads[:, -keys:]
+        turned, value = heads[:, : -self._keys], heads[:, -self._keys :]
         if self._norms is not None:
             query, key = self._norms
-            turned = torch.cat((query(turned[:, :-keys]), key(turned[:, -keys:])), 1)
-        turned = turn(turned).transpose(0, 1).unsqueeze(0)
-        return turned[:, :-keys], turned[:, -keys:], value.transpose(0, 1).unsqueeze(0)
+            turned = torch.cat((query(turned[:, : self._heads]), key(turned[:, self._heads :])), 1)
+        turned = turn(turned)
+        return turned[:, : self._heads], turned[:, self._heads :], value
 
 
 class Turn:
-    """Rotary positions, for all layers of a pass. cosine, sine: [1, L, d]."""
+    """Rotary positions, for all layers of a pass.
 
-    def __init__(self, cosine: torch.Tensor, sine: torch.Tensor) -> None:
+    cosine, sine: [1, L, d]. scales: what each head is multiplied by, too [queries and keys, 1].
+    """
+
+    def __init__(self, cosine: torch.Tensor, sine: torch.Tensor, scales: torch.Tensor) -> None:
         self._half = sine.shape[-1] // 2
-        self._cosine = cosine[0, :, None]
-        self._sine = torch.cat((-sine[..., : self._half], sine[..., self._half :]), -1)[0, :, None]
+        sine = torch.cat((-sine[..., : self._half], sine[..., self._half :]), -1)
+        self._cosine, self._sine = cosine[0, :, None] * scales, sine[0, :, None] * scales
 
     def __call__(self, heads: torch.Tensor) -> torch.Tensor:
-        """[L, heads, d]"""
+        """[L, queries and keys, d]"""
         return torch.addcmul(heads * self._cosine, heads.roll(self._half, -1), self._sine)
 
 
@@ -99,12 +106,15 @@ class Lean:
         self._embed, self._rotary, self._norm = inner.embed_tokens, inner.rotary_emb, _norm(inner.norm)
         self._layers = [_Layer(index, layer, joint) for index, layer in enumerate(inner.layers)]
         self._head = side_by_side([model.lm_head], panels=panels)
-        self.together = tuple(one.names for layer in self._layers for one in layer.joints)
+        joints = [one for layer in self._layers for one in layer.joints]
+        self.together = tuple(one.names for one in joints)
+        for_long([*(one.product for one in joints), self._head])
 
-    def __call__(self, ids: torch.Tensor, positions: torch.Tensor, packed: Packed, keep: torch.Tensor) -> torch.Tensor:
+    def __call__(self, ids: torch.Tensor, positions: torch.Tensor, packed: Pass, keep: torch.Tensor) -> torch.Tensor:
         """Tokens `ids` at `positions` [L] -> what comes after those that `keep` names [kept, vocabulary]."""
         stream = self._embed(ids)
-        turn = Turn(*self._rotary(stream, positions[None]))
+        cosine, sine = self._rotary(stream, positions[None])
+        turn = Turn(cosine, sine, self._layers[0].scales)
         for layer in self._layers:
             layer(stream, turn, packed)
         return self._head(self._norm(stream[keep]))

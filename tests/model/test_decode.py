@@ -71,6 +71,22 @@ def test_a_shared_beginning_and_prompts_in_parts_change_nothing(base, family, co
 
 
 @torch.inference_mode()
+def test_rows_that_outgrow_their_room_together(base):
+    """All of a cell, and some of one: five of one length leave the room that they share with two shorter ones."""
+    loaded = opened(base("qwen2"))
+    prompts = [[60] * 3, *([*range(i, i + 28)] for i in range(5, 10)), [59] * 5]
+    decoder = Decoder(loaded.model, "cpu", 200)
+    rows = {decoder.add(prompt): [] for prompt in prompts}
+    for _ in range(70):
+        done, logits = decoder.step()
+        for row, next_one in zip(done, logits, strict=True):
+            rows[row].append(next_one)
+            row.unread = [int(next_one.argmax())]
+    wrong, ties = differences(loaded, prompts, list(rows.values()))
+    assert wrong == 0 and ties <= 1
+
+
+@torch.inference_mode()
 def test_a_long_prompt_in_pieces_of_its_own(base):
     """Longer than what attends at once."""
     loaded = opened(base("qwen2"))

@@ -1,8 +1,14 @@
-"""What a container may use, and the words in which a lack of memory is told."""
+"""What a container may use, huge pages, and the words in which a lack of memory is told."""
+
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 
-from postil.model.memory import group_memory, lacks_memory, peak_bytes, total_and_free
+from postil.model.memory import HUGE, group_memory, lacks_memory, lie_in_huge_pages, peak_bytes, total_and_free
+
+SWITCH = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def test_the_limit_of_a_container_is_read(tmp_path):
@@ -34,3 +40,13 @@ def test_this_process_holds_something_and_no_more_than_there_is():
 )  # fmt: skip
 def test_what_says_that_memory_was_missing(error, lacks):
     assert lacks_memory(error) is lacks
+
+
+def test_what_lies_in_huge_pages_stays_as_it_was():
+    numbers = torch.arange(8 << 20)
+    where = range(numbers.data_ptr(), numbers.data_ptr() + numbers.nbytes)
+    found = lie_in_huge_pages([where, range(0, HUGE)])  # nothing lies at address 0
+    assert torch.equal(numbers, torch.arange(8 << 20))
+    assert found <= numbers.nbytes // HUGE + 1
+    if sys.platform == "linux" and SWITCH.exists() and "[never]" not in SWITCH.read_text():
+        assert found > numbers.nbytes // HUGE // 2
