@@ -62,18 +62,18 @@ class Cell:
         return self._layers[index]
 
     def take(self, other: Cell, places: Sequence[int]) -> range:
-        """Put rows of another cell, which are of one length, behind this one's rows; returns their places."""
-        mine, length = len(self.lengths), other.lengths[places[0]]
+        """Put rows of another cell behind this one's rows; returns their places."""
+        mine, lengths = len(self.lengths), [other.lengths[place] for place in places]
         new = range(mine, mine + len(places))
         if new.stop > self._places:
             self._widen(max(new.stop, self._places + self._places // 2 if mine else 0))
-        taken = slice(new.start, new.stop)
+        taken, longest = slice(new.start, new.stop), max(lengths)
         them = slice(len(places)) if list(places) == list(range(len(places))) else torch.tensor(places)
         for index, (key, value) in enumerate(other._layers):
             to_key, to_value = self.layer(index, key[0].permute(2, 0, 1), value[0].transpose(0, 1))
-            to_key[taken, ..., :length] = key[them, ..., :length]
-            to_value[taken, :, :length] = value[them, :, :length]
-        self.lengths += [length] * len(places)
+            to_key[taken, ..., :longest] = key[them, ..., :longest]
+            to_value[taken, :, :longest] = value[them, :, :longest]
+        self.lengths += lengths
         return new
 
     def drop(self, place: int) -> None:

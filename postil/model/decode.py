@@ -165,19 +165,20 @@ class Decoder:
     # ── cells ──
 
     def _settle(self) -> None:
-        """Let rows that have been read, and rows that have filled their cell, lie with others of their length, with
-        room for the next token."""
+        """Let rows that have been read lie with others of about their length, with room for the next token; and those
+        that have filled their room, with others of it that soon will: the fewer cells, the fewer products."""
         for row in [row for row in self._prompts if len(row.unread) == 1 and row.read]:
             self._move([row])
             self._prompts.remove(row)
         for cell in list(self._cells.values()):
-            if full := [row for row in self._rows[id(cell)] if cell.lengths[row.place] == cell.room]:
-                self._move(full)
+            if max(cell.lengths) == cell.room:
+                soon = (3 * cell.room - room_for(cell.room + 1)) // 2  # half of what the next room has more
+                self._move([row for row in self._rows[id(cell)] if cell.lengths[row.place] >= soon])
 
     def _move(self, rows: Sequence[Row]) -> None:
-        """Rows of one cell, of one length."""
+        """Rows of one cell to one with room for the next token of them all."""
         before = rows[0].cell
-        room = room_for(before.lengths[rows[0].place] + 1)
+        room = room_for(max(before.lengths[row.place] for row in rows) + 1)
         cell = self._cells.get((room, id(before.shared)))
         if cell is None:
             cell = self._cells[room, id(before.shared)] = Cell(room, before.shared)
