@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from postil.model.trust import check_directory
 from postil.records import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Plan
 
 CONFIG, WEIGHTS = ADAPTER_CONFIG, ADAPTER_WEIGHTS
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 BESIDE = ("full", "partial", "bottleneck")  # methods whose adapters are ours and not PEFT's
 
 
@@ -150,8 +153,17 @@ def to_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
 
 
 def write_tensors(tensors: Mapping[str, torch.Tensor], file: Path) -> None:
-    """The same bytes at `file`, without holding them once more in memory. Not synced."""
-    save_file({name: tensors[name] for name in sorted(tensors)}, file, metadata={"format": "pt"})
+    """The same bytes at `file`, without holding them once more in memory. Not synced.
+
+    Raises OSError for what the disk refuses; safetensors says that in words of its own.
+    """
+    try:
+        save_file({name: tensors[name] for name in sorted(tensors)}, file, metadata={"format": "pt"})
+    except SafetensorError as error:
+        number = _OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(file)) from error
 
 
 def read_tensors(file: Path) -> dict[str, torch.Tensor]:

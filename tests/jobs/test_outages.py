@@ -57,7 +57,7 @@ def test_fault_10_clocks_that_jump(stage: Stage, reference: str, monkeypatch: py
     ({"where": ".tmp-", "action": "broken"}, "Input/output error"),
     ({"where": "events.jsonl", "action": "broken"}, "Input/output error"),
     ({"read only": "step-0000"}, ""),
-    ({"read only": ".adapter.safetensors"}, "Read-only file system"),
+    ({"read only": ".manifest.json"}, "Read-only file system"),
     ({"after": 13, "action": "no handles"}, ""),
 ], ids=["EIO at a checkpoint", "EIO at an event", "EROFS never met", "EROFS at a checkpoint", "EMFILE"])  # fmt: skip
 def test_fault_12_a_disk_that_fails(stage: Stage, reference: str, fault: dict[str, Any], told: str) -> None:

@@ -1,5 +1,6 @@
 """Adapters: which layers they stand beside, and files that are the same bytes every time and everywhere."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -150,3 +151,23 @@ def test_a_damaged_file_is_refused(base, tmp_path):
     with pytest.raises(PostilError) as refused:
         adapt.open_adapter(opened(base("qwen2")).model, tmp_path)
     assert refused.value.code == "bad_safetensors"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limit")
+def test_what_the_disk_refuses_has_its_number(tmp_path):
+    """A full disk is waited for by who knows that it is one: here a file may not grow beyond a page."""
+    import resource
+
+    before, tensors = resource.getrlimit(resource.RLIMIT_FSIZE), {"a": torch.ones(1 << 16)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(OSError) as refused:
+            adapt.write_tensors(tensors, tmp_path / "a.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refused.value.errno == errno.EFBIG and "a.safetensors" in str(refused.value)
+    assert not (tmp_path / "a.safetensors").exists()
+    with pytest.raises(FileNotFoundError):
+        adapt.write_tensors(tensors, tmp_path / "nowhere" / "a.safetensors")
+    adapt.write_tensors(tensors, tmp_path / "a.safetensors")
+    assert torch.equal(adapt.read_tensors(tmp_path / "a.safetensors")["a"], tensors["a"])
