@@ -24,7 +24,7 @@ from postil.records import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from postil.store import Incoming, Store, link_or_copy, new_id, now, publish, read_json, sha256, temporary_directory
 from postil.store import models as names
 from postil.store.pages import bury
-from postil.store.tables import Checkpoint, Gone, Job, Model, Permission
+from postil.store.tables import Checkpoint, Job, Model, Permission
 
 KEPT_CHECKPOINTS = 3
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy",
@@ -151,8 +151,7 @@ class Publisher:
         for row in session.scalars(old.order_by(Checkpoint.step.desc()).offset(KEPT_CHECKPOINTS)).all():
             model = session.scalar(select(Model).where(Model.id == row.model_id))
             if model is not None:
-                session.add(Gone(id=model.id, kind="models", scope=job.project, place=model.seq))
-                session.delete(model)
+                bury(session, model, job.project)
             bury(session, row, job.id)
 
     # ── adapters ──

@@ -12,7 +12,7 @@ from postil.errors import StoreError
 from postil.store.database import Database
 from postil.store.ids import new_id, now
 from postil.store.pages import Page, bury, page
-from postil.store.tables import Checkpoint, Gone, Job, Line, Model, ModelLog, ModelNote, Permission
+from postil.store.tables import Checkpoint, Job, Line, Model, ModelLog, ModelNote, Permission
 from postil.store.uploaded import TERMINAL
 
 HELD = ("worse",)  # outcomes of an evaluation with which a model does not go live by itself
@@ -51,8 +51,7 @@ class Models:
                 raise StoreError("model_on_line", model=row.id, line=line)
             log(session, row.id, "deleted", by, "")
             session.query(ModelNote).filter_by(model_id=row.id).delete()
-            session.add(Gone(id=row.id, kind="models", scope=project, place=row.seq))
-            session.delete(row)
+            bury(session, row, project)
 
     def allow(self, project: str, name: str, by: str, reason: str) -> Model:
         """Let it be called whatever its evaluation said. It is logged who said so and why."""

@@ -45,6 +45,6 @@ def page(session: Session, table: Any, query: Select[T], scope: str, after: str 
 
 
 def bury(session: Session, row: Any, scope: str) -> None:
-    """Delete `row`, but remember its place in the list."""
-    session.add(Gone(id=row.id, kind=row.__tablename__, scope=scope, place=row.seq))
+    """Delete `row`, but remember its place in the list: the last one, where a name was given anew and is gone again."""
+    session.merge(Gone(id=row.id, kind=row.__tablename__, scope=scope, place=row.seq))
     session.delete(row)

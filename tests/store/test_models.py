@@ -70,3 +70,15 @@ def test_a_deleted_model_is_gone(store: Store) -> None:
     with pytest.raises(StoreError) as error:
         store.models.delete(LOCAL, NAME, "key_1")
     assert error.value.code == "model_not_found"
+
+
+def test_a_name_that_was_given_anew_can_go_again(store: Store) -> None:
+    """A checkpoint that a later attempt saves once more has the name that it had."""
+    places = []
+    for _ in range(2):
+        add(store)
+        places.append(store.models.get(LOCAL, NAME).seq)
+        store.models.delete(LOCAL, NAME, "key_1")
+    add(store, "ft:tiny:local::another")
+    assert places[1] >= places[0]
+    assert [one.id for one in store.models.list(LOCAL)] == ["ft:tiny:local::another"]
