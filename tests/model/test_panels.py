@@ -67,5 +67,10 @@ def test_a_torch_without_it_leaves_the_model_as_it_is(base, monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert lay_in_panels(model) == 0
     monkeypatch.undo()
-    monkeypatch.setattr(panels, "Panels", lambda linears: lambda x: x.new_zeros(2, 40))
+    monkeypatch.setattr(panels.Panels, "__call__", lambda self, x: x.new_zeros(2, 40))
     assert lay_in_panels(model) == 0
+    monkeypatch.undo()
+    monkeypatch.delattr(panels.Panels, "where")  # a torch that does not say where they lie
+    assert lay_in_panels(model) == 0
+    monkeypatch.undo()
+    assert lay_in_panels(model) > 0
