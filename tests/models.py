@@ -277,6 +277,14 @@ def opened(path: Path, *, thinking: bool = False, dtype: str = "float32") -> Loa
     return load_base(path, thinking=thinking, dtype=dtype)
 
 
+def in_16_bits(model: torch.nn.Module, dtype: torch.dtype = torch.bfloat16) -> torch.nn.Module:
+    """The same model with the numbers that this type has; most open models are stored in one of 16 bits."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.to(dtype))
+    return model
+
+
 Build = Callable[[str], Path]
 
 

@@ -12,7 +12,7 @@ from postil.model.attention import Unpackable
 from postil.model.cells import Shared
 from postil.model.decode import Decoder, Speak, decodes, gives_the_same
 from postil.model.lean import Add, Names, lean
-from postil.model.panels import lay_in_panels
+from postil.model.panels import lay_out
 
 
 class LoneRow:
@@ -92,6 +92,7 @@ def writer(
         else:
             own = lean(model, linears, add)
             if own is not None and gives_the_same(model, device, own):
+                own.let_go()
                 return Decoder(model, device, longest, speak, own), own.together
             _listen(model, linears, add)
             return Decoder(model, device, longest, speak), ()
@@ -100,7 +101,7 @@ def writer(
 
 
 def _listen(model: Any, linears: Mapping[str, torch.nn.Linear], add: Add) -> None:
-    lay_in_panels(model)
+    lay_out(model)
     for name, linear in linears.items():
         linear.register_forward_hook(partial(_added, add, (name,)))
 

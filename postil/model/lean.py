@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from postil.model.cells import Pass
-from postil.model.panels import can_lie_in_panels, for_long, side_by_side
+from postil.model.memory import give_back
+from postil.model.panels import Laid, for_long, layout_of, side_by_side
 
 KINDS = ("llama", "mistral", "qwen2", "qwen3")  # `model_type`s whose layers are these
 
@@ -25,9 +26,9 @@ Add = Callable[[Names, torch.Tensor, torch.Tensor], None]  # to what layers of t
 class _Joint:
     """Linear layers that read the same input, as one: x [L, in] -> [L, their widths side by side]."""
 
-    def __init__(self, names: Names, linears: Sequence[torch.nn.Linear], panels: bool, add: Add) -> None:
+    def __init__(self, names: Names, linears: Sequence[torch.nn.Linear], laid: Laid | None, add: Add) -> None:
         self.names, self._add = names, add
-        self.product = side_by_side(linears, panels=panels)
+        self.product = side_by_side(linears, laid)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         out = self.product(x)
@@ -97,18 +98,20 @@ class Lean:
 
     def __init__(self, model: Any, linears: Mapping[str, torch.nn.Linear], add: Add) -> None:
         names = {linear: name for name, linear in linears.items()}
-        panels = can_lie_in_panels(model)
+        laid = layout_of(model, instead=True)
 
         def joint(*some: torch.nn.Linear) -> _Joint:
-            return _Joint(tuple(names[one] for one in some), some, panels, add)
+            return _Joint(tuple(names[one] for one in some), some, laid, add)
 
         inner = model.model
         self._embed, self._rotary, self._norm = inner.embed_tokens, inner.rotary_emb, _norm(inner.norm)
         self._layers = [_Layer(index, layer, joint) for index, layer in enumerate(inner.layers)]
-        self._head = side_by_side([model.lm_head], panels=panels)
+        self._head = side_by_side([model.lm_head], laid)
         joints = [one for layer in self._layers for one in layer.joints]
         self.together = tuple(one.names for one in joints)
         for_long([*(one.product for one in joints), self._head])
+        own_head = model.lm_head.weight is not inner.embed_tokens.weight
+        self._laid_out = [*linears.values(), *([model.lm_head] if own_head else [])] if laid is not None else []
 
     def __call__(self, ids: torch.Tensor, positions: torch.Tensor, packed: Pass, keep: torch.Tensor) -> torch.Tensor:
         """Tokens `ids` at `positions` [L] -> what comes after those that `keep` names [kept, vocabulary]."""
@@ -118,6 +121,12 @@ class Lean:
         for layer in self._layers:
             layer(stream, turn, packed)
         return self._head(self._norm(stream[keep]))
+
+    def let_go(self) -> None:
+        """Give back the weights of layers that were laid out: from now on this pass alone can be computed."""
+        for linear in self._laid_out:
+            linear.weight = torch.nn.Parameter(linear.weight.new_empty(0), requires_grad=False)
+        give_back()
 
 
 def lean(model: Any, linears: Mapping[str, torch.nn.Linear], add: Add) -> Lean | None:

@@ -63,6 +63,12 @@ def lie_in_huge_pages(spans: Sequence[range]) -> int:
     return sum(madvise(page * HUGE, HUGE, COLLAPSE) == 0 for page in sorted(pages))
 
 
+def give_back() -> None:
+    """Let the system have what was freed: glibc keeps pieces of it for itself (malloc_trim(3))."""
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 NO_MEMORY = (
     "not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory", "bad_alloc",
 )  # fmt: skip  # Windows, Linux, Apple

@@ -12,7 +12,7 @@ from postil.model.decode import Decoder, gives_the_same
 from postil.model.lean import Lean, lean
 from postil.serve.batching import linear_layers
 from tests.model.test_decode import PROMPTS, differences, greedy
-from tests.models import FAMILIES, opened
+from tests.models import FAMILIES, in_16_bits, opened
 
 TAKE_IT = [name for name in FAMILIES if name not in ("gemma3", "phi", "phi3")]
 IDS = torch.tensor([(7 * i + 3) % 300 for i in range(40)])
@@ -43,10 +43,12 @@ def test_it_says_what_transformers_says(base, family):
     assert gives_the_same(model, "cpu", own)
 
 
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("family", ["llama2", "llama3", "qwen2", "qwen3"])
 @torch.inference_mode()
-def test_rows_that_come_and_go_are_written_as_alone(base, family):
+def test_rows_that_come_and_go_are_written_as_alone(base, family, stored):
     loaded, beginning = opened(base(family)), list(range(200, 250))
+    in_16_bits(loaded.model, stored)
     decoder = Decoder(loaded.model, "cpu", 300, forward=passed(loaded.model))
     written = greedy(decoder, PROMPTS, 20, most=40, behind=decoder.read(beginning))
     wrong, ties = differences(loaded, [[*beginning, *prompt] for prompt in PROMPTS], written)
@@ -76,8 +78,32 @@ def test_what_is_added_to_a_layer_is_heard_in_all_that_follows(base):
 def test_without_a_second_copy_of_the_weights_it_says_the_same(base, monkeypatch):
     model = opened(base("qwen2")).model
     laid = logits(passed(model))
-    monkeypatch.setattr(module, "can_lie_in_panels", lambda model: False)
+    monkeypatch.setattr(module, "layout_of", lambda model, instead: None)
     torch.testing.assert_close(logits(passed(model)), laid, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "tied"), [("llama2", False), ("llama3", True)])
+@torch.inference_mode()
+def test_what_was_laid_out_is_not_kept_twice(base, family, tied):
+    """But for the embeddings, whose rows are read; transformers' pass fails from then on, rather than go wrong."""
+    model = opened(base(family)).model
+    decoder, together = writer(model, "cpu", 100, linear_layers(model), lambda spans: None, nothing)
+    assert together
+    kept = {name for name, weight in model.named_parameters() if weight.dim() == 2 and weight.numel()}
+    assert kept == {"model.embed_tokens.weight"}
+    assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
+    (written,) = greedy(decoder, [PROMPTS[0]], 10)
+    assert differences(opened(base(family)), [PROMPTS[0]], [written]) == (0, 0)
+    with pytest.raises(RuntimeError):
+        model(input_ids=IDS[None])
+
+
+@torch.inference_mode()
+def test_what_was_not_laid_out_is_kept(base, monkeypatch):
+    monkeypatch.setattr(module, "layout_of", lambda model, instead: None)
+    model = opened(base("llama2")).model
+    _, together = writer(model, "cpu", 100, linear_layers(model), lambda spans: None, nothing)
+    assert together and all(weight.numel() for weight in model.parameters())
 
 
 @pytest.mark.parametrize("family", ["gemma3", "phi", "phi3"])
