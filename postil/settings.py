@@ -48,6 +48,8 @@ class Settings:
     judge_model     POSTIL_JUDGE_MODEL       its name there; its key: POSTIL_JUDGE_KEY, which is never printed
     judge_key_file  POSTIL_JUDGE_KEY_FILE    or a file with the key, which jobs of a server can read, too
     engine          POSTIL_ENGINE            who answers in `postil serve`: ours | vllm
+    engine_idle     POSTIL_ENGINE_IDLE       minutes after which an engine that nobody asks gives back its memory; 0:
+                                             it keeps it
     vllm_url        POSTIL_VLLM_URL          a vLLM that runs already, with the base model in it: http://127.0.0.1:8000;
                                              its key: POSTIL_VLLM_KEY, which is never printed
     vllm_command    POSTIL_VLLM_COMMAND      else what starts one: vllm, /opt/vllm/bin/vllm
@@ -75,6 +77,7 @@ class Settings:
     judge_model: str = _from("POSTIL_JUDGE_MODEL", str)
     judge_key_file: str = _from("POSTIL_JUDGE_KEY_FILE", str)
     engine: str = _from("POSTIL_ENGINE", lambda text: text or "ours")
+    engine_idle: float = _from("POSTIL_ENGINE_IDLE", lambda text: _number(text, 15.0))
     vllm_url: str = _from("POSTIL_VLLM_URL", str)
     vllm_command: str = _from("POSTIL_VLLM_COMMAND", lambda text: text or "vllm")
     vllm_args: str = _from("POSTIL_VLLM_ARGS", str)

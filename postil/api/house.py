@@ -102,6 +102,12 @@ class House:
         if engine is not None:
             engine.evict(adapter)
 
+    def rest(self, seconds: float) -> bool:
+        """Let engines that nobody has asked for so long give their memory back; whether one did."""
+        with self._lock:
+            engines = list(self._engines.values())
+        return sum(engine.rest(seconds) for engine in engines) > 0
+
     def close(self) -> None:
         """End the engines and what waits for events."""
         self.closing.set()

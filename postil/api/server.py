@@ -24,6 +24,7 @@ from postil.store import open_store
 
 HEADER_SECONDS = 30.0
 GRACE_SECONDS = 20
+QUIET_SECONDS = 30.0  # an engine that was asked later is in use, and would be back at once
 SOCKET_BYTES = 4 << 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Tell = Callable[[str, dict[str, Any]], None]  # a key of `locales/` and its values
@@ -112,8 +113,8 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
     port = bound.getsockname()[1]
     store = open_store()
     queue = Queue(store)
-    watch = Watch(store)
     house = House(store, queue, open_engine, judge, ask)
+    watch = Watch(store, make_room=lambda: house.rest(QUIET_SECONDS))
     named = addresses(host, port, Settings().hosts)
     url, paths = f"http://{_bracketed(host)}:{port}", []
     app = create_app(

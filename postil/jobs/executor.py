@@ -97,17 +97,19 @@ class _Run:
 
 
 class InMemoryExecutor:
-    """The twin: runs that do nothing until a test says what becomes of them."""
+    """The twin: runs that do nothing until a test says what becomes of them. `others_mb`: memory that is not theirs."""
 
     def __init__(self, cpus: float = 2.0, memory_mb: int = 4096, gpus: float = 0.0, *, obeys: bool = True) -> None:
         self._cpus, self._memory_mb, self._gpus, self._obeys = cpus, memory_mb, gpus, obeys
+        self.others_mb = 0
         self.runs: dict[str, _Run] = {}
         self.launched: list[str] = []
 
     def capacity(self) -> list[Slot]:
         alive = [run.spec for run in self.runs.values() if not run.state.over]
+        free_mb = self._memory_mb - self.others_mb - sum(s.memory_mb for s in alive)
         return [
-            Slot("memory", self._cpus - sum(s.cpus for s in alive), self._memory_mb - sum(s.memory_mb for s in alive),
+            Slot("memory", self._cpus - sum(s.cpus for s in alive), free_mb,
                  self._gpus - sum(s.gpus for s in alive), self._memory_mb, len(alive), self._gpus)
         ]  # fmt: skip
 

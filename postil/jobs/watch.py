@@ -12,14 +12,14 @@ import platform
 import shutil
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from postil.errors import StoreError
 from postil.jobs import attempt as desk
-from postil.jobs.executor import Executor, RunSpec, RunState
+from postil.jobs.executor import Executor, RunSpec, RunState, Slot
 from postil.jobs.lease import VALIDATING, Lease
 from postil.jobs.local import LocalExecutor, identity, is_alive
 from postil.jobs.publish import Publisher
@@ -60,13 +60,18 @@ class Pace:
 
 
 class Watch:
-    """Looks after the jobs of one store. `measure`: let plans measure this machine (tests do not)."""
+    """Looks after the jobs of one store.
+
+    measure: let plans measure this machine (tests do not). make_room: gives memory back that others hold here without
+    need, and says whether there was any; it is called when a job would start if it had more.
+    """
 
     def __init__(self, store: Store, executor: Executor | None = None, *, pace: Pace = Pace(), measure: bool = True,
-                 program: Sequence[str] = PROGRAM, room_bytes: int = ROOM_AGAIN_BYTES) -> None:  # fmt: skip
+                 program: Sequence[str] = PROGRAM, room_bytes: int = ROOM_AGAIN_BYTES,
+                 make_room: Callable[[], bool] = lambda: False) -> None:  # fmt: skip
         self._store, self._pace, self._measure, self._program = store, pace, measure, tuple(program)
         self._executor = executor or LocalExecutor(store.directory / "jobs")
-        self._identity, self._room_bytes = identity(os.getpid()), room_bytes
+        self._identity, self._room_bytes, self._make_room = identity(os.getpid()), room_bytes, make_room
         self.lease = Lease(store, f"server_{letters(16)}")
         self._publisher = Publisher(store)
         self._runs: dict[str, Watched] = {}
@@ -131,13 +136,14 @@ class Watch:
         waiting = self.lease.waiting()
         if not waiting:
             return
-        slots = self._executor.capacity()
+        slots: Sequence[Slot] = self._executor.capacity()
         total = max((slot.total_memory_mb for slot in slots), default=0)
         for job in waiting:
             validates = job.status == "validating_files"
             if validates and self._validating() >= MOST_VALIDATING:
                 continue
             needs = VALIDATING if validates else {**VALIDATING, **job.needs}
+            slots = self._with_room(slots, needs)
             if any(slot.fits(**needs) for slot in slots):
                 self._passed.pop(job.id, None)
                 self._begin(job.id, needs)
@@ -152,6 +158,13 @@ class Watch:
             self._passed[job.id] = self._passed.get(job.id, 0) + 1
             if self._passed[job.id] > PASSED_OVER:
                 return
+
+    def _with_room(self, slots: Sequence[Slot], needs: Mapping[str, Any]) -> Sequence[Slot]:
+        """The slots, with more memory if that is all that is missing and others can give it back."""
+        free = max((slot.memory_mb for slot in slots), default=0)
+        if needs["memory_mb"] <= free or not any(replace(s, memory_mb=s.total_memory_mb).fits(**needs) for s in slots):
+            return slots
+        return self._executor.capacity() if self._make_room() else slots
 
     def _validating(self) -> int:
         return sum(watched.job.status == "validating_files" for watched in self._runs.values())

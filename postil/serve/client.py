@@ -9,24 +9,33 @@ import os
 import shlex
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from postil.errors import EngineError
 from postil.serve import wire
 from postil.serve.engine import Ended, Engine, Health, Heard, Limits, Reply, Request, Running
 from postil.serve.kind import kind_of
 from postil.serve.launched import Launched, Server
-from postil.serve.link import Link
+from postil.serve.link import Call, Link
 from postil.serve.vllm import Vllm
 from postil.settings import Settings, vllm_key
 
+MOST_BETWEEN_LOOKS = 15.0  # seconds, at whether anything was asked lately
+
 
 def open_engine(
-    base: Path, *, dtype: str = "float32", device: str = "cpu", threads: int = 0, limits: Limits | None = None
-) -> Engine:
-    """An engine for the base model in `base`; its process starts when it is first asked. threads 0: all cores."""
-    return Local(base, dtype=dtype, device=device, threads=threads or os.cpu_count() or 1, limits=limits or Limits())
+    base: Path, *, dtype: str = "float32", device: str = "cpu", threads: int = 0, limits: Limits | None = None,
+    idle: float = 0.0,
+) -> Engine:  # fmt: skip
+    """An engine for the base model in `base`; its process starts when it is first asked. threads 0: all cores.
+
+    idle: seconds after which one that nobody asks rests by itself; 0: it never does.
+    """
+    threads = threads or os.cpu_count() or 1
+    return Local(base, dtype=dtype, device=device, threads=threads, limits=limits or Limits(), idle=idle)
 
 
 def opener(settings: Settings) -> Callable[[Path], Engine]:
@@ -35,7 +44,7 @@ def opener(settings: Settings) -> Callable[[Path], Engine]:
     Raises EngineError `engine_unknown`, `vllm_missing`; ours needs nothing.
     """
     if settings.engine == "ours":
-        return open_engine
+        return partial(open_engine, idle=60 * settings.engine_idle)
     if settings.engine != "vllm":
         raise EngineError("engine_unknown", engine=settings.engine[:60])
     command, more = shlex.split(settings.vllm_command), shlex.split(settings.vllm_args)
@@ -53,37 +62,38 @@ def opener(settings: Settings) -> Callable[[Path], Engine]:
 class Local:
     """An engine in child processes of this one. See `Engine` for its methods."""
 
-    def __init__(self, base: Path, *, dtype: str, device: str, threads: int, limits: Limits) -> None:
+    def __init__(
+        self, base: Path, *, dtype: str, device: str, threads: int, limits: Limits, idle: float
+    ) -> None:  # fmt: skip
         self._base = base
         self._told = {"base": str(base), "dtype": dtype, "device": device, "threads": threads,
                       "limits": wire.as_json(limits)}  # fmt: skip
         self._links: dict[bool, Link] = {}  # alone or not -> the process
         self._starts = {False: 0, True: 0}
-        self._closed = False
+        self._closing = threading.Event()
         self._lock = threading.Lock()
+        if idle > 0:
+            threading.Thread(target=self._rest_when_idle, args=(idle,), name="rest", daemon=True).start()
 
     def ensure(self, adapter: Path) -> None:
-        self._linked(adapter).ask({"do": "ensure", "adapter": str(adapter.absolute())}).result()
+        self._ask(adapter, {"do": "ensure", "adapter": str(adapter.absolute())}).result()
 
     def start(
         self, request: Request, heard: Heard = lambda piece: None, ended: Ended = lambda running: None
     ) -> Running:
-        link = self._linked(request.adapter)
-        return link.ask({"do": "generate", "request": wire.request_json(request)}, heard, ended)
+        return self._ask(request.adapter, {"do": "generate", "request": wire.request_json(request)}, heard, ended)
 
     def generate(self, request: Request, heard: Heard = lambda piece: None) -> Reply:
         return self.start(request, heard).result()
 
     def evict(self, adapter: Path) -> None:
-        for link in self._alive():  # else nothing is in memory
-            link.ask({"do": "evict", "adapter": str(adapter.absolute())}).result()
+        self._tell({"do": "evict", "adapter": str(adapter.absolute())})  # else nothing is in memory
 
     def prompt_tokens(self, request: Request) -> int:
-        link = self._linked(request.adapter)
-        return int(link.ask({"do": "count", "request": wire.request_json(request)}).result())
+        return int(self._ask(request.adapter, {"do": "count", "request": wire.request_json(request)}).result())
 
     def health(self) -> Health:
-        told = [wire.health_of(link.ask({"do": "health"}).result()) for link in self._alive()]
+        told = [wire.health_of(one) for one in self._tell({"do": "health"})]
         return Health(
             self._base, bool(told),
             running=sum(one.running for one in told), waiting=sum(one.waiting for one in told),
@@ -93,21 +103,56 @@ class Local:
             restarts=sum(max(0, starts - 1) for starts in self._starts.values()),
         )  # fmt: skip
 
-    def close(self) -> None:
+    def rest(self, seconds: float) -> bool:
         with self._lock:
-            self._closed, links = True, list(self._links.values())
+            resting = {alone: link for alone, link in self._links.items() if link.alive and link.rest(seconds)}
+            for alone in resting:
+                self._starts[alone] -= 1  # it was not lost
+        for link in resting.values():
+            link.close()
+        return bool(resting)
+
+    def close(self) -> None:
+        self._closing.set()
+        with self._lock:
+            links = list(self._links.values())
         for link in links:
             link.close()
 
-    def _alive(self) -> list[Link]:
+    def _rest_when_idle(self, seconds: float) -> None:
+        while not self._closing.wait(min(seconds / 4, MOST_BETWEEN_LOOKS)):
+            self.rest(seconds)
+
+    def _ask(
+        self, adapter: Path | None, told: Mapping[str, Any], heard: Heard = lambda piece: None,
+        ended: Ended = lambda running: None,
+    ) -> Call:  # fmt: skip
+        while True:
+            link = self._linked(adapter)
+            try:
+                return link.ask(told, heard, ended)
+            except EngineError:
+                if not link.rests:  # it went to rest in between
+                    raise
+
+    def _tell(self, told: Mapping[str, Any]) -> list[Any]:
+        """What the processes that there are answer to this; one that goes to rest in between says nothing."""
         with self._lock:
-            return [link for link in self._links.values() if link.alive]
+            links = [link for link in self._links.values() if link.alive]
+        answers = []
+        for link in links:
+            try:
+                answers.append(link.ask(told).result())
+            except EngineError:
+                if not link.rests:
+                    raise
+        return answers
 
     def _linked(self, adapter: Path | None) -> Link:
         """The process for this adapter, started if it is not there."""
         alone = adapter is not None and not kind_of(adapter).together
         with self._lock:
-            if self._closed:
+            if self._closing.is_set():
                 raise EngineError("engine_closed")
             link = self._links.get(alone)
             if link is None or not link.alive:

@@ -147,6 +147,11 @@ class Engine(Protocol):
 
     def health(self) -> Health: ...
 
+    def rest(self, seconds: float) -> bool:
+        """Give memory back if nobody has asked anything for so long, and say whether that was done. What is asked
+        afterwards is answered as ever, but for the time of a start."""
+        ...
+
     def close(self) -> None:
         """End; running answers end with EngineError `engine_closed`."""
         ...

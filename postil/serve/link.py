@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ from postil.serve import wire
 from postil.serve.engine import Ended, Heard
 from postil.settings import for_child
 
+USES = ("generate", "ensure", "count")  # whoever asks for another thing does not need the engine
 LAST_LINES = 20  # of what a process said before it was lost
 STOP_SECONDS = 5
 
@@ -27,8 +29,8 @@ STOP_SECONDS = 5
 class Call:
     """Something asked of the process, until it is answered."""
 
-    def __init__(self, heard: Heard, ended: Ended, cancel: Callable[[], None]) -> None:
-        self.heard, self._cancel = heard, cancel
+    def __init__(self, heard: Heard, ended: Ended, cancel: Callable[[], None], uses: bool) -> None:
+        self.heard, self._cancel, self.uses = heard, cancel, uses
         self.future: Future[Any] = Future()
         self.future.add_done_callback(lambda _: ended(self))
 
@@ -56,6 +58,8 @@ class Link:
         self._numbers = itertools.count()
         self._calls: dict[int, Call] = {}
         self._end: PostilError | None = None  # why nothing will be answered any more
+        self._quiet_since = time.monotonic()
+        self.rests = False
         self._lock = threading.Lock()
         self._hearing = threading.Thread(target=self._hear, daemon=True)
         self._hearing.start()
@@ -70,7 +74,7 @@ class Link:
 
     def ask(self, told: Mapping[str, Any], heard: Heard = lambda piece: None, ended: Ended = lambda call: None) -> Call:
         number = next(self._numbers)
-        call = Call(heard, ended, lambda: self._send({"do": "cancel", "of": number}))
+        call = Call(heard, ended, lambda: self._send({"do": "cancel", "of": number}), told["do"] in USES)
         with self._lock:
             lost = self._end
             if lost is None:
@@ -79,6 +83,14 @@ class Link:
             raise lost
         self._send({**told, "id": number})
         return call
+
+    def rest(self, seconds: float) -> bool:
+        """Whether it was not used for so long; then it cannot be any more, and is to be closed."""
+        with self._lock:
+            quiet = not self._calls and time.monotonic() - self._quiet_since >= seconds
+            if quiet and self._end is None:
+                self._end, self.rests = EngineError("engine_closed"), True
+        return self.rests
 
     def close(self) -> None:
         """End the process; calls that are not answered yet end with `engine_closed`."""
@@ -144,7 +156,10 @@ class Link:
             if call is not None:
                 call.heard(wire.piece_of(told["piece"]))
             return
-        call = self._calls.pop(told["id"], None)
+        with self._lock:
+            call = self._calls.pop(told["id"], None)
+            if call is not None and call.uses:
+                self._quiet_since = time.monotonic()
         if call is None or call.future.done():
             return
         if "error" in told:

@@ -44,7 +44,7 @@ class InMemory:
         self._lock = threading.Lock()
         self._resident: dict[Path, None] = {}
         self._running: set[_Answering] = set()
-        self._closed = False
+        self._closed, self._awake = False, False
         self.asked: list[Request] = []
 
     def ensure(self, adapter: Path) -> None:
@@ -69,6 +69,7 @@ class InMemory:
             if len(self._running) >= self._most:
                 raise EngineError("engine_full", waiting=len(self._running))
             self.asked.append(request)
+            self._awake = True
             self._running.add(answering)
         threading.Thread(target=self._answer, args=(answering,), daemon=True).start()
         return answering
@@ -87,6 +88,14 @@ class InMemory:
         with self._lock:
             return Health(self._base, not self._closed, running=len(self._running), adapters=tuple(self._resident),
                           context=self._context)  # fmt: skip
+
+    def rest(self, seconds: float) -> bool:
+        with self._lock:
+            rests = self._awake and not self._running
+            if rests:
+                self._awake = False
+                self._resident.clear()
+        return rests
 
     def close(self) -> None:
         with self._lock:

@@ -96,6 +96,9 @@ class Vllm:
             adapters=adapters, context=self._context, restarts=max(0, self._starts - 1),
         )  # fmt: skip
 
+    def rest(self, seconds: float) -> bool:
+        return False  # a start takes minutes, and the card is there for it
+
     def close(self) -> None:
         with self._lock:
             self._closed, running = True, list(self._running)

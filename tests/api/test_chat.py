@@ -229,6 +229,16 @@ def test_a_full_queue_is_503_and_says_when_to_come_again(
     assert answer.headers["retry-after"] == "2"
 
 
+def test_engines_that_nobody_asks_give_their_memory_back_and_answer_again(
+    server: Served, client: openai.OpenAI
+) -> None:
+    for _ in range(2):
+        assert client.chat.completions.create(**body()).choices[0].message.content
+        while not server.house.rest(0):  # the twin's thread may not have ended yet
+            threading.Event().wait(0.01)
+        assert not server.house.rest(0)
+
+
 def test_a_model_that_is_held_is_not_called_until_it_is_allowed(server: Served, http: httpx.Client, key: str) -> None:
     name = server.model(key, outcome="worse")
     refused(http.post("/chat/completions", json={**body(), "model": name}), 403, "model_not_live")

@@ -360,6 +360,35 @@ def test_several_small_jobs_run_at_once_and_a_large_one_waits_but_not_for_ever(s
     assert sum(sqlite_shop.get(job).status == "running" for job in small) >= 2
 
 
+def test_memory_that_others_hold_without_need_is_given_back_to_a_job(sqlite_shop: Shop) -> None:
+    """An engine that nobody asks, say. It is left alone where that would help nobody."""
+    asked = []
+
+    def make_room() -> bool:
+        asked.append(scene.executor.others_mb)
+        freed, scene.executor.others_mb = scene.executor.others_mb > 0, 0
+        return freed
+
+    scene = Scene(sqlite_shop, cpus=4.0, memory_mb=4000)
+    scene.watch = sqlite_shop.watch(scene.executor, CALM, make_room=make_room)
+    scene.training(sqlite_shop.order())
+    second = sqlite_shop.order()
+    scene.worker(second).validated(memory_mb=2500)
+    scene.executor.others_mb = 2000
+    assert scene.status(second) == "running" and asked == [2000]
+    scene.executor.others_mb, third = 100, sqlite_shop.order()
+    scene.worker(third).validated(memory_mb=200)
+    assert scene.status(third) == "running" and asked == [2000]
+    fourth = sqlite_shop.order()
+    scene.executor.others_mb = 0  # it is looked at, for which there is room
+    validating = scene.worker(fourth)
+    scene.executor.others_mb = 100
+    validating.validated(memory_mb=3900, cpus=4)
+    for _ in range(3):
+        assert scene.status(fourth) == "queued"
+    assert asked == [2000], "the cores are missing, too"
+
+
 def test_a_job_that_this_machine_can_never_hold_says_so_once(sqlite_shop: Shop) -> None:
     scene = Scene(sqlite_shop, memory_mb=1000)
     job = sqlite_shop.order()

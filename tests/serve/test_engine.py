@@ -116,6 +116,56 @@ def test_a_killed_process_is_told_and_started_again(path, voice):
     assert not process.is_running()
 
 
+def test_one_that_nobody_asks_gives_its_memory_back_and_is_there_again_when_asked(path, voice):
+    engine = open_engine(path, threads=1)
+    assert not engine.rest(0)  # it has not begun
+    first, said = threading.Event(), engine.generate(Request(QUESTION, voice, max_tokens=8, temperature=0.0)).text
+    process = psutil.Process(engine._links[False].pid)
+    assert not engine.rest(60) and engine.health().alive
+    running = engine.start(endless(), lambda piece: first.set())
+    assert first.wait(60) and not engine.rest(0), "someone waits for an answer"
+    running.cancel()
+    assert running.result(60).finish == "cancelled"
+    engine.health()  # to look is not to use
+    assert engine.rest(0) and not process.is_running()
+    told = engine.health()
+    assert not told.alive and told.memory_bytes == 0 and not engine.rest(0)
+    engine.evict(voice)
+    again = engine.generate(Request(QUESTION, voice, max_tokens=8, temperature=0.0))
+    assert again.text == said and engine.health().restarts == 0
+    engine.close()
+    assert not engine.rest(0)
+
+
+def test_answers_are_whole_while_it_goes_to_rest_again_and_again(path):
+    """Whoever asks just then is answered by the next process."""
+    engine, over, rested = open_engine(path, threads=1), threading.Event(), []
+
+    def hurry():
+        while not over.is_set():
+            rested.append(engine.rest(0.05))
+
+    hurrying = threading.Thread(target=hurry)
+    hurrying.start()
+    said = set()
+    for _ in range(3):
+        said.add(engine.generate(GREEDY).text)
+        over.wait(0.05)
+    over.set()
+    hurrying.join()
+    engine.close()
+    assert said == {by_peft(path, None, QUESTION, 8)} and any(rested)
+
+
+def test_after_a_while_it_rests_by_itself(path):
+    engine = open_engine(path, threads=1, idle=0.5)
+    engine.generate(GREEDY)
+    process = psutil.Process(engine._links[False].pid)
+    process.wait(30)
+    assert not engine.health().alive and engine.generate(GREEDY).text
+    engine.close()
+
+
 def test_a_base_that_cannot_be_loaded(tmp_path):
     engine = open_engine(tmp_path, threads=1)
     with pytest.raises(ModelError) as refused:

@@ -4,6 +4,7 @@
 import json
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -11,7 +12,7 @@ import pytest
 
 from postil.errors import AdapterError, EngineError
 from postil.records import Message
-from postil.serve import InMemory, Limits, Request, opener
+from postil.serve import InMemory, Limits, Request, open_engine, opener
 from postil.serve.launched import LORA, Launched, Server, arguments
 from postil.serve.vllm import Vllm, refusal
 from postil.settings import Settings, for_child, for_vllm
@@ -163,7 +164,11 @@ def test_what_vllm_says_when_it_refuses():
 
 
 def test_what_the_settings_may_say(monkeypatch, tmp_path):
-    assert isinstance(opener(Settings())(tmp_path), object) and "VLLM_API_KEY" not in for_child()
+    assert "VLLM_API_KEY" not in for_child()
+    for minutes, seconds in (("", 900.0), ("0.5", 30.0), ("0", 0.0)):
+        monkeypatch.setenv("POSTIL_ENGINE_IDLE", minutes)
+        ours = opener(Settings())
+        assert isinstance(ours, partial) and (ours.func, ours.keywords) == (open_engine, {"idle": seconds})
     here = {"POSTIL_ENGINE": "vllm", "POSTIL_VLLM_COMMAND": str(tmp_path)}
     for values, code in (({"POSTIL_ENGINE": "other"}, "engine_unknown"), ({"POSTIL_ENGINE": "vllm"}, "vllm_missing"),
                          (here, "vllm_missing")):  # fmt: skip
