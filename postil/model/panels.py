@@ -40,7 +40,7 @@ class Panels:
         if count >= FEWEST:
             return self._product(x)
         more = x.new_zeros(FEWEST, x.shape[-1])
-        more[:count] = x.view(count, -1)
+        more[:count] = x.reshape(count, -1)
         return self._product(more)[:count].view(*x.shape[:-1], -1)
 
     def _product(self, x: torch.Tensor) -> torch.Tensor:

@@ -10,9 +10,9 @@ from tests.models import in_16_bits, opened
 IDS = torch.arange(3, 60)
 
 
-def said(model, rows):
+def said(model, rows, tokens=19):
     with torch.inference_mode():
-        return model(IDS[: rows * 19].view(rows, -1)).logits
+        return model(IDS[: rows * tokens].view(rows, -1)).logits
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16, torch.float16])
@@ -21,14 +21,15 @@ def said(model, rows):
 def test_it_says_what_it_said_before(base, family, stored):
     """With and without biases, with the head that shares its weight with the embeddings."""
     model = in_16_bits(opened(base(family)).model, stored)
-    before = [said(model, rows) for rows in (1, 3)]
+    sizes = (1, 19), (3, 19), (1, 1), (2, 1)
+    before = [said(model, *size) for size in sizes]
     size = lay_out(model)
     linears = [one for one in model.modules() if isinstance(one, torch.nn.Linear)]
     kind = Panels if stored == torch.float32 else Halves
     assert {type(one.forward) for one in linears} == {kind}
     assert size == sum(kind.bytes_of(one.weight) for one in linears)
-    for rows, wanted in zip((1, 3), before, strict=True):
-        torch.testing.assert_close(said(model, rows), wanted, atol=1e-5, rtol=1e-4)
+    for shape, wanted in zip(sizes, before, strict=True):
+        torch.testing.assert_close(said(model, *shape), wanted, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("laid", [None, Panels, Halves])
