@@ -147,10 +147,14 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
 
 
+# in the directory where we happen to stand may lie a random.py, or a clone of ours: nothing is imported from there
+_ISOLATED = {"PYTHONUTF8": "1", "PYTHONSAFEPATH": "1"}
+
+
 def for_child() -> dict[str, str]:
     """The environment of a process that we start: ours, made quiet, and with UTF-8 whatever the system speaks."""
     ours = {name: value for name, value in os.environ.items() if name not in (_REMOTE_KEY, _VLLM_KEY)}
-    return {**_QUIET, **ours, "PYTHONUTF8": "1"}
+    return {**_QUIET, **ours, **_ISOLATED}
 
 
 def for_vllm(key: str) -> dict[str, str]:
@@ -184,7 +188,7 @@ def for_worker(*, downloads: bool = False) -> dict[str, str]:
     """
     wanted = (*_FOR_WORKER, *_FOR_DOWNLOADS) if downloads else _FOR_WORKER
     known = {name: os.environ[name] for name in wanted if name in os.environ}
-    return {**_QUIET, **known, "HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
+    return {**_QUIET, **known, "HF_HUB_OFFLINE": "1", **_ISOLATED}
 
 
 def online() -> dict[str, str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+import postil
 from postil import settings
-from postil.settings import Ranks, Settings, for_child, online, quiet
+from postil.settings import Ranks, Settings, for_child, for_vllm, for_worker, online, quiet
 
 HOUSE = Path(settings.__file__).parent
 
@@ -72,6 +76,32 @@ def test_attack_24_only_a_download_may_go_online(monkeypatch: pytest.MonkeyPatch
     told = online()
     assert "HF_HUB_OFFLINE" not in told and "TRANSFORMERS_OFFLINE" not in told
     assert told["HF_HUB_DISABLE_TELEMETRY"] == told["DO_NOT_TRACK"] == "1"
+
+
+@pytest.mark.parametrize("environment", [for_child, for_worker, online, lambda: for_vllm("key")])
+def test_children_import_nothing_from_where_we_stand(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: Callable[[], dict[str, str]]
+) -> None:
+    """A clone of ours may lie there, or a random.py of the user's own, which would be executed."""
+    (tmp_path / "postil").mkdir()
+    (tmp_path / "random.py").write_text("raise SystemExit('taken from here')")
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run([sys.executable, "-m", "postil", "--version"], env=environment(), capture_output=True,
+                          text=True, encoding="utf-8")  # fmt: skip
+    assert done.returncode == 0 and done.stdout.strip().endswith(postil.__version__), done.stderr
+
+
+def test_every_child_is_given_its_environment() -> None:
+    """One that has ours as it is would import from where we stand. Two are no Pythons of ours."""
+    without = set()
+    for path in HOUSE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            started = node.func.attr in ("run", "Popen") and getattr(node.func.value, "id", "") == "subprocess"
+            if started and not {"env", "cwd"} & {keyword.arg for keyword in node.keywords}:
+                without.add(path.relative_to(HOUSE).as_posix())
+    assert without == {"serve/keeper.py", "export/gguf.py"}
 
 
 def test_nobody_else_reads_the_environment() -> None:

@@ -63,6 +63,10 @@ class House:
         """The base models whose files are on this machine."""
         return [base for base in known(self.settings.home) if base.path is not None]
 
+    def lacks(self, name: str) -> bool:
+        """Whether this is a base of the catalogue whose files are not on this machine."""
+        return any(base.name == name and base.path is None for base in known(self.settings.home))
+
     def engine(self, base_name: str) -> Engine:
         """The engine of a base; started by the first who asks. Raises StoreError `model_not_found`."""
         with self._lock:

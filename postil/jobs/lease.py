@@ -19,6 +19,7 @@ from postil.store.tables import Job, JobEvent, Server
 MOST_LOST = 5  # attempts in a row without a new checkpoint
 VALIDATING = {"memory_mb": 700, "cpus": 0, "gpus": 0}  # what looking at the data needs; it may share the cores
 WAITING = ("validating_files", "queued")
+ONCE = {"sample": ("step", "place"), "rows_left_out": ("file", "reason")}  # events that are told once for each of these
 RENAMED = {"loss": "train_loss", "validation_loss": "valid_loss"}
 
 
@@ -105,7 +106,8 @@ class Lease:
             code = line.pop("code")
             if code == "resumed":
                 job.resumed_from = [*job.resumed_from, line["step"]]
-            key = f"sample:{line['step']}:{line['place']}" if code == "sample" else None  # a step is told once
+            by = ONCE.get(code)  # an attempt that begins anew tells it again
+            key = ":".join([code, *(str(line[name]) for name in by)])[:64] if by else None
             tell_code(session, job, code, level=level, key=key, **line)
 
     # ── ends of an attempt ──

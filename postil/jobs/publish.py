@@ -24,7 +24,7 @@ from postil.records import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from postil.store import Incoming, Store, link_or_copy, new_id, now, publish, read_json, sha256, temporary_directory
 from postil.store import models as names
 from postil.store.pages import bury
-from postil.store.tables import Checkpoint, Job, Model, Permission
+from postil.store.tables import Checkpoint, Job, JobEvent, Model, Permission
 
 KEPT_CHECKPOINTS = 3
 COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy",
@@ -115,7 +115,7 @@ class Publisher:
 
     # ── checkpoints ──
 
-    def checkpoint(self, job: Job, attempt: Path, step: int, metrics: Mapping[str, Any]) -> None:
+    def checkpoint(self, job: Job, attempt: Path, step: int) -> None:
         """A checkpoint can be called and continued from, if its files are still there; the oldest one makes room."""
         run = attempt / RUN
         source = run / "checkpoints" / f"step-{step:08d}" / "adapter.safetensors"
@@ -135,7 +135,7 @@ class Publisher:
                 return
             name = f"{_name_of(session, row, plan['base']['name'])}:ckpt-step-{step}"
             made = Checkpoint(id=new_id("ftckpt_"), job_id=row.id, project=row.project, model_id=name, step=step,
-                              metrics=_metrics_of(step, metrics), created_at=now())  # fmt: skip
+                              metrics=_metrics_of(session, job.id, step), created_at=now())  # fmt: skip
             session.add(made)
             weights = sha256(self._store.directory / directory / ADAPTER_WEIGHTS)
             names.add(session, project=row.project, name=name, base=plan["base"]["name"],
@@ -207,6 +207,8 @@ def _name_of(session: Session, job: Job, base: str) -> str:
     return str(job.order["model"])
 
 
-def _metrics_of(step: int, data: Mapping[str, Any]) -> dict[str, Any]:
-    named = {"loss": "train_loss", "validation_loss": "valid_loss"}
-    return {"step": step, **{named[name]: value for name, value in data.items() if name in named}}
+def _metrics_of(session: Session, job_id: str, step: int) -> dict[str, Any]:
+    """What was told of this step, perhaps some time ago: a checkpoint takes a while to be written."""
+    told = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.key == f"metrics:{step}")
+    data = session.scalar(told) or {}
+    return {"step": step, **{name: value for name, value in data.items() if name in COLUMNS}}

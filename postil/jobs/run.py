@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 from postil import flow, judging
 from postil.errors import ModelError, PostilError, TrainError
 from postil.jobs.attempt import RUN, STORAGE_FULL, Desk
+from postil.locales import LANGUAGES
 from postil.records import Event, Plan
 from postil.settings import quiet
 from postil.store import FULL, in_our_words, read_json, sha256
 
 if TYPE_CHECKING:
-    from postil.records import Base, Dataset
+    from postil.records import Base, Dataset, Left
 
+MOST_NAMED = 20  # rows in one event
 RETRIED = ("storage_full", "storage_broken")  # the disk's fault, not the job's
 NAMES = {  # of ours in the words of the API
     "too_few_examples": "invalid_n_examples", "labels_wrong": "no_trainable_tokens", "diverged": "diverged",
@@ -142,6 +144,9 @@ def _lay_out(spec: Mapping[str, Any], desk: Desk, run: Path) -> None:
     reading = flow.Reading(**spec["reading"])
     dataset = flow.check(inputs["training"], reading)
     validation = flow.check(inputs["validation"], reading.of_another_file()) if "validation" in inputs else None
+    for checked in (dataset, validation):
+        if checked is not None:
+            _tell_left_out(checked, desk)
     start = Path(spec["adapter"]) if spec["adapter"] else None
     settings = {"seed": str(spec["seed"]), **_shape_of(start), **spec["settings"]}
     prepared = _plan(dataset, base, validation, settings, spec, desk.directory)
@@ -150,6 +155,20 @@ def _lay_out(spec: Mapping[str, Any], desk: Desk, run: Path) -> None:
         settings["learning_rate"] = str(prepared.proposal.plan.learning_rate * multiplier)
         prepared = _plan(dataset, base, validation, settings, spec, desk.directory)
     flow.lay_out(prepared, run, start=start)
+
+
+def _tell_left_out(dataset: Dataset, desk: Desk) -> None:
+    """Which rows cannot be learned from, and why: an event for each kind of reason."""
+    reasons: dict[str, list[Left]] = {}
+    for left in dataset.dropped:
+        if left.code != "left_out_by_user":
+            reasons.setdefault(left.code, []).append(left)
+    for code, rows in reasons.items():
+        numbers = ", ".join(str(left.row) for left in rows[:MOST_NAMED]) + (", …" if len(rows) > MOST_NAMED else "")
+        desk.emit(Event("message", {
+            "code": "rows_left_out", "reason": code, "file": dataset.path.name, "n": len(rows), "rows": dataset.rows,
+            "numbers": numbers, "why": {lang: rows[0].message(lang) for lang in LANGUAGES},
+        }, "warn"))  # fmt: skip
 
 
 def _plan(dataset: Dataset, base: Base, validation: Dataset | None, settings: Mapping[str, str],

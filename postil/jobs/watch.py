@@ -291,10 +291,9 @@ class Watch:
         if not self.lease.heard(row, lines, end):
             return False
         watched.read_bytes = end
-        last: dict[int, dict[str, Any]] = {line["step"]: line for line in lines if line["type"] == "metrics"}
         for line in lines:
             if line["type"] == "checkpoint" and line["step"]:
-                self._publisher.checkpoint(row, watched.directory, line["step"], last.get(line["step"], {}))
+                self._publisher.checkpoint(row, watched.directory, line["step"])
         return True
 
     def _say_wish(self, watched: Watched) -> None:

@@ -26,8 +26,13 @@ def speak(lang: str) -> None:
 
 
 def say(key: str, /, lang: str | None = None, **values: Any) -> str:
-    """The sentence behind `key`, with `values` filled in. A key that is missing is a bug and raises KeyError."""
-    return _sentences(lang or language())[key].format(**values)
+    """The sentence behind `key`, with `values` filled in. A key that is missing is a bug and raises KeyError.
+
+    A value that is itself words is given in every language: {"en": ..., "zh": ...}.
+    """
+    lang = lang or language()
+    said = {name: value[lang] if isinstance(value, dict) and lang in value else value for name, value in values.items()}
+    return _sentences(lang)[key].format(**said)
 
 
 def knows(key: str) -> bool:

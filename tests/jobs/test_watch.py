@@ -11,6 +11,7 @@ from postil.errors import StoreError
 from postil.jobs import InMemoryExecutor, Pace, Watch
 from postil.jobs import watch as room
 from postil.jobs.lease import MOST_LOST
+from postil.locales import say
 from postil.store import LOCAL
 from postil.store.tables import Job
 from tests.jobs.puppet import Puppet
@@ -87,6 +88,37 @@ def test_a_job_goes_its_way(shop: Shop) -> None:
     at_two = shop.store.directory / shop.store.models.get(LOCAL, page.rows[0].model_id).directory
     assert (at_two / "adapter_model.safetensors").read_bytes() == b"weights of 2"
     assert not (second.directory / "run").exists() and not first.directory.exists()  # only the record stays
+
+
+def test_a_checkpoint_knows_what_was_told_of_its_step_some_time_before(scene: Scene) -> None:
+    """Its file takes a while to be written, and the watch looks in between."""
+    job = scene.shop.order()
+    worker = scene.training(job)
+    worker.step(3, validation_loss=1.25, learning_rate=1e-3)
+    scene.watch.tick()
+    worker.checkpoint(3)
+    scene.watch.tick()
+    (kept,) = scene.shop.queue.checkpoints(LOCAL, job.id).rows
+    assert kept.metrics == {"step": 3, "train_loss": 1.5, "valid_loss": 1.25}
+
+
+def test_rows_that_are_left_out_are_told_once_in_both_languages(scene: Scene) -> None:
+    job = scene.shop.order()
+    told = {"code": "rows_left_out", "reason": "not_json", "file": "training.jsonl", "n": 2, "rows": 40,
+            "numbers": "3, 9", "why": {"en": "not JSON", "zh": "不是 JSON"}}  # fmt: skip
+    for attempt in range(2):
+        worker = scene.worker(job)
+        worker.tell("message", level="warn", **told)
+        worker.tell("message", level="warn", **{**told, "file": "validation.jsonl"})
+        scene.watch.tick()
+        if not attempt:
+            worker.crash()
+    found = [one for one in scene.shop.queue.events_since(LOCAL, job.id, 0, 100)[1] if one.code == "rows_left_out"]
+    assert [(one.level, one.data["file"]) for one in found if one.data] == [
+        ("warn", "training.jsonl"), ("warn", "validation.jsonl"),
+    ]  # fmt: skip
+    assert found[0].message.startswith("2 of 40 rows") and found[0].message.endswith("not JSON")
+    assert "不是 JSON" in say("event.rows_left_out", "zh", **(found[0].data or {}))
 
 
 def test_the_result_file_has_a_row_for_each_step_and_only_numbers(scene: Scene) -> None:

@@ -60,6 +60,8 @@ def placed(house: House, caller: Key, order: Order, reply: str | None) -> Job:
             raise Refused(error, param=parameter, status=400) from error
     if not NAME.match(order.model):
         raise Refused(StoreError("model_not_found", model="-"), param="model", status=400)
+    if order.kind == "training" and house.lacks(order.model):
+        raise Refused(JobError("model_not_here", model=order.model), param="model", status=400)
     try:
         return house.queue.create(caller.project, order, reply=reply)
     except StoreError as error:
