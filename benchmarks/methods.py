@@ -43,7 +43,8 @@ def _measured(method: str, *, quick: bool) -> Mapping[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.methods", method, str(Path(folder) / "run"), *["quick"] * quick],
-            cwd=ROOT, env=for_child(), capture_output=True, text=True, encoding="utf-8",
+            cwd=ROOT, env={**for_child(), "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+            encoding="utf-8",
         )  # fmt: skip
     lines = done.stdout.splitlines()
     if done.returncode or not lines:

@@ -180,7 +180,8 @@ class Child:
         self.side = side
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.side", side, shape],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=for_child(), cwd=ROOT, text=True, encoding="utf-8",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**for_child(), "PYTHONPATH": str(ROOT)}, cwd=ROOT,
+            text=True, encoding="utf-8",
         )  # fmt: skip
 
     def ready(self) -> None:

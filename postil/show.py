@@ -30,7 +30,7 @@ from postil.wording import (
     end_of,
     in_a_line,
     in_common,
-    money,
+    moneys,
     numbers_of,
     percent_of,
     places,
@@ -47,6 +47,7 @@ COLOURS = {"error": "red", "warning": "yellow", "advice": "cyan"}
 FATES = {"learned": "green", "ignored": "bright_black", "cut": "red"}
 FEWEST = 10  # examples that training asks for
 PIPE_WIDTH = 110  # characters of a line where no terminal says how many there are
+LEAST_TOLD = 0.5  # seconds; what took less is no news
 FEW_ALIKE = 2  # findings of one kind that differ in their details
 FEW = 8  # rows of anything that a person is shown before "and so many more"
 
@@ -269,7 +270,7 @@ class Screen:
         self.say(
             "show.estimate", "bold", low=duration(e.seconds[0]), high=duration(e.seconds[1]),
             memory=f"{e.memory_bytes / 1e9:.1f}", disk=f"{e.disk_bytes / 1e9:.2f}",
-            cost=money(e.cost[0], e.currency), most=money(e.cost[1], e.currency),
+            cost=moneys(*e.cost, e.currency),
         )  # fmt: skip
         self.say("show.parameters", method=proposal.plan.method, count=f"{e.trained_parameters:,}")
         for doubt in doubts:
@@ -427,6 +428,8 @@ class Screen:
             values = {name: value for name, value in event.data.items() if name != "code"}
             self.line(say(key, **values) if knows(key) else str(values), "yellow" if event.level == "warn" else "")
         elif event.type == "timed":
+            if event.data["seconds"] < LEAST_TOLD:
+                return
             stage, took = say(f"stage.{event.data['what']}"), duration(event.data["seconds"])
             self.say("show.took", "bright_black", stage=stage, time=took)
         elif self.console.is_terminal:
@@ -468,7 +471,11 @@ class Screen:
 
     def stages(self, stages: Mapping[str, float]) -> None:
         """What took how long, in the order in which it was done."""
-        told = [f"{say(f'stage.{name}')} {duration(took)}" for name, took in sorted(stages.items(), key=_order)]
+        told = [
+            f"{say(f'stage.{name}')} {duration(took)}"
+            for name, took in sorted(stages.items(), key=_order)
+            if took >= LEAST_TOLD
+        ]
         self.say("show.stages", "bright_black", stages=" · ".join(told))
 
     # ── proof ──

@@ -41,6 +41,11 @@ def money(amount: float, currency: str) -> str:
     return f"¥{_rounded(yuan)} (${_rounded(dollars)})"
 
 
+def moneys(least: float, most: float, currency: str) -> str:
+    """Between two amounts; one, where a person sees no difference."""
+    return " – ".join(dict.fromkeys([money(least, currency), money(most, currency)]))
+
+
 def _rounded(value: float) -> str:
     return "<0.01" if 0 < value < 0.01 else f"{value:.2f}"
 

@@ -62,6 +62,14 @@ def test_a_broken_file_is_a_coded_error(tmp_path: Path) -> None:
         load(tmp_path / "missing.csv")
 
 
+def test_lines_of_which_none_is_json_are_not_nothing(tmp_path: Path) -> None:
+    """As an export that was cut off leaves them."""
+    with pytest.raises(DataError) as refused:
+        load(text(tmp_path / "a.jsonl", '{"messages": [{"role":\n' * 5))
+    assert (refused.value.code, refused.value.rows, refused.value.values["n"]) == ("no_json", (1, 2, 3), 5)
+    assert "{" in refused.value.remedy("en") and "{{" not in refused.value.remedy("en")
+
+
 def test_one_column_of_questions_and_answers_in_turn(tmp_path: Path) -> None:
     rows = [["售后FAQ"], *([line] for q, a in PAIRS for line in (f"问：{q}", f"答：{a}"))]
     found = load(workbook(tmp_path / "a.xlsx", {"FAQ": rows}))

