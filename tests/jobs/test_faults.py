@@ -96,8 +96,10 @@ class Server:
     """A server's process, with the real program for its workers."""
 
     def __init__(self, directory: Path) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", SERVER, str(directory)], cwd=HERE, env=for_child(),
-                                        stdout=subprocess.PIPE, text=True)  # fmt: skip
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER, str(directory)], env={**for_child(), "PYTHONPATH": str(HERE)},
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
         assert self.process.stdout is not None and self.process.stdout.readline() == "ready\n"
 
     def end(self, number: int) -> int:

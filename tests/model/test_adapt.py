@@ -80,7 +80,7 @@ def test_the_files_are_the_same_bytes_in_every_process(base):
     """Sets have another order in each process."""
     found = {
         subprocess.run([sys.executable, "-c", WRITE, str(base("qwen2"))], capture_output=True, check=True,
-                       cwd=Path(__file__).parents[2], env={**for_child(), "PYTHONHASHSEED": seed}).stdout
+                       env={**for_child(), "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])}).stdout
         for seed in ("1", "2", "3")
     }  # fmt: skip
     assert len(found) == 1 and len(next(iter(found))) > 1000
