@@ -476,7 +476,8 @@ class Screen:
             for name, took in sorted(stages.items(), key=_order)
             if took >= LEAST_TOLD
         ]
-        self.say("show.stages", "bright_black", stages=" · ".join(told))
+        if told:
+            self.say("show.stages", "bright_black", stages=" · ".join(told))
 
     # ── proof ──
 

@@ -425,9 +425,9 @@ def _records(raw: Raw, wanted: Mapping[str, str], without: Sequence[int]) -> _Un
 
 
 def _lines(raw: Raw, without: Sequence[int]) -> _Understood:
-    if not raw.lines and raw.left:
-        raise DataError("no_json", rows=[left.row for left in raw.left[:3]], n=len(raw.left))
     if not raw.lines:
+        if raw.left:
+            raise DataError("no_json", rows=[left.row for left in raw.left[:3]], n=len(raw.left))
         raise DataError("no_rows")
     return _spoken(raw.lines, check_rows(without, [line.number for line in raw.lines]))
 

@@ -117,7 +117,7 @@ def test_rows_that_are_left_out_are_told_once_in_both_languages(scene: Scene) ->
     assert [(one.level, one.data["file"]) for one in found if one.data] == [
         ("warn", "training.jsonl"), ("warn", "validation.jsonl"),
     ]  # fmt: skip
-    assert found[0].message.startswith("2 of 40 rows") and found[0].message.endswith("not JSON")
+    assert "2 of the 40 rows of training.jsonl (row 3, 9)" in found[0].message and "not JSON" in found[0].message
     assert "不是 JSON" in say("event.rows_left_out", "zh", **(found[0].data or {}))
 
 
