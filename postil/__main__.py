@@ -9,13 +9,15 @@ from types import TracebackType
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
-    from postil.locales import LANGUAGES, speak
-    from postil.settings import Settings
+    from postil.locales import LANGUAGES, speak, speak_to_clients
+    from postil.settings import Settings, is_served
 
     arguments = list(sys.argv[1:] if argv is None else argv)
     wanted = _wanted(arguments) or Settings().language
     if wanted in LANGUAGES:
         speak(wanted)
+    if is_served():
+        speak_to_clients()
     if argv is None and "--debug" not in arguments:
         sys.excepthook = _unforeseen
     from postil.cli import run

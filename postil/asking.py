@@ -60,13 +60,15 @@ def answer(
     asked = data.questions(path, sheet=sheet, column=column, known=_asked_by(directory))
     filled = _Sheet(path, output, asked)
     filled.save()  # refuses a bad name at once
-    comparison = Comparison(directory) if filled.left else None
+    comparison, started = Comparison(directory) if filled.left else None, time.monotonic()
     try:
         for start in range(0, len(filled.left), ROWS_AT_ONCE):
             rows = filled.left[start : start + ROWS_AT_ONCE]
             assert comparison is not None
             filled.put(rows, comparison.answers([asked.questions[row] for row in rows], lambda done: None))
-            emit(Event("answers", {"done": len(filled.answers), "of": len(asked.questions)}))
+            done, of = len(filled.answers), len(asked.questions)
+            left = (time.monotonic() - started) / (start + len(rows)) * (of - done)
+            emit(Event("answers", {"done": done, "of": of, "seconds_left": round(left, 1)}))
     finally:  # when a person ends it, too
         filled.save()
     return filled.as_json()

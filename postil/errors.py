@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from postil.locales import say
+from postil.locales import in_a_row, say
 
 
 class PostilError(Exception):
@@ -44,7 +44,7 @@ class PostilError(Exception):
         return say(f"error.{self.code}.remedy", lang, **self.values)
 
     def __str__(self) -> str:
-        return f"{self.cause()} {self.remedy()}"
+        return in_a_row(self.cause(), self.remedy())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self.code, self.rows, self.values)

@@ -373,8 +373,13 @@ def evaluate(
         raise DataError("nothing_to_evaluate", path=str(path or directory))
     check_rows(adapter.plan.task, examples)
 
+    started = time.monotonic()
+
     def tell(what: str, share: float) -> None:
-        emit(Event("stage", {"stage": "evaluate", "what": what, "percent": round(_EVALUATED[what](share), 1)}))
+        percent = _EVALUATED[what](share)
+        done = (percent - _EVALUATED_FROM) / (100 - _EVALUATED_FROM)
+        left = {"seconds_left": round((time.monotonic() - started) / done * (1 - done), 1)} if done >= TELLING else {}
+        emit(Event("stage", {"stage": "evaluate", "what": what, "percent": round(percent, 1), **left}))
 
     learned = training.examples_of(directory, "training") if training.has_examples(directory) else ()
     evaluation = room.evaluate(open_pair(adapter), examples, adapter.plan.metric, adapter.plan.task, tell, learned)
@@ -383,8 +388,10 @@ def evaluate(
     return evaluation
 
 
+TELLING = 0.1  # of an evaluation; what is done before says too little of how long the rest will take
+_EVALUATED_FROM = 82  # percent
 _EVALUATED: Mapping[str, Callable[[float], float]] = {
-    "base": lambda share: 82 + 8 * share,
+    "base": lambda share: _EVALUATED_FROM + 8 * share,
     "tuned": lambda share: 90 + 8 * share,
     "neutral": lambda share: 98 + 2 * share,
 }

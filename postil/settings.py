@@ -181,14 +181,22 @@ _FOR_DOWNLOADS = (
 )  # fmt: skip
 
 
+_SERVED = "POSTIL_SERVED"
+
+
+def is_served() -> bool:
+    """Whether a server has started this process: who reads what it says has no command line before them."""
+    return _SERVED in os.environ
+
+
 def for_worker(*, downloads: bool = False) -> dict[str, str]:
-    """The environment of a job's process: a short list of names, so that no key or password travels along.
+    """The environment of a server's process: a short list of names, so that no key or password travels along.
 
     `downloads`: with what the user's pip and proxies are set by.
     """
     wanted = (*_FOR_WORKER, *_FOR_DOWNLOADS) if downloads else _FOR_WORKER
     known = {name: os.environ[name] for name in wanted if name in os.environ}
-    return {**_QUIET, **known, "HF_HUB_OFFLINE": "1", **_ISOLATED}
+    return {**_QUIET, **known, "HF_HUB_OFFLINE": "1", **_ISOLATED, _SERVED: "1"}
 
 
 def online() -> dict[str, str]:

@@ -66,17 +66,18 @@ def stage_of(event: Event) -> str:
 
 def numbers_of(event: Event) -> str:
     data = event.data
+    left = [say("show.left", time=duration(data["seconds_left"]))] if "seconds_left" in data else []
     if "what" in data:
-        return say(f"stage.what_{data['what']}")
+        return " · ".join([say(f"stage.what_{data['what']}"), *left])
     if event.type == "answers":
-        return f"{data['done']}/{data['of']}"
+        return " · ".join([f"{data['done']}/{data['of']}", *left])
     if event.type != "metrics":
         return ""
     parts = [f"{data['step']}/{data['total_steps']}", f"{say('show.loss')} {data.get('loss', float('nan')):.3f}"]
     if "validation_loss" in data:
         parts.append(f"{say('show.validation_loss')} {data['validation_loss']:.3f}")
     parts.append(f"{data.get('tokens_per_second', 0):.0f} tok/s")
-    parts.append(say("show.left", time=duration(data["seconds_left"])))
+    parts += left
     parts.append(f"{'¥' if _currency() == 'CNY' else '$'}{_rounded(data['cost'])}")
     return " · ".join(parts)
 

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from string import Formatter
 import pytest
 
 import postil
-from postil.locales import knows, language, say, speak
+from postil.locales import in_a_row, knows, language, say, speak, speak_to_clients
 
 HOUSE = Path(postil.__file__).parent
 HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -146,10 +147,10 @@ def _words_of_the_source() -> tuple[set[str], list[re.Pattern[str]]]:
 
 def _names(key: str) -> tuple[str, str, str]:
     """How the source may speak of a key: whole, without its last part, or as the bare code."""
-    room, _, rest = key.partition(".")
+    room, _, rest = key.removeprefix("served.").partition(".")
     code, _, part = rest.rpartition(".")
     bare = code if part in ("cause", "remedy", "message", "fix", "label", "help", "loss") else rest
-    return key, bare, f"{room}.{bare}"
+    return key.removeprefix("served."), bare, f"{room}.{bare}"
 
 
 def test_chinese_is_chinese() -> None:
@@ -181,6 +182,43 @@ def test_say_speaks_the_language_that_was_set() -> None:
         assert not HAN.search(say("error.file_empty.cause"))
     finally:
         speak(before)
+
+
+# who meets these stands at a command line: no server says them
+AT_A_COMMAND_LINE = {
+    "adapter_unfinished", "bad_model_name", "directory_not_empty", "export_exists", "interrupted",
+    "needs_unlocked_door", "not_a_vote_sheet", "not_an_adapter", "nothing_to_resume", "plan_unreadable", "port_taken",
+    "push_base", "push_public", "push_target", "remote_refused", "remote_silent", "run_finished", "run_unfinished",
+    "setting_form", "vllm_base", "vote_of_another", "wrong_usage",
+}  # fmt: skip
+
+
+def test_who_has_no_command_line_is_told_of_none() -> None:
+    option = re.compile(r"--[a-z]")
+    for lang in ("zh", "en"):
+        told = {key: text for key, text in sentences(lang).items() if re.match(r"(error|issue|parity)\.", key)}
+        unserved = {key for key, text in told.items() if option.search(text) and f"served.{key}" not in sentences(lang)}
+        assert {key.split(".")[1] for key in unserved} == AT_A_COMMAND_LINE
+        served = {key: text for key, text in sentences(lang).items() if key.startswith("served.")}
+        assert not [key for key, text in served.items() if option.search(text)]
+        assert not [
+            key for key, text in served.items() if placeholders(text) - placeholders(told[key.removeprefix("served.")])
+        ]
+
+
+def test_clients_hear_other_words_where_there_are_some() -> None:
+    def heard() -> tuple[str, str]:
+        speak_to_clients()
+        return say("error.several_sheets.remedy", "en"), say("error.file_empty.remedy", "en")
+
+    clients = copy_context().run(heard)
+    assert "--sheet" in say("error.several_sheets.remedy", "en") and "--" not in clients[0]
+    assert clients[1] == say("error.file_empty.remedy", "en")
+
+
+def test_no_space_stands_between_chinese_sentences() -> None:
+    assert in_a_row("没有数据。", "请换一个文件。") == "没有数据。请换一个文件。"
+    assert in_a_row("There is none.", "Take another.", "") == "There is none. Take another."
 
 
 def test_what_is_not_there_is_a_bug() -> None:

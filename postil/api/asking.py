@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postil.api.refusals import refused
-from postil.locales import language, say
+from postil.locales import in_a_row, language, say
 from postil.settings import for_worker
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class CommandRefused(Exception):
     def __init__(self, told: dict[str, Any]) -> None:
         self.code, self.rows = str(told["code"]), list(told.get("rows", ()))
         self.cause, self.remedy = str(told["cause"]), str(told["remedy"])
-        self.message = f"{self.cause} {self.remedy}"
+        self.message = in_a_row(self.cause, self.remedy)
         super().__init__(self.code)
 
 

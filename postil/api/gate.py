@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from postil.api.paces import Paces
 from postil.api.refusals import Refused, refused
 from postil.errors import PostilError
-from postil.locales import LANGUAGES, speak
+from postil.locales import LANGUAGES, speak, speak_to_clients
 
 JSON_BYTES = 4 << 20
 FORM_BYTES = 1 << 20  # what a form may have beside its file
@@ -66,6 +66,7 @@ class Gate:
             return
         headers = Headers(scope=scope)
         speak(_language(headers))
+        speak_to_clients()
         if scope["type"] == "websocket":
             await self._websocket(headers, scope, receive, send)
             return

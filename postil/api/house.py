@@ -99,12 +99,16 @@ class House:
         plan: dict[str, Any] = read_json(file).get("plan", {}) if file.exists() else {}
         return plan
 
-    def evict(self, base_name: str, adapter: Path) -> None:
-        """Forget an adapter that nobody may call any more."""
-        with self._lock:
-            engine = self._engines.get(base_name)
-        if engine is not None:
-            engine.evict(adapter)
+    def delete(self, project: str, name: str, by: str, *, checkpoints: bool = False) -> None:
+        """Delete a model, with `checkpoints` those of its job, too, and let the engines forget them.
+
+        Raises what `Models.delete` does.
+        """
+        for row in self.store.models.delete(project, name, by, checkpoints=checkpoints):
+            with self._lock:
+                engine = self._engines.get(row.base)
+            if engine is not None:
+                engine.evict(self.store.directory / row.directory)
 
     def rest(self, seconds: float) -> bool:
         """Let engines that nobody has asked for so long give their memory back; whether one did."""

@@ -88,9 +88,9 @@ class Lease:
         line.pop("at", None)
         left = line.get("seconds_left")
         if kind in ("stage", "metrics", "answers"):
-            job.progress = {**job.progress, **finite(line)}
-            if isinstance(left, int | float):
-                job.estimated_finish = now() + int(left)
+            kept = {name: value for name, value in job.progress.items() if name != "seconds_left"}
+            job.progress = {**kept, **finite(line)}
+            job.estimated_finish = now() + int(left) if isinstance(left, int | float) else job.estimated_finish
         if kind == "metrics":
             data = {RENAMED.get(name, name): value for name, value in finite(line).items()}
             tell(session, job, _step_words(data), type_="metrics", data=data, key=f"metrics:{data['step']}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from postil import flow, judging
 from postil.errors import ModelError, PostilError, TrainError
 from postil.jobs.attempt import RUN, STORAGE_FULL, Desk
-from postil.locales import LANGUAGES
+from postil.locales import LANGUAGES, speak_to_clients
 from postil.records import Event, Plan
 from postil.settings import quiet
 from postil.store import FULL, in_our_words, read_json, sha256
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--spec", required=True, type=Path)
     spec = read_json(parser.parse_args(arguments).spec)
     quiet()
+    speak_to_clients()
     desk = Desk(Path(spec["directory"]), spec["attempt"], spec["wish"])
     desk.start()
     return work(spec, desk)

@@ -11,6 +11,7 @@ from typing import Any
 
 LANGUAGES = ("en", "zh")
 _current: ContextVar[str | None] = ContextVar("language", default=None)
+_served: ContextVar[bool] = ContextVar("served", default=False)
 
 
 def language() -> str:
@@ -25,6 +26,14 @@ def speak(lang: str) -> None:
     _current.set(lang)
 
 
+def speak_to_clients() -> None:
+    """From here on, in this context, nobody who reads has a command line before them, but a page or an HTTP client.
+
+    Where there is a sentence `served.KEY`, it is said in place of KEY.
+    """
+    _served.set(True)
+
+
 def say(key: str, /, lang: str | None = None, **values: Any) -> str:
     """The sentence behind `key`, with `values` filled in. A key that is missing is a bug and raises KeyError.
 
@@ -32,7 +41,15 @@ def say(key: str, /, lang: str | None = None, **values: Any) -> str:
     """
     lang = lang or language()
     said = {name: value[lang] if isinstance(value, dict) and lang in value else value for name, value in values.items()}
-    return _sentences(lang)[key].format(**said)
+    sentences = _sentences(lang)
+    sentence = (sentences.get(f"served.{key}") if _served.get() else None) or sentences[key]
+    return sentence.format(**said)
+
+
+def in_a_row(*sentences: str) -> str:
+    """Sentences one after the other: between Chinese ones there is no space."""
+    spaced = [one if one.endswith(("。", "！", "？")) else f"{one} " for one in sentences if one]
+    return "".join(spaced).rstrip(" ")
 
 
 def knows(key: str) -> bool:

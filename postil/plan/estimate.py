@@ -26,10 +26,11 @@ def estimate(
     n = min(counts.n, plan.training_rows) or counts.n
     tokens = counts.mean_length * n * plan.n_epochs
     low_rate, high_rate = _token_seconds(plan, counts, base, machine, probe)
-    work = tokens + _extra_tokens(plan, counts, n)
+    proof = _proof_tokens(plan, counts)
+    work = tokens + _validation_tokens(plan, counts, n) + proof
     early = _earliest_end(plan)
-    low, high = _fixed_seconds(plan, counts, base, probe)
-    seconds = (low + low_rate * (work - tokens * (1 - early)), high + high_rate * work)
+    loading, (low, high) = _loading_seconds(plan, base), _answering_seconds(plan, counts, base, probe)
+    seconds = (loading[0] + low + low_rate * (work - tokens * (1 - early)), loading[1] + high + high_rate * work)
     return Estimate(
         seconds=(round(seconds[0], 1), round(seconds[1], 1)),
         memory_bytes=memory_bytes(plan, counts, base),
@@ -39,6 +40,7 @@ def estimate(
         updates=sizes.updates(plan, n),
         tokens=round(tokens),
         trained_parameters=sizes.trained_parameters(base.shape, plan),
+        proof_seconds=(round(low + low_rate * proof, 1), round(high + high_rate * proof, 1)),
     )
 
 
@@ -80,16 +82,21 @@ def _token_seconds(
     return flops / (peak * EFFICIENCY[1]), flops / (peak * EFFICIENCY[0])
 
 
-def _extra_tokens(plan: Plan, counts: Counts, n: int) -> float:
-    """Everything that is read besides the training, as if it were trained tokens."""
+def _validation_tokens(plan: Plan, counts: Counts, n: int) -> float:
+    """What is read besides the training while it goes, as if it were trained tokens."""
     validations = plan.evaluations_per_epoch * plan.n_epochs + 1
     probing = 0.0
     if plan.learning_rate_probe and plan.validation_rows:
         steps = max(5, round(0.06 * sizes.updates(plan, n)))
         if 3 * steps <= sizes.updates(plan, n):
             probing, validations = 3.0 * steps * plan.batch_size * counts.mean_length, validations + 3
-    read = validations * plan.validation_rows + 3 * plan.test_rows  # a loss of each model, and the prompts of answers
-    return probing + FORWARD_SHARE * (read * counts.mean_length + 2 * NEUTRAL_TOKENS)
+    return probing + FORWARD_SHARE * validations * plan.validation_rows * counts.mean_length
+
+
+def _proof_tokens(plan: Plan, counts: Counts) -> float:
+    """What is read for the before and after: a loss of each model, the prompts of answers, and everyday text."""
+    read = 3 * plan.test_rows * counts.mean_length + 2 * NEUTRAL_TOKENS
+    return FORWARD_SHARE * read if plan.test_rows else 0.0
 
 
 def _earliest_end(plan: Plan) -> float:
@@ -99,17 +106,21 @@ def _earliest_end(plan: Plan) -> float:
     return min(1.0, max(0.5, (plan.patience + 1) / (plan.evaluations_per_epoch * plan.n_epochs)))
 
 
-def _fixed_seconds(plan: Plan, counts: Counts, base: Base, probe: Probe | None) -> tuple[float, float]:
-    """Loading, and the answers of base and tuned model on the test part: best and worst."""
-    weights = sizes.weights_bytes(base.shape, plan.dtype)
-    loading = LOADING[0] + LOADING[1] * weights / 1e9
+def _loading_seconds(plan: Plan, base: Base) -> tuple[float, float]:
+    """Best and worst."""
+    loading = LOADING[0] + LOADING[1] * sizes.weights_bytes(base.shape, plan.dtype) / 1e9
+    return loading * SPREAD[0], 1.5 * loading * SPREAD[1]
+
+
+def _answering_seconds(plan: Plan, counts: Counts, base: Base, probe: Probe | None) -> tuple[float, float]:
+    """The answers of base and tuned model on the test part: best and worst."""
     each = probe.generate_seconds if probe and probe.generate_seconds else None
     if each is None:
-        each = weights / GUESSED_BANDWIDTH[plan.device.partition(":")[0]]
+        each = sizes.weights_bytes(base.shape, plan.dtype) / GUESSED_BANDWIDTH[plan.device.partition(":")[0]]
     rounds = math.ceil(plan.test_rows / GENERATED_TOGETHER)
     short = min(plan.max_new_tokens, ANSWERED_TOGETHER * counts.mean_answer)
-    low = loading + each * rounds * 2 * short  # both models end by themselves
-    high = 1.5 * loading + each * rounds * (plan.max_new_tokens + 1.5 * short)  # the base goes on to the limit
+    low = each * rounds * 2 * short  # both models end by themselves
+    high = each * rounds * (plan.max_new_tokens + 1.5 * short)  # the base goes on to the limit
     return low * SPREAD[0], high * SPREAD[1]
 
 

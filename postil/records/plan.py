@@ -101,7 +101,8 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run will need. `seconds` is a range; cost is in `currency`."""
+    """What a run will need. `seconds` is a range, and so is `proof_seconds`, the part of it for the answers of base and
+    tuned model; cost is in `currency`."""
 
     seconds: tuple[float, float]
     memory_bytes: int
@@ -111,6 +112,7 @@ class Estimate:
     updates: int = 0
     tokens: int = 0
     trained_parameters: int = 0
+    proof_seconds: tuple[float, float] = (0.0, 0.0)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -36,22 +36,25 @@ class Models:
         with self._database.read() as session:
             return session.scalars(query).all()
 
-    def delete(self, project: str, name: str, by: str) -> None:
-        """Raises StoreError `model_not_found`, `model_in_use` while a job that is not finished needs it, and
-        `model_on_line` while a business line is answered by it."""
+    def checkpoints(self, project: str, name: str) -> Sequence[Model]:
+        """Those of the job that made it, but for the ones that another project may use. A checkpoint has none."""
+        with self._database.read() as session:
+            return _checkpoints(session, find(session, project, name))
+
+    def delete(self, project: str, name: str, by: str, *, checkpoints: bool = False) -> Sequence[Model]:
+        """It is gone, and with `checkpoints` these are, too. Returns what is gone.
+
+        Raises StoreError `model_not_found`, `model_in_use` while a job that is not finished needs one, and
+        `model_on_line` while a business line is answered by one; then nothing is gone.
+        """
         with self._database.write() as session:
             row = find(session, project, name)
             if row.project != project:
                 raise StoreError("model_not_found", model=name[:100])
-            user = session.scalar(select(Job.id).where(Job.model == row.id, Job.status.not_in(TERMINAL)))
-            if user:
-                raise StoreError("model_in_use", model=row.id, job=user)
-            line = session.scalar(select(Line.name).where(Line.model == row.id))
-            if line:
-                raise StoreError("model_on_line", model=row.id, line=line)
-            log(session, row.id, "deleted", by, "")
-            session.query(ModelNote).filter_by(model_id=row.id).delete()
-            bury(session, row, project)
+            rows = [row, *(_checkpoints(session, row) if checkpoints else ())]
+            for one in rows:
+                _delete(session, one, by)
+        return rows
 
     def allow(self, project: str, name: str, by: str, reason: str) -> Model:
         """Let it be called whatever its evaluation said. It is logged who said so and why."""
@@ -140,6 +143,25 @@ class Models:
             if found is None or row.project != project:
                 raise StoreError("permission_not_found", permission=permission_id[:80])
             bury(session, found, row.id)
+
+
+def _checkpoints(session: Session, model: Model) -> Sequence[Model]:
+    if model.checkpoint_id is not None or model.job_id is None:
+        return ()
+    of_the_job = select(Model).where(Model.job_id == model.job_id, Model.checkpoint_id.is_not(None))
+    return session.scalars(of_the_job.where(Model.id.not_in(select(Permission.model_id)))).all()
+
+
+def _delete(session: Session, row: Model, by: str) -> None:
+    user = session.scalar(select(Job.id).where(Job.model == row.id, Job.status.not_in(TERMINAL)))
+    if user:
+        raise StoreError("model_in_use", model=row.id, job=user)
+    line = session.scalar(select(Line.name).where(Line.model == row.id))
+    if line:
+        raise StoreError("model_on_line", model=row.id, line=line)
+    log(session, row.id, "deleted", by, "")
+    session.query(ModelNote).filter_by(model_id=row.id).delete()
+    bury(session, row, row.project)
 
 
 def find(session: Session, project: str, name: str) -> Model:

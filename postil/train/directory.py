@@ -133,7 +133,7 @@ def read_run(directory: Path) -> Told:
     """What is written of the run in `directory`. Raises TrainError `nothing_to_resume` when there is none."""
     told = read_plan(directory)
     base, estimate = told["base"], told["estimate"]
-    pairs = {name: tuple(estimate[name]) for name in ("seconds", "cost")}
+    pairs = {name: tuple(value) for name, value in estimate.items() if isinstance(value, list)}
     reasons = {name: Choice(c["value"], c["code"], c["source"], c["values"]) for name, c in told["reasons"].items()}
     sizes = [len(lines_of(directory / "data" / f"{part}.jsonl")) for part in PARTS]
     metrics = directory / "metrics.jsonl"
@@ -154,6 +154,12 @@ def _is_run(directory: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(told, dict) and {"postil", "plan", "base", "data"} <= set(told)
+
+
+def proof_seconds(directory: Path) -> float:
+    """How long the answers of base and tuned model will take after the training, as the plan has estimated it."""
+    low, high = read_plan(directory)["estimate"].get("proof_seconds", (0.0, 0.0))
+    return float(low + high) / 2
 
 
 def read_plan(directory: Path) -> dict[str, Any]:

@@ -101,8 +101,7 @@ class Loop:
                 "learning_rate": self._schedule.learning_rate(done - 1, self._learning_rate()),
                 "tokens_per_second": tokens / max(seconds, 1e-9),
             }
-            left = (self._schedule.total - done) * self._progress.seconds / done
-            self._progress.step(done, self._schedule.total, numbers, left)
+            self._progress.step(done, self._schedule.total, numbers)
         if validation is not None:
             self._sample(done)
         if done % self._plan.save_steps == 0 or done == self._schedule.total:

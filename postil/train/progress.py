@@ -18,14 +18,20 @@ Emit = Callable[[Event], None]
 # Where each stage begins and ends, in percent of the whole, as a person counts it.
 STAGES = {"prepare": (0, 10), "probe": (10, 15), "train": (15, 80), "select": (80, 82), "evaluate": (82, 100)}
 
+WITHIN = ("base_loss", "probe")  # timed stages that `seconds` holds and that are no training
+
 
 class Progress:
-    """Turns what happens in a run into events; rank 0 also keeps the numbers in `metrics.jsonl`."""
+    """Turns what happens in a run into events; rank 0 also keeps the numbers in `metrics.jsonl`.
 
-    def __init__(self, directory: Path, emit: Emit, price_per_second: float, *, writes: bool) -> None:
+    afterwards: seconds that the run will take after its last update.
+    """
+
+    def __init__(self, directory: Path, emit: Emit, price_per_second: float, *, writes: bool,
+                 afterwards: float = 0.0) -> None:  # fmt: skip
         self._file = directory / "metrics.jsonl"
         self._emit = emit
-        self._price = price_per_second
+        self._price, self._afterwards = price_per_second, afterwards
         self._writes = writes
         self._before = 0.0  # seconds of earlier attempts
         self._start = time.monotonic()
@@ -65,9 +71,11 @@ class Progress:
         low, high = STAGES[name]
         self._emit(Event("stage", {"stage": name, "percent": round(low + (high - low) * share, 1), **data}))
 
-    def step(self, step: int, total: int, numbers: Mapping[str, Any], seconds_left: float) -> None:
+    def step(self, step: int, total: int, numbers: Mapping[str, Any]) -> None:
         """Numbers of a finished update. Those that are not finite are left out: they are no JSON."""
         low, high = STAGES["train"]
+        trained = self.seconds - sum(self.stages.get(name, 0.0) for name in WITHIN)
+        left = max(0.0, trained) / step * (total - step) + self._afterwards
         finite = {key: value for key, value in numbers.items() if value is not None and abs(value) < float("inf")}
         if self._writes:
             with self._file.open("a", encoding="utf-8") as file:
@@ -80,7 +88,7 @@ class Progress:
                 {
                     "stage": "train", "step": step, "total_steps": total,
                     "percent": round(low + (high - low) * step / max(1, total), 1),
-                    "seconds": round(self.seconds, 1), "seconds_left": round(max(0.0, seconds_left), 1),
+                    "seconds": round(self.seconds, 1), "seconds_left": round(left, 1),
                     "cost": round(self.seconds * self._price, 4), **finite,
                 },
             )

@@ -20,16 +20,15 @@ from postil.records import Adapter, Plan
 from postil.settings import Ranks
 from postil.store import sha256, write_bytes, write_json
 from postil.train.checkpoint import Position, latest, whole
-from postil.train.directory import PARTS, examples_of, lines_of, read_plan, read_unfinished
+from postil.train.directory import PARTS, examples_of, lines_of, proof_seconds, read_plan, read_unfinished
 from postil.train.learner import Rows
 from postil.train.loop import Loop
 from postil.train.objectives import Objective, objective
-from postil.train.progress import Emit, Progress
+from postil.train.progress import WITHIN, Emit, Progress
 from postil.train.samples import Samples
 from postil.train.trackers import Trackers
 
 STORED_AS = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}  # the words of safetensors
-WITHIN = ("base_loss", "probe")  # stages that `seconds` holds and that are no training
 
 
 def run(
@@ -49,7 +48,7 @@ def run(
     told = read_unfinished(directory)
     plan = told.plan
     progress = Progress(directory, emit if ranks.rank == 0 else lambda event: None, price_per_second,
-                        writes=ranks.rank == 0)  # fmt: skip
+                        writes=ranks.rank == 0, afterwards=proof_seconds(directory))  # fmt: skip
     with ExitStack() as leave:
         leave.enter_context(_together(ranks))
         if ranks.rank == 0:

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from postil.api import CommandRefused, House, Refused
 from postil.errors import PostilError
-from postil.locales import knows, language, say, speak
+from postil.locales import knows, language, say, speak, speak_to_clients
 
 if TYPE_CHECKING:
     pass
@@ -39,15 +39,18 @@ class Desk:
 
     def say(self, key: str, **values: Any) -> str:
         """The sentence `key` in this person's language."""
+        speak_to_clients()
         return say(key, self.lang, **values)
 
     async def do(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Run `work` on a thread, in this person's language."""
         speak(self.lang)
+        speak_to_clients()
         return await run_in_threadpool(work, *arguments, **named)
 
     def words(self, error: Exception) -> tuple[str, str, str]:
         """What to say of an error: what happened, what to do, and its code."""
+        speak_to_clients()
         if isinstance(error, Refused):
             error = error.error
         if isinstance(error, CommandRefused):

@@ -16,7 +16,7 @@ from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
 from postil.api import LANGUAGE_COOKIE
-from postil.locales import LANGUAGES
+from postil.locales import LANGUAGES, in_a_row
 from postil.web.desk import REFUSALS, Desk
 from postil.web.session import ROOT
 
@@ -151,7 +151,7 @@ def told(desk: Desk, error: Exception) -> None:
 def notify(desk: Desk, error: Exception) -> None:
     """Show an error above the page."""
     cause, remedy, code = desk.words(error)
-    ui.notify(f"{cause} {remedy} [{code}]", type="negative", multi_line=True, timeout=10_000, close_button="×")
+    ui.notify(in_a_row(cause, f"{remedy} [{code}]"), type="negative", multi_line=True, timeout=10_000, close_button="×")
 
 
 def guarded(desk: Desk, act: Callable[..., Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from nicegui import ui
 
-from postil.locales import knows, say
+from postil.locales import in_a_row, knows, say
 from postil.store import TERMINAL
 from postil.web.curve import Curve
 from postil.web.desk import Desk, desk_of
@@ -332,7 +332,7 @@ class Live:
         if told.get("step") and learns:
             found.append(("step", f"{told['step']} / {told.get('total_steps', '?')}"))
         left = told.get("seconds_left")
-        if job.status == "running" and left is not None and told.get("stage") == "train":
+        if job.status == "running" and left is not None:
             found.append(("left", span(desk, float(left))))
             found.append(("finish", datetime.fromtimestamp(time.time() + float(left)).strftime("%H:%M")))
         if told.get("cost") is not None and job.kind == "training":
@@ -358,7 +358,7 @@ def _fault(desk: Desk, job: Job) -> str:
     if code and knows(f"error.{code}.cause"):
         values = dict(told.get("values", {}))
         try:
-            words = f"{desk.say(f'error.{code}.cause', **values)} {desk.remedy(str(code), **values)}"
+            words = in_a_row(desk.say(f"error.{code}.cause", **values), desk.remedy(str(code), **values))
         except KeyError:  # the row is from a version whose sentence had other words in it
             words = str(told.get("message", ""))
         rows = ", ".join(map(str, list(told.get("rows", ()))[:20]))

@@ -10,6 +10,7 @@ from fastapi import Request
 from nicegui import ui
 
 from postil.jobs import Order
+from postil.locales import in_a_row
 from postil.records import Target
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import box, button, card, chip, frame, go, guarded, labelled, link, note, page, table, text
@@ -222,9 +223,10 @@ def _turning(desk: Desk, row: Model) -> Any:
 
 def _deleting(desk: Desk, row: Model) -> Any:
     async def run(*_: Any) -> None:
-        if await sure(desk, desk.say("web.model.delete.sure", model=row.id)):
-            await desk.do(desk.house.store.models.delete, desk.project, row.id, str(desk.key.id))
-            await desk.do(desk.house.evict, row.base, desk.house.store.directory / row.directory)
+        checkpoints = await desk.do(desk.house.store.models.checkpoints, desk.project, row.id)
+        more = desk.say("web.model.delete.checkpoints", n=len(checkpoints)) if checkpoints else ""
+        if await sure(desk, in_a_row(desk.say("web.model.delete.sure", model=row.id), more)):
+            await desk.do(desk.house.delete, desk.project, row.id, str(desk.key.id), checkpoints=True)
             go("/models")
 
     return run

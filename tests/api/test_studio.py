@@ -8,6 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from postil.api.asking import CommandRefused, ask
+from postil.locales import say
 from postil.store.tables import Job
 from tests.api.served import BASE, Served, refused, rows, upload
 
@@ -21,6 +23,15 @@ def test_check_is_the_command_with_its_options(server: Served, http: httpx.Clien
     assert path.endswith("data.jsonl")
     kept = f"--keep={Path(path).parent}"
     assert options == ["--sheet=S", "--question=A", "--system=--set", "--mask", f"--base={BASE}", kept]
+
+
+def test_no_command_line_is_spoken_of_to_clients(tmp_path: Path, lang: str) -> None:
+    file = tmp_path / "odd.csv"
+    file.write_text("x,y,z\n" + "".join(f"{n},{n * n},{n % 3}\n" for n in range(30)))
+    with pytest.raises(CommandRefused) as error:
+        ask(["check", str(file)], 60.0)
+    assert error.value.code == "no_columns" and "--" not in error.value.message
+    assert error.value.remedy == say("served.error.no_columns.remedy", lang)
 
 
 def test_a_file_is_checked_once_in_each_language(server: Served, http: httpx.Client) -> None:

@@ -121,6 +121,45 @@ def test_rows_that_are_left_out_are_told_once_in_both_languages(scene: Scene) ->
     assert "不是 JSON" in say("event.rows_left_out", "zh", **(found[0].data or {}))
 
 
+def test_time_left_is_that_of_the_last_word(scene: Scene) -> None:
+    job = scene.shop.order()
+    worker = scene.training(job)
+    worker.step(3)
+    scene.watch.tick()
+    finish = scene.shop.get(job).estimated_finish
+    assert scene.shop.get(job).progress["seconds_left"] == 3.0
+    worker.tell("stage", stage="evaluate", percent=82.0)
+    scene.watch.tick()
+    row = scene.shop.get(job)
+    assert "seconds_left" not in row.progress and row.estimated_finish == finish and row.progress["step"] == 3
+    worker.tell("stage", stage="evaluate", percent=90.0, seconds_left=8.0)
+    scene.watch.tick()
+    assert scene.shop.get(job).progress["seconds_left"] == 8.0
+
+
+def test_a_models_checkpoints_go_with_it_where_that_is_wished(scene: Scene) -> None:
+    """All but one that another project may use, and none while one is needed."""
+    job = scene.shop.order()
+    worker = scene.training(job)
+    for step in (1, 2, 3):
+        worker.step(step)
+        worker.checkpoint(step)
+    worker.succeed()
+    scene.watch.tick()
+    models, name = scene.shop.store.models, str(scene.shop.get(job).fine_tuned_model)
+    models.permit(LOCAL, f"{name}:ckpt-step-1", ["proj_b"])
+    assert [one.id[-1] for one in models.checkpoints(LOCAL, name)] == ["2", "3"]
+    assert models.checkpoints(LOCAL, f"{name}:ckpt-step-2") == ()
+    later = scene.shop.order(model=f"{name}:ckpt-step-3")
+    with pytest.raises(StoreError) as error:
+        models.delete(LOCAL, name, "key", checkpoints=True)
+    assert error.value.code == "model_in_use" and len(models.list(LOCAL)) == 4
+    scene.shop.queue.cancel(LOCAL, later.id)
+    gone = models.delete(LOCAL, name, "key", checkpoints=True)
+    assert {one.id for one in gone} == {name, f"{name}:ckpt-step-2", f"{name}:ckpt-step-3"}
+    assert [one.id for one in models.list(LOCAL)] == [f"{name}:ckpt-step-1"]
+
+
 def test_the_result_file_has_a_row_for_each_step_and_only_numbers(scene: Scene) -> None:
     job = scene.shop.order()
     worker = scene.training(job)

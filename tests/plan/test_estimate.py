@@ -42,6 +42,14 @@ def test_fewer_training_rows_take_less():
     assert estimated(PLAN.model_copy(update={"training_rows": 50})).seconds[1] < estimated().seconds[1] / 1.5
 
 
+def test_the_proof_is_a_part_of_it():
+    low, high = estimated().proof_seconds
+    assert 0 < low < high < estimated().seconds[1] and low < estimated().seconds[0]
+    twice = PLAN.model_copy(update={"test_rows": 100})
+    assert estimated(twice).proof_seconds[1] > 1.5 * high
+    assert estimated(PLAN.model_copy(update={"test_rows": 0})).proof_seconds == (0.0, 0.0)
+
+
 def test_without_a_probe_a_larger_model_takes_longer_and_the_range_is_wide():
     small, large = estimated(probe=None), estimated(base=LARGE, probe=None)
     assert large.seconds[0] > 20 * small.seconds[0]

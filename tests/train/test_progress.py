@@ -30,10 +30,20 @@ def test_the_stages_of_earlier_attempts_are_added(tmp_path: Path) -> None:
     assert one.stages == {"load": 5.0, "probe": 20.0} and one.seconds >= 50.0
 
 
+def test_time_left_is_that_of_the_updates_and_of_what_comes_afterwards(tmp_path: Path) -> None:
+    events: list[Event] = []
+    one = Progress(tmp_path, events.append, 0.0, writes=True, afterwards=30.0)
+    one.go_on(0, 40.0, {"load": 5.0, "probe": 16.0, "base_loss": 4.0})  # 20 s of training
+    one.step(2, 8, {"loss": 1.0})
+    one.step(8, 8, {"loss": 1.0})
+    left = [event.data["seconds_left"] for event in events]
+    assert 90.0 <= left[0] < 93.0 and left[1] == 30.0
+
+
 def test_lines_beyond_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
     one, events = progress(tmp_path)
     for step in (1, 2, 3):
-        one.step(step, 3, {"loss": 1.0 / step, "validation_loss": None, "learning_rate": float("inf")}, 0.0)
+        one.step(step, 3, {"loss": 1.0 / step, "validation_loss": None, "learning_rate": float("inf")})
     one.go_on(2, 1.0)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert [line["step"] for line in lines] == [1, 2] and all(set(line) == {"step", "loss"} for line in lines)

@@ -72,9 +72,7 @@ def delete_model(model: str, house: TheHouse, caller: Caller) -> ModelDeleted:
     """Delete a fine-tuned model or checkpoint, unless a job that is not finished needs it."""
     if _find_base(house, checked_name(model, "model")):
         raise refused("base_not_deletable", model=model)
-    row = house.store.models.get(caller.project, model)
-    house.store.models.delete(caller.project, model, by=caller.id)
-    house.evict(row.base, house.store.directory / row.directory)
+    house.delete(caller.project, model, caller.id)
     return ModelDeleted(id=model)
 
 
