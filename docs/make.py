@@ -1,6 +1,6 @@
-"""Write errors.md, parameters.md, commands.md, security.md and sbom.json beside this file from what the program says.
+"""Write errors.md, parameters.md, commands.md, routes.md, security.md and sbom.json beside this file.
 
-`python docs/make.py` writes them; a test compares what stands here with what would be written.
+They say what the program says. `python docs/make.py` writes them; a test compares what stands here with what would be.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sbom import sbom
 
+from postil.api.app import create_app
+from postil.api.house import House
 from postil.locales import say
 from postil.plan import fields, presets
 from postil.settings import for_child
+from postil.store import Store
 from postil.wording import allowed
 
 HERE = Path(__file__).parent
@@ -60,7 +64,8 @@ MADE = "<!-- written by docs/make.py; change the sentences in postil/locales/ in
 
 def pages() -> dict[str, str]:
     """The name of each page and its text."""
-    made = {"errors.md": errors(), "parameters.md": parameters(), "commands.md": commands(), "security.md": security()}
+    made = {"errors.md": errors(), "parameters.md": parameters(), "commands.md": commands(), "routes.md": routes(),
+            "security.md": security()}  # fmt: skip
     return {**{name: "\n".join(lines).rstrip() + "\n" for name, lines in made.items()}, "sbom.json": sbom()}
 
 
@@ -107,6 +112,34 @@ def commands() -> Iterator[str]:
         yield from ("", f"## postil {' '.join(command)}".rstrip())
         for lang in LANGUAGES:
             yield from ("", "```text", texts[lang][i], "```")
+
+
+def routes() -> Iterator[str]:
+    """Every route of the server with what it does, and what `x_postil` takes."""
+    with TemporaryDirectory() as directory:
+        app = create_app(
+            House(Store(Path(directory)), **dict.fromkeys(("queue", "open_engine", "judge", "ask"))), tuple
+        )
+        document = app.openapi()
+    yield from ("# Routes · 接口", "", "<!-- written by docs/make.py from the routes in postil/api/ -->", "")
+    yield "What each takes and gives: `/openapi.json`. How they are used: [api.md](api.md)."
+    yield "各接口的输入输出见 `/openapi.json`，用法见 [api.md](api.md)。"
+    tags = [(operation["tags"][0], method.upper(), path, operation["description"])
+            for path, item in document["paths"].items() for method, operation in item.items()]  # fmt: skip
+    for tag in dict.fromkeys(tag for tag, *_ in tags):
+        yield from ("", f"## {tag}", "", "| | | |", "|---|---|---|")
+        yield from (f"| {method} | `{path}` | {_first(what)} |" for one, method, path, what in tags if one == tag)
+    own = document["components"]["schemas"]["XPostil"]["properties"]
+    said = {field.name for field in fields("en")}
+    yield from ("", "## x_postil", "", "Parameters · 参数:", "")
+    yield ", ".join(f"[`{name}`](parameters.md#{name})" for name in sorted(own) if name in said) + "."
+    yield from ("", "Besides · 另有:", "")
+    yield ", ".join(f"`{name}`" for name in sorted(own) if name not in said and "anyOf" in own[name]) + "."
+
+
+def _first(text: str) -> str:
+    """The first paragraph of a description, in one line."""
+    return " ".join(text.partition("\n\n")[0].split())
 
 
 def security() -> Iterator[str]:

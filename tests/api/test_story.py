@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from postil.jobs import Watch
 from postil.serve import open_engine
 from postil.settings import for_child
 from tests.api.served import BASE, Served, rows, served
+from tests.story import sheet
 
 pytestmark = pytest.mark.slow
 SMALL: Any = {"x_postil": {"max_length": 64, "validation_rows": 4, "test_rows": 4, "checkpoint_every": 2,
@@ -29,9 +30,7 @@ SMALL: Any = {"x_postil": {"max_length": 64, "validation_rows": 4, "test_rows": 
 def working(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POSTIL_HOME", str(home))
-        # how many threads are the fastest is not measured for each order: they decide the last bits
-        watch = partial(Watch, measure=False)
-        with served(tmp_path_factory.mktemp("working"), home, watch, open_engine) as made:
+        with served(tmp_path_factory.mktemp("working"), home, Watch, open_engine) as made:
             yield made
 
 
@@ -83,10 +82,35 @@ def test_11_from_a_file_to_an_answer(working: Served) -> None:
         client.chat.completions.create(**asked)
 
 
+def test_the_page_on_the_api_does_what_it_says(
+    working: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = working.key()
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    told = {"http://127.0.0.1:8000": working.url, "sk-postil-…": key, "smollm2-135m-instruct": BASE,
+            "titles.xlsx": sheet(tmp_path / "titles.csv").name}  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for number, block in enumerate(blocks):
+        for word, mine in told.items():
+            block = block.replace(word, mine)
+        exec(block, names)
+        if number == 1:
+            assert names["job"].status == "succeeded", names["job"].error
+            assert "completed" in capsys.readouterr().out
+            allowed = {"model": names["job"].fine_tuned_model, "reason": "a test"}
+            assert working.http(key).post("/postil/models/allow", json=allowed).status_code == 200
+    assert len(blocks) == 3 and names["job"].fine_tuned_model.split(":")[3] == "titles"
+    assert names["answer"].choices[0].finish_reason in ("stop", "length")
+
+
 def test_13_a_paused_job_ends_with_the_same_bytes(working: Served) -> None:
     client = working.openai()
     file = client.files.create(file=rows(60), purpose="fine-tune")
-    order: Any = {"model": BASE, "training_file": file.id, "seed": 5, "extra_body": SMALL,
+    # how many threads are the fastest is else measured for each order, and decides the last bits
+    small = {"x_postil": {**SMALL["x_postil"], "threads": 1}}
+    order: Any = {"model": BASE, "training_file": file.id, "seed": 5, "extra_body": small,
                   "hyperparameters": {"n_epochs": 6, "batch_size": 4}}  # fmt: skip
     whole = client.fine_tuning.jobs.create(**order)
     first = ended(client, whole.id)

@@ -15,8 +15,7 @@ from postil.plan import check_settings, presets
 from postil.records import Plan
 
 ELSEWHERE = {  # what x_postil does not repeat: OpenAI has a name for it, we have a better one, or it is the server's
-    "n_epochs", "batch_size", "seed", "device", "threads", "r", "lora_alpha", "lora_dropout", "target_modules",
-    "save_steps",
+    "n_epochs", "batch_size", "seed", "device", "r", "lora_alpha", "lora_dropout", "target_modules", "save_steps",
 }  # fmt: skip
 
 METHODS = ("supervised", "dpo", "reinforcement")

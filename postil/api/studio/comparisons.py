@@ -49,8 +49,8 @@ class Comparison(BaseModel):
 
 @router.post("/comparisons", dependencies=[may("serve")])
 def compare(body: CompareBody, house: TheHouse, caller: Caller) -> Comparison:
-    """Greedy unless `temperature` says otherwise. Models that are not released can be compared: that is how one sees
-    whether they should be."""
+    """Ask a fine-tuned model and its base the same. Greedy unless `temperature` says otherwise. Models that are not
+    released can be compared: that is how one sees whether they should be."""
     house.paces.check_tokens(caller)
     if not body.model.startswith("ft:"):
         raise refused("invalid_value", param="model", detail="ft:...")
