@@ -59,6 +59,7 @@ ACCEPTANCE = (
     "what is not implemented is named", "other clients", "upstream's own tests",
 )  # fmt: skip
 LANGUAGES = ("en", "zh")
+SERVED = {"en": "On the pages and over HTTP:", "zh": "在网页上和接口里："}
 MADE = "<!-- written by docs/make.py; change the sentences in postil/locales/ instead -->"
 
 
@@ -82,7 +83,9 @@ def errors() -> Iterator[str]:
         yield from ("", f"## {code}", "")
         for lang in LANGUAGES:
             cause, remedy = _raw(f"error.{code}.cause", lang), _raw(f"error.{code}.remedy", lang)
-            yield f"- {' '.join(cause.split())} **{remedy}**"
+            elsewhere = f"served.error.{code}.remedy"
+            served = f" {SERVED[lang]} **{_raw(elsewhere, lang)}**" if elsewhere in sentences else ""
+            yield f"- {' '.join(cause.split())} **{remedy}**{served}"
 
 
 def parameters() -> Iterator[str]:

@@ -125,8 +125,10 @@ class Loop:
     # ── validation ──
 
     def _is_time_to_validate(self, done: int) -> bool:
+        """At even distances and at the end; not shortly before it, where it would tell the same twice."""
         every = max(1, round(self._schedule.per_epoch / self._plan.evaluations_per_epoch))
-        return bool(self._validation) and (done % every == 0 or done == self._schedule.total)
+        left = self._schedule.total - done
+        return bool(self._validation) and (left == 0 or (done % every == 0 and 2 * left >= every))
 
     def _validate(self) -> float | None:
         """The validation loss, which decides what is best; without validation rows the last state is the best."""

@@ -57,6 +57,12 @@ def test_a_run_that_only_makes_things_worse_keeps_the_untouched_start(make):
     assert all(not best[name].any() for name in best if "lora_B" in name)  # B = 0: the base itself
 
 
+def test_nothing_is_validated_shortly_before_the_end(make):
+    make(batch_size=2, n_epochs=2, evaluations_per_epoch=3, patience=100).run()
+    steps = [e.data["step"] for e in make.events if e.type == "metrics" and "validation_loss" in e.data]
+    assert steps == [3, 6, 9, 12, 16]  # every third; 15 would tell what 16 does
+
+
 def test_a_tiny_gain_is_no_gain(make):
     position, _ = scripted(make(evaluations_per_epoch=4, patience=2), [1.0, 0.99995, 0.99991]).run()
     assert (position.step, position.best_step) == (2, 0)
