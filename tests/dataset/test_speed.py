@@ -14,19 +14,12 @@ ROWS = 200_000
 PROGRAM = """
 import json, sys, time
 from pathlib import Path
-import psutil
 from postil.dataset import load
+from postil.model.memory import peak_bytes
 began = time.monotonic()
 found = load(Path(sys.argv[1]))
 seconds = time.monotonic() - began
-peak = getattr(psutil.Process().memory_info(), "peak_wset", 0)
-if sys.platform == "linux":
-    # Not ru_maxrss: it begins at the size of the process that started this one.
-    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
-elif not peak:
-    import resource
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"seconds": seconds, "peak": peak, "examples": len(found.examples), "rows": found.rows,
+print(json.dumps({"seconds": seconds, "peak": peak_bytes(), "examples": len(found.examples), "rows": found.rows,
                   "dropped": len(found.dropped)}))
 """
 

@@ -1,5 +1,6 @@
 """What a container may use, huge pages, and the words in which a lack of memory is told."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from postil.model.memory import HUGE, group_memory, lacks_memory, lie_in_huge_pages, peak_bytes, total_and_free
+from postil.settings import for_child
 
 SWITCH = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
@@ -31,6 +33,13 @@ def test_the_older_kind_of_limit_is_read_and_its_huge_number_is_none(tmp_path):
 def test_this_process_holds_something_and_no_more_than_there_is():
     total, free = total_and_free()
     assert 0 < free <= total and peak_bytes() > 1 << 20
+
+
+def test_what_the_starter_of_a_process_held_is_not_its_own():
+    ours = bytearray(b"x" * (400 << 20))
+    code = "from postil.model.memory import peak_bytes; print(peak_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=for_child())
+    assert 1 << 20 < int(done.stdout) < len(ours)
 
 
 @pytest.mark.parametrize(
