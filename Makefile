@@ -29,7 +29,7 @@ quickstart: .venv/installed
 
 test: .venv/ready lint
 	$(SAY) "Fast tests: about 4 minutes on two cores."
-	$(call LIMIT,600) $(BIN)/pytest -m "not slow and not full and not gpu" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(call LIMIT,600) $(BIN)/pytest -m "not slow and not full and not gpu" -n 2 --dist loadfile
 
 load: .venv/ready
 	$(SAY) "1000 jobs in the queue, 200 clients, 20 event streams: 3 minutes."

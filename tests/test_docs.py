@@ -112,6 +112,7 @@ def test_the_script_of_the_first_run_is_sound() -> None:
     assert script.stat().st_mode & 0o111
 
 
+@pytest.mark.slow
 def test_the_library_example_runs(base: Build, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "examples/library.py", str(sheet(tmp_path / "a.csv", 24)), str(tmp_path / "out"),

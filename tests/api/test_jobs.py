@@ -228,7 +228,7 @@ def test_14_only_the_block_that_type_names_is_read(http: httpx.Client) -> None:
         ({"x_postil": {"odd": 1}}, "x_postil.odd"), ({"x_postil": {"lora": {"r": 0}}}, "x_postil.lora.r"),
         ({"x_postil": {"lora": {"target_modules": "a;b"}}}, "x_postil.lora.target_modules"),
         ({"x_postil": {"max_length": 1}}, "x_postil.max_length"), ({"x_postil": {"preset": "odd"}}, "x_postil.preset"),
-        ({"x_postil": {"threads": 8}}, "x_postil.threads"),
+        ({"x_postil": {"threads": 0}}, "x_postil.threads"), ({"x_postil": {"device": "cpu"}}, "x_postil.device"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(http: httpx.Client, more: dict[str, Any], param: str) -> None:

@@ -137,6 +137,7 @@ def test_one_that_nobody_asks_gives_its_memory_back_and_is_there_again_when_aske
     assert not engine.rest(0)
 
 
+@pytest.mark.slow
 def test_answers_are_whole_while_it_goes_to_rest_again_and_again(path):
     """Whoever asks just then is answered by the next process."""
     engine, over, rested = open_engine(path, threads=1), threading.Event(), []
@@ -157,6 +158,7 @@ def test_answers_are_whole_while_it_goes_to_rest_again_and_again(path):
     assert said == {by_peft(path, None, QUESTION, 8)} and any(rested)
 
 
+@pytest.mark.slow
 def test_after_a_while_it_rests_by_itself(path):
     engine = open_engine(path, threads=1, idle=0.5)
     engine.generate(GREEDY)

@@ -14,7 +14,7 @@ from postil.settings import for_child
 from tests.models import titles
 from tests.runs import adapter_hashes, laid_out
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that can fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that can fork")]
 
 UPDATES = 48
 PLANS = {
@@ -34,8 +34,7 @@ ORDERS = {
 }
 
 
-QUICK, SLOW = ("plain", "dropout"), ("probed", "unvalidated")
-every = pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+every = pytest.mark.parametrize("name", PLANS)
 
 
 def layout(directory: Path, base: Path, name: str) -> None:
@@ -50,7 +49,7 @@ def train(orders: list[dict], hash_seed: int) -> list[dict]:
     """What tests/train/killed.py says to `orders`, in a process with another order of sets than ours."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.train.killed"], input="".join(json.dumps(order) + "\n" for order in orders),
-        capture_output=True, text=True, encoding="utf-8", timeout=280, check=True, cwd=Path(__file__).parents[2],
+        capture_output=True, text=True, encoding="utf-8", timeout=900, check=True, cwd=Path(__file__).parents[2],
         env={**for_child(), "PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -62,18 +61,17 @@ def runs(base, tmp_path_factory):
     home = tmp_path_factory.mktemp("killed")
 
     @cache
-    def train_both(names):
-        for name in names:
+    def train_both():
+        for name in PLANS:
             layout(home / f"{name}-whole", base("qwen2"), name)
             layout(home / f"{name}-killed", base("qwen2"), name)
-        whole = train([{"directory": str(home / f"{name}-whole"), "at": []} for name in names], 1)
-        killed = train([{"directory": str(home / f"{name}-killed"), "at": ORDERS[name]} for name in names], 2)
+        whole = train([{"directory": str(home / f"{name}-whole"), "at": []} for name in PLANS], 1)
+        killed = train([{"directory": str(home / f"{name}-killed"), "at": ORDERS[name]} for name in PLANS], 2)
         assert all(said["end"] == 0 for said in (*whole, *killed))
-        return {name: said["kills"] for name, said in zip(names, killed, strict=True)}
+        return {name: said["kills"] for name, said in zip(PLANS, killed, strict=True)}
 
     def pair(name):
-        kills = train_both(QUICK if name in QUICK else SLOW)[name]
-        return home / f"{name}-whole", home / f"{name}-killed", kills
+        return home / f"{name}-whole", home / f"{name}-killed", train_both()[name]
 
     return pair
 

@@ -70,6 +70,7 @@ def lay_out(directory, base):
              n_epochs=3, learning_rate=1e-3, save_steps=4)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_adapter_of_one(alone, base, tmp_path):
     lay_out(tmp_path / "out", base)
     (code, said), (other, silent) = together(tmp_path / "out")
