@@ -378,7 +378,7 @@ def evaluate(
     def tell(what: str, share: float) -> None:
         percent = _EVALUATED[what](share)
         done = (percent - _EVALUATED_FROM) / (100 - _EVALUATED_FROM)
-        left = {"seconds_left": round((time.monotonic() - started) / done * (1 - done), 1)} if done >= TELLING else {}
+        left = {"seconds_left": round((time.monotonic() - started) / done * (1 - done), 1)} if done >= ENOUGH else {}
         emit(Event("stage", {"stage": "evaluate", "what": what, "percent": round(percent, 1), **left}))
 
     learned = training.examples_of(directory, "training") if training.has_examples(directory) else ()
@@ -388,7 +388,7 @@ def evaluate(
     return evaluation
 
 
-TELLING = 0.1  # of an evaluation; what is done before says too little of how long the rest will take
+ENOUGH = 0.1  # of an evaluation, before it is said how long the rest will take
 _EVALUATED_FROM = 82  # percent
 _EVALUATED: Mapping[str, Callable[[float], float]] = {
     "base": lambda share: _EVALUATED_FROM + 8 * share,
