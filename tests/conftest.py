@@ -79,6 +79,23 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     return report  # type: ignore[return-value]
 
 
+class _Failures:
+    """Tells of a failure at once: a run that is cut short tells of none at its end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._terminal: Any = config.pluginmanager.getplugin("terminalreporter")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            last = report.longreprtext.strip().splitlines()[-25:]
+            self._terminal.write_line("\n".join(["", f"failed in {report.when}: {report.nodeid}", *last]))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # of the processes that xdist starts, none has a screen
+        config.pluginmanager.register(_Failures(config))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """What was skipped, and why: never silent."""
     skipped = terminalreporter.stats.get("skipped", [])

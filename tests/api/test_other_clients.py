@@ -115,8 +115,13 @@ def test_19_instructor(server: Served, key: str, client: openai.OpenAI, kept: Pa
     environment = {**for_child(), "PYTHONPATH": "", "COLUMNS": "240", **told(server, key)}
     command = [python.parent / "instructor", "jobs", "create-from-file", data, "--model", BASE, "--poll", "1",
                "--n-epochs", "3", "--validation-file", data, "--model-suffix", "inst"]  # fmt: skip
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True) as process:  # fmt: skip
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of who ignores it would ignore it, too
+    try:
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         while not (jobs := client.fine_tuning.jobs.list().data):
             assert process.poll() is None, process.stdout and process.stdout.read()
             time.sleep(0.1)

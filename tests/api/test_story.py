@@ -22,6 +22,7 @@ from tests.api.served import BASE, Served, rows, served
 from tests.story import sheet
 
 pytestmark = pytest.mark.slow
+PATIENCE = 900.0  # seconds; only ends what hangs, on the slowest of machines
 SMALL: Any = {"x_postil": {"max_length": 64, "validation_rows": 4, "test_rows": 4, "checkpoint_every": 2,
                            "learning_rate": 0.01, "learning_rate_probe": False, "lora": {"r": 2}}}  # fmt: skip
 
@@ -40,7 +41,7 @@ def loose(served: Served, client: openai.OpenAI) -> openai.OpenAI:
 
 
 def ended(client: openai.OpenAI, job: str, *, until: tuple[str, ...] = ("succeeded", "failed", "cancelled")) -> Any:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         found = client.fine_tuning.jobs.retrieve(job)
         if found.status in until:
@@ -142,7 +143,7 @@ def test_a_training_is_judged_voted_on_kept_as_a_set_and_known_by_its_card(worki
     ballot = http.post("/postil/ballots", json={"name": "vote", "job": job.id}).json()
     assert ballot["questions"] + ballot["same"] == 4
     judged = http.post("/postil/judgements", json={"job": job.id, "judge": f"local:{BASE}"}).json()
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + PATIENCE
     while judged["status"] not in ("succeeded", "failed") and time.monotonic() < deadline:
         time.sleep(0.1)
         judged = http.get(f"/postil/tasks/{judged['id']}").json()

@@ -72,7 +72,7 @@ def add_base(directory: Path) -> None:
     flow.add_base(directory, BASE)
 
 
-def until(true: Callable[[], object], seconds: float = 240.0, what: str = "") -> None:
+def until(true: Callable[[], object], seconds: float = 900.0, what: str = "") -> None:
     """Wait for it; the bound only ends a test that hangs."""
     end = time.monotonic() + seconds
     while not true():

@@ -19,6 +19,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in NAMES if (found := shutil.which(name))), "")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
+PATIENCE, LONG = 120_000, 900_000  # ms, for a page and for a training; they only end what hangs, on a slow machine
 
 
 class Studio:
@@ -78,12 +79,20 @@ def running(home: Path, data: Path) -> Iterator[Studio]:
 @contextmanager
 def chromium() -> Iterator[Any]:
     """The system's own browser."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
         yield browser
         browser.close()
+
+
+def window(browser: Any, lang: str, **more: Any) -> Any:
+    """A browser's window with nothing in it yet, of somebody who reads `lang`."""
+    made = browser.new_context(locale="zh-CN" if lang == "zh" else "en-US", **more)
+    made.set_default_timeout(PATIENCE)
+    return made
 
 
 class Visitor:
@@ -92,17 +101,14 @@ class Visitor:
     def __init__(
         self, browser: Any, studio: Studio, *, lang: str = "en", width: int = 1440, dark: bool = False
     ) -> None:  # fmt: skip
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 900}, locale="zh-CN" if lang == "zh" else "en-US",
-            color_scheme="dark" if dark else "light", accept_downloads=True,
-        )  # fmt: skip
+        self.context = window(browser, lang, viewport={"width": width, "height": 900},
+                              color_scheme="dark" if dark else "light", accept_downloads=True)  # fmt: skip
         self.page = self.context.new_page()
         self.faults: list[str] = []
         self.elsewhere: list[str] = []
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
         self.page.on("request", self._asked)
-        self.page.set_default_timeout(30_000)
         self._studio = studio
         self.page.goto(studio.link)
         self.page.wait_for_url(re.compile(r"/studio/$"))

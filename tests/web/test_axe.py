@@ -10,7 +10,7 @@ import pytest
 from tests.web.studio import Studio, Visitor
 from tests.web.test_pages import EMPTY
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 SERIOUS = ("serious", "critical")
 
@@ -22,13 +22,13 @@ def test_no_serious_finding(studio: Studio, browser: Any, lang: str, dark: bool)
     page = visitor.go("/new")
     page.locator("main .plain-act").first.click()  # the first sample
     page.wait_for_url(re.compile("/studio/data/"))
-    page.wait_for_selector("#rows td", timeout=120_000)
+    page.wait_for_selector("#rows td")
     data = page.url.partition("/studio")[2]
     for path in (*EMPTY, data, f"{data}/plan", f"{data}/versions"):
         page = visitor.go(path)
-        page.wait_for_selector("table tbody tr, .drop, .card", timeout=120_000)
+        page.wait_for_selector("table tbody tr, .drop, .card")
         if path.startswith(data):
-            page.wait_for_selector("table tbody tr", timeout=120_000)
+            page.wait_for_selector("table tbody tr")
         page.wait_for_timeout(300)
         faults = [one for one in axe.Axe().run(page).response["violations"] if one["impact"] in SERIOUS]
         found[path] = [(one["id"], [node["target"] for node in one["nodes"]][:3]) for one in faults]

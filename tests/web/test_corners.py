@@ -15,9 +15,9 @@ from playwright.sync_api import expect
 
 from tests.web import dirty
 from tests.web.conftest import BASE
-from tests.web.studio import Studio, Visitor
+from tests.web.studio import LONG, Studio, Visitor
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 DROP = """([name, content]) => {
   const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
   const carried = new DataTransfer();
@@ -31,7 +31,7 @@ DROP = """([name, content]) => {
 def dropped(page: Any, file: Path) -> None:
     page.evaluate(DROP, [file.name, base64.b64encode(file.read_bytes()).decode()])
     page.wait_for_url(re.compile("/studio/data/"))
-    page.wait_for_selector("#rows td", timeout=60_000)
+    page.wait_for_selector("#rows td")
 
 
 def test_a_file_is_dropped_mended_and_its_versions_are_compared(visitor: Visitor, tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_file_is_dropped_mended_and_its_versions_are_compared(visitor: Visitor
     page.get_by_role("button", name=re.compile("Keep the change|保存修改")).click()
     page.wait_for_function("first => location.href !== first", arg=first)
     page.goto(f"{page.url.split('?')[0]}/versions")
-    expect(page.locator("main")).to_contain_text("另一个名称", timeout=60_000)
+    expect(page.locator("main")).to_contain_text("另一个名称")
     expect(page.locator("table")).to_have_count(2)
 
 
@@ -71,7 +71,7 @@ def test_a_job_that_failed_says_why_before_all_else(visitor: Visitor, studio: St
     job = ordered(studio, [row(number) for number in range(4)])
     page = visitor.go(f"/jobs/{job}")
     alert = page.get_by_role("alert").first
-    expect(alert).to_contain_text("too_few_examples", timeout=120_000)
+    expect(alert).to_contain_text("too_few_examples")
     words = alert.inner_text()
     assert "4" in words and len(words) > 60  # the cause with its number, and what to do
     log = page.get_by_text(re.compile("^(Log|日志)$")).first
@@ -82,7 +82,7 @@ def test_a_job_that_failed_says_why_before_all_else(visitor: Visitor, studio: St
 def test_the_strength_is_turned_by_keys(visitor: Visitor, studio: Studio) -> None:
     job = ordered(studio, [row(number) for number in range(40)], n_epochs=1)
     page = visitor.go(f"/jobs/{job}")
-    expect(page.locator(".chip", has_text=re.compile("^(done|已完成)$"))).to_be_visible(timeout=300_000)
+    expect(page.locator(".chip", has_text=re.compile("^(done|已完成)$"))).to_be_visible(timeout=LONG)
     page.get_by_role("button", name=re.compile("Try it|试一试")).click()
     page.wait_for_url(re.compile("/compare"))
     slider = page.get_by_role("slider")
@@ -95,5 +95,5 @@ def test_the_strength_is_turned_by_keys(visitor: Visitor, studio: Studio) -> Non
     page.locator("textarea").first.fill("第 3 个问题")
     page.locator("textarea").first.press("Control+Enter")
     answers = page.locator(".side .card .answer")
-    expect(page.get_by_role("button", name=re.compile("Correct this|纠正"))).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("button", name=re.compile("Correct this|纠正"))).to_be_visible()
     assert not answers.count() or answers.first.inner_text() == answers.last.inner_text()  # at 0 it is the base

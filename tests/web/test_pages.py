@@ -11,9 +11,9 @@ from playwright.sync_api import expect
 
 from tests.web import dirty
 from tests.web.conftest import BASE
-from tests.web.studio import Studio, Visitor
+from tests.web.studio import LONG, Studio, Visitor
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 EMPTY = ("/", "/new", "/jobs", "/compare", "/models", "/evaluations", "/data")
 
 
@@ -49,20 +49,20 @@ def test_a_dirty_sheet_is_shown_and_mended(visitor: Visitor, tmp_path: Path) -> 
     page = visitor.go("/new")
     upload(page, dirty.titles(tmp_path / "商品.xlsx"))
     page.wait_for_url(re.compile("/studio/data/"))
-    page.wait_for_selector("#rows td", timeout=60_000)
+    page.wait_for_selector("#rows td")
     assert "商品.xlsx" in page.inner_text("main")
     first = page.url
     page.locator(".main-act", has_text=re.compile("Fix all|全部修复")).click()
     page.wait_for_function("first => location.href !== first", arg=first)
-    page.wait_for_selector("#rows td", timeout=60_000)
-    expect(page.locator("main")).not_to_contain_text("13812345678", timeout=60_000)
+    page.wait_for_selector("#rows td")
+    expect(page.locator("main")).not_to_contain_text("13812345678")
     page.locator("#rows td[role=button]").nth(1).click()
     page.locator(".q-dialog textarea").fill("新的名称")
     page.get_by_role("button", name=re.compile("Keep the change|保存修改")).click()
-    expect(page.locator("#rows")).to_contain_text("新的名称", timeout=60_000)
+    expect(page.locator("#rows")).to_contain_text("新的名称")
     page.reload()
-    page.wait_for_selector("#rows td.changed", timeout=60_000)
-    with page.expect_download(timeout=120_000) as marked:
+    page.wait_for_selector("#rows td.changed")
+    with page.expect_download() as marked:
         page.get_by_role("button", name=re.compile("with marks|带标记")).click()
     assert marked.value.suggested_filename.endswith(".xlsx")
 
@@ -72,14 +72,14 @@ def test_columns_that_are_not_recognised_are_chosen_on_the_page(visitor: Visitor
     page = visitor.go("/new")
     upload(page, dirty.prices(tmp_path / "prices.xlsx"))
     page.wait_for_url(re.compile("/studio/data/"))
-    expect(page.get_by_role("alert")).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("alert")).to_be_visible()
     assert "--" not in page.get_by_role("alert").inner_text()
     for role, column in (("^(Question|问题)$", "A"), ("^(Answer|回答)$", "C")):
         page.get_by_label(re.compile(role, re.I)).click()
         page.locator(".q-item", has_text=re.compile(f"^{column}")).click()
-        expect(page.locator(".busy")).to_be_empty(timeout=60_000)
+        expect(page.locator(".busy")).to_be_empty()
         expect(page.locator(".q-menu")).to_have_count(0)
-    expect(page.locator(".gauge")).to_be_visible(timeout=60_000)
+    expect(page.locator(".gauge")).to_be_visible()
     expect(page.get_by_role("button", name=re.compile("^Next|下一步")).first).to_be_enabled()
 
 
@@ -89,16 +89,16 @@ def test_an_edit_is_there_before_the_check_and_the_keyboard_stays_where_it_was(
     page = visitor.go("/new")
     upload(page, dirty.titles(tmp_path / "t.xlsx"))
     page.wait_for_url(re.compile("/studio/data/"))
-    expect(page.locator(".gauge")).to_be_visible(timeout=60_000)
+    expect(page.locator(".gauge")).to_be_visible()
     page.locator("#cell-B3").focus()
     page.keyboard.press("Enter")
     page.locator(".q-dialog textarea").fill("新的名称")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator("#cell-B3")).to_have_text("新的名称")
-    expect(page.locator("#cell-B3")).to_be_focused(timeout=60_000)
-    expect(page.locator(".busy")).to_be_empty(timeout=60_000)
-    expect(page.locator("#cell-B3.changed")).to_be_focused(timeout=60_000)
+    expect(page.locator("#cell-B3")).to_be_focused()
+    expect(page.locator(".busy")).to_be_empty()
+    expect(page.locator("#cell-B3.changed")).to_be_focused()
 
 
 def test_attack_12_texts_that_would_run_are_texts(visitor: Visitor, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_attack_12_texts_that_would_run_are_texts(visitor: Visitor, tmp_path: Pa
     page = visitor.go("/new")
     upload(page, dirty.attacks(tmp_path / "<img src=x onerror=alert(9)>.xlsx"))
     page.wait_for_url(re.compile("/studio/data/"))
-    page.wait_for_selector("#rows td", timeout=60_000)
+    page.wait_for_selector("#rows td")
     shown = page.inner_text("#rows")
     for attack in dirty.ATTACKS:
         assert attack in shown
@@ -121,22 +121,22 @@ def test_a_training_is_watched_paused_and_used(visitor: Visitor, studio: Studio,
     page = visitor.go("/new")
     upload(page, dirty.titles(tmp_path / "t.xlsx"))
     page.wait_for_url(re.compile("/studio/data/"))
-    page.wait_for_selector("#rows td", timeout=60_000)
+    page.wait_for_selector("#rows td")
     page.get_by_role("button", name=re.compile("^Next|下一步")).first.click()
     page.get_by_role("radio", name=BASE).click()
     start = page.get_by_role("button", name=re.compile("^(Start training|开始训练)$"))
-    expect(start).to_be_enabled(timeout=90_000)
+    expect(start).to_be_enabled()
     assert page.locator("table tbody tr").count() >= 9
     page.reload()
-    expect(page.get_by_role("radio", name=BASE)).to_have_attribute("aria-checked", "true", timeout=90_000)
-    expect(start).to_be_enabled(timeout=90_000)
+    expect(page.get_by_role("radio", name=BASE)).to_have_attribute("aria-checked", "true")
+    expect(start).to_be_enabled()
     start.click()
     page.wait_for_url(re.compile("/jobs/"))
-    expect(page.locator(".chip", has_text=re.compile("^(done|已完成)$"))).to_be_visible(timeout=300_000)
+    expect(page.locator(".chip", has_text=re.compile("^(done|已完成)$"))).to_be_visible(timeout=LONG)
     page.get_by_role("button", name=re.compile("Try it|试一试")).click()
     page.wait_for_url(re.compile("/compare"))
     page.locator("textarea").first.fill("纯棉 短袖")
     page.get_by_role("button", name=re.compile("^(Ask|提问)$")).click()
-    expect(page.get_by_role("button", name=re.compile("Correct this|纠正"))).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("button", name=re.compile("Correct this|纠正"))).to_be_visible()
     page.get_by_role("button", name=re.compile("Good answer|回答得好")).click()
     expect(page.locator(".q-notification")).to_be_visible()

@@ -17,12 +17,12 @@ from playwright.sync_api import expect
 
 from tests.sided import build_t5
 from tests.web.conftest import BASE
-from tests.web.studio import Studio, Visitor, running
+from tests.web.studio import LONG, Studio, Visitor, running
 
 if TYPE_CHECKING:
     from tests.models import Build
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 T5 = "tiny-t5"
 WORDS = {"连衣裙": "衣服", "保温杯": "杯子", "手机壳": "手机"}
 SHORT = {"n_epochs": 1, "validation_rows": 4, "test_rows": 6, "learning_rate_probe": False, "r": 4, "threads": 1,
@@ -113,8 +113,8 @@ def test_from_a_sheet_to_an_answer(task: str, studio: Studio, browser: Any, tmp_
     page = visitor.go("/new")
     page.locator("input[type=file]").first.set_input_files(way.sheet(tmp_path / f"{task}.csv"))
     page.wait_for_url(re.compile("/studio/data/"))
-    page.wait_for_selector("#rows td", timeout=60_000)
-    expect(page.get_by_role("button", name=re.compile("^Next|下一步")).first).to_be_enabled(timeout=120_000)
+    page.wait_for_selector("#rows td")
+    expect(page.get_by_role("button", name=re.compile("^Next|下一步")).first).to_be_enabled()
     data = page.url.partition("/studio")[2]
 
     # the task is a plain choice, with its reason
@@ -123,17 +123,17 @@ def test_from_a_sheet_to_an_answer(task: str, studio: Studio, browser: Any, tmp_
     start = page.get_by_role("button", name=re.compile("^(Start training|开始训练)$"))
     tile = page.get_by_role("radio", name=re.compile(way.tile))
     if way.clicked:
-        expect(start).to_be_enabled(timeout=120_000)
+        expect(start).to_be_enabled()
         tile.click()
-    expect(tile).to_have_attribute("aria-checked", "true", timeout=120_000)
-    expect(start).to_be_enabled(timeout=120_000)
+    expect(tile).to_have_attribute("aria-checked", "true")
+    expect(start).to_be_enabled()
     start.click()
     page.wait_for_url(re.compile("/jobs/"))
-    expect(page.locator(".chip", has_text=re.compile("^(done|已完成)$"))).to_be_visible(timeout=400_000)
-    expect(page.get_by_role("button", name=re.compile("Try it|试一试"))).to_be_visible(timeout=60_000)
-    expect(page.locator("main td").first).to_be_visible(timeout=60_000)
+    expect(page.locator(".chip", has_text=re.compile("^(done|已完成)$"))).to_be_visible(timeout=LONG)
+    expect(page.get_by_role("button", name=re.compile("Try it|试一试"))).to_be_visible()
+    expect(page.locator("main td").first).to_be_visible()
     answers = page.get_by_role("region", name=re.compile("Before and after, in answers|前后对比：回答"))
-    expect(answers.last).to_be_visible(timeout=60_000)
+    expect(answers.last).to_be_visible()
     shown = page.inner_text("main")
     if task == "seq_cls":
         assert "Which labels are taken for which" in shown and "TF-IDF" in shown
@@ -147,7 +147,7 @@ def test_from_a_sheet_to_an_answer(task: str, studio: Studio, browser: Any, tmp_
     page.wait_for_url(re.compile("/compare"))
     page.locator("textarea").first.fill(way.question)
     page.get_by_role("button", name=re.compile("^(Ask|提问)$")).click()
-    expect(page.get_by_role("button", name=re.compile("Correct this|纠正"))).to_be_visible(timeout=180_000)
+    expect(page.get_by_role("button", name=re.compile("Correct this|纠正"))).to_be_visible(timeout=LONG)
     assert page.get_by_role("alert").count() == 0, page.inner_text("main")
     if way.shown:
         assert page.locator(way.shown).count() >= 2  # the base's and the tuned model's

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from postil.store import LOCAL, Store
-from tests.web.studio import Studio
+from tests.web.studio import Studio, window
 
 ROWS = [
     {"row": i, "question": f"问题{i}", "reference": "答", "base": f"一{i}", "tuned": f"二{i}"} for i in range(3)
@@ -20,7 +20,7 @@ def test_a_rater_votes_by_keys_and_by_mouse(studio: Studio, browser: Any) -> Non
     store = Store(studio.data)
     ballot = store.ballots.create(LOCAL, "售后", "哪个更好?", "evaljob-1", "ft:x", ROWS)
     rater, token = store.ballots.invite(LOCAL, ballot.id, "张三")
-    page = browser.new_context(locale="zh-CN").new_page()
+    page = window(browser, "zh").new_page()
     page.goto(f"{studio.url}/rate/{token}")
     for voted, act in enumerate((lambda: page.keyboard.press("1"), lambda: page.keyboard.press("4"),
                                  lambda: page.get_by_role("button", name="[3]").click())):  # fmt: skip
