@@ -373,13 +373,17 @@ def evaluate(
         raise DataError("nothing_to_evaluate", path=str(path or directory))
     check_rows(adapter.plan.task, examples)
 
-    started = time.monotonic()
+    asked_since: list[float] = []
 
     def tell(what: str, share: float) -> None:
         percent = _EVALUATED[what](share)
-        done = (percent - _EVALUATED_FROM) / (100 - _EVALUATED_FROM)
-        left = {"seconds_left": round((time.monotonic() - started) / done * (1 - done), 1)} if done >= ENOUGH else {}
-        emit(Event("stage", {"stage": "evaluate", "what": what, "percent": round(percent, 1), **left}))
+        data: dict[str, Any] = {"stage": "evaluate", "what": what, "percent": round(percent, 1)}
+        if what != "neutral":
+            asked_since.append(time.monotonic())
+            done = (percent - _ASKED_FROM) / (100 - _ASKED_FROM)
+            if done >= _ENOUGH:
+                data["seconds_left"] = round((asked_since[-1] - asked_since[0]) / done * (1 - done), 1)
+        emit(Event("stage", data))
 
     learned = training.examples_of(directory, "training") if training.has_examples(directory) else ()
     evaluation = room.evaluate(open_pair(adapter), examples, adapter.plan.metric, adapter.plan.task, tell, learned)
@@ -388,12 +392,12 @@ def evaluate(
     return evaluation
 
 
-ENOUGH = 0.1  # of an evaluation, before it is said how long the rest will take
-_EVALUATED_FROM = 82  # percent
+_ENOUGH = 0.1  # of the answers, before it is said how long the others will take
+_ASKED_FROM = 84  # percent
 _EVALUATED: Mapping[str, Callable[[float], float]] = {
-    "base": lambda share: _EVALUATED_FROM + 8 * share,
-    "tuned": lambda share: 90 + 8 * share,
-    "neutral": lambda share: 98 + 2 * share,
+    "neutral": lambda share: 82 + 2 * share,
+    "base": lambda share: _ASKED_FROM + 8 * share,
+    "tuned": lambda share: 92 + 8 * share,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -143,6 +144,18 @@ def test_twenty_test_rows_allow_a_verdict(trained: Trained, tmp_path: Path) -> N
     enough = flow.evaluate(trained.directory, sheet(tmp_path / "enough.csv", 20, start=300))
     assert few.verdict.outcome == "too_few" and enough.verdict.outcome != "too_few"
     assert few.verdict.metric == enough.verdict.metric == trained.result["verdict"]["metric"]
+
+
+def test_an_evaluation_tells_how_far_it_is_and_how_long_it_takes(trained: Trained, tmp_path: Path) -> None:
+    told: list[Any] = []
+    flow.evaluate(
+        trained.directory, sheet(tmp_path / "b.csv", 20, start=300), emit=lambda event: told.append(event.data)
+    )
+    assert [part for part, _ in itertools.groupby(one["what"] for one in told)] == ["neutral", "base", "tuned"]
+    percent = [one["percent"] for one in told]
+    assert percent == sorted(percent) and percent[-1] == 100
+    left = [one["seconds_left"] for one in told if one["percent"] >= 86]
+    assert min(left) == left[-1] == 0 < max(left)
 
 
 def test_evaluating_on_a_file_leaves_the_runs_own_proof_alone(trained: Trained, tmp_path: Path) -> None:

@@ -174,7 +174,8 @@ def wants_sheet(path: Path) -> Path:
 def test_the_demonstration_model_learns_labels(tmp_path: Path) -> None:
     settings = (
         "task=seq_cls",
-        "n_epochs=3",
+        "training_rows=64",
+        "n_epochs=2",
         "learning_rate_probe=false",
         "threads=1",
         "test_rows=24",

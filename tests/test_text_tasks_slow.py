@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 def evaluated(name, directory, **settings):
     base = flow.find_base(flow.EMBEDDED)
-    told = {"learning_rate_probe": "false", "max_new_tokens": "8", "threads": "1", "training_rows": "48",
+    told = {"learning_rate_probe": "false", "max_new_tokens": "8", "threads": "1", "training_rows": "24",
             "validation_rows": "4", "test_rows": "20", "patience": "100", **settings}  # fmt: skip
     prepared = flow.plan(load(sample(name)), flow.fetched(base), settings=told, measure=False)
     flow.train(prepared, directory, lambda event: None)
@@ -23,13 +23,13 @@ def evaluated(name, directory, **settings):
 
 
 def test_the_wanted_answers_become_the_likelier_ones(tmp_path):
-    found = evaluated("preferences", tmp_path / "out", n_epochs="1", learning_rate="3e-4")
+    found = evaluated("preferences", tmp_path / "out", n_epochs="1", learning_rate="6e-4", test_rows="12")
     assert found["tuned"]["preferred"] > found["base"]["preferred"]
     assert found["tuned"]["reward_margin"] > 0.1 and found["verdict"]["metric"] == "preferred"
 
 
 def test_unseen_texts_of_the_same_kind_are_predicted_better(tmp_path):
-    found = evaluated("handbook", tmp_path / "out", n_epochs="2", learning_rate="1e-3")
+    found = evaluated("handbook", tmp_path / "out", n_epochs="1", learning_rate="2e-3")
     assert found["tuned"]["loss"] < 0.8 * found["base"]["loss"]
     assert found["tuned"]["perplexity"] < found["base"]["perplexity"]
     assert found["verdict"]["metric"] == "loss" and found["verdict"]["outcome"] == "better"

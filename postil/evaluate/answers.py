@@ -34,6 +34,8 @@ def evaluate(
     answers: dict[bool, list[Answer]] = {}
     scores: dict[bool, dict[str, list[float]]] = {}
     summaries: dict[bool, dict[str, float]] = {}
+    tell("neutral", 0.0)  # first: how long the answers still take then follows from those that are there
+    forgetting = _forgetting(pair)
     for tuned in (False, True):
         name = "tuned" if tuned else "base"
 
@@ -50,12 +52,11 @@ def evaluate(
         theirs, others[name] = _scored(own, references, given, None, {})
         if metric in theirs:
             against[name] = verdict(metric, theirs[metric], scores[True][metric])
-    tell("neutral", 0.0)
     return Evaluation(
         base=summaries[False],
         tuned=summaries[True],
         verdict=verdict(metric, scores[False][metric], scores[True][metric]),
-        forgetting=_forgetting(pair),
+        forgetting=forgetting,
         rows=tuple(
             {
                 "rows": list(example.rows),

@@ -110,7 +110,7 @@ class Server:
         return code
 
 
-LONG = {"n_epochs": "160", "save_steps": "20", "evaluations_per_epoch": "1"}  # so that a server can come and go
+LONG = {"n_epochs": "100", "save_steps": "20", "evaluations_per_epoch": "1"}  # so that a server can come and go
 
 
 def test_fault_05_06_07_the_server_is_killed_alone_with_its_workers_and_asked_to_end(

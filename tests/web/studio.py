@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from postil.settings import for_child
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -86,6 +88,12 @@ def chromium() -> Iterator[Any]:
         browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
         yield browser
         browser.close()
+
+
+def by(lang: str) -> pytest.MarkDecorator:
+    """A long way is gone by a visitor who reads `lang`; by the other one in `make test-full`."""
+    other = pytest.param("en" if lang == "zh" else "zh", marks=pytest.mark.full)
+    return pytest.mark.parametrize("visitor", [lang, other], indirect=True)
 
 
 def window(browser: Any, lang: str, **more: Any) -> Any:

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from tests.web import dirty
 from tests.web.conftest import BASE
-from tests.web.studio import LONG, Studio, Visitor
+from tests.web.studio import LONG, Studio, Visitor, by
 
 pytestmark = pytest.mark.slow
 DROP = """([name, content]) => {
@@ -79,6 +79,7 @@ def test_a_job_that_failed_says_why_before_all_else(visitor: Visitor, studio: St
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
+@by("zh")
 def test_the_strength_is_turned_by_keys(visitor: Visitor, studio: Studio) -> None:
     job = ordered(studio, [row(number) for number in range(40)], n_epochs=1)
     page = visitor.go(f"/jobs/{job}")

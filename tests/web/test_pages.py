@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from tests.web import dirty
 from tests.web.conftest import BASE
-from tests.web.studio import LONG, Studio, Visitor
+from tests.web.studio import LONG, Studio, Visitor, by
 
 pytestmark = pytest.mark.slow
 EMPTY = ("/", "/new", "/jobs", "/compare", "/models", "/evaluations", "/data")
@@ -117,6 +117,7 @@ def test_attack_12_texts_that_would_run_are_texts(visitor: Visitor, tmp_path: Pa
     assert page.locator("main img, main script").count() == 0
 
 
+@by("en")
 def test_a_training_is_watched_paused_and_used(visitor: Visitor, studio: Studio, tmp_path: Path) -> None:
     page = visitor.go("/new")
     upload(page, dirty.titles(tmp_path / "t.xlsx"))

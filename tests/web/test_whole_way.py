@@ -17,7 +17,7 @@ from postil.locales import say
 from postil.settings import Settings
 from tests.web import dirty
 from tests.web.conftest import BASE
-from tests.web.studio import LONG, Studio, Visitor, running, window
+from tests.web.studio import LONG, Studio, Visitor, by, running, window
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 SMALL = "%7B%22training_rows%22%3A24%2C%22validation_rows%22%3A4%2C%22test_rows%22%3A20%2C%22n_epochs%22%3A1%7D"
@@ -144,6 +144,7 @@ def test_from_a_dirty_sheet_to_a_model_that_answers(
         assert not one.faults and not one.elsewhere
 
 
+@by("zh")
 def test_from_the_sample_to_the_first_tuned_answer_in_six_clicks(visitor: Visitor) -> None:
     """Nothing is typed, and nothing need be known: what is to be pressed next stands out."""
     page, clicks = visitor.go("/"), 0
