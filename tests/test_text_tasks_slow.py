@@ -10,7 +10,7 @@ from postil import flow
 from postil.dataset import load
 from postil.samples import sample
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.full, pytest.mark.timeout(3600)]  # minutes each on a slow machine
 
 
 def evaluated(name, directory, **settings):
