@@ -83,17 +83,17 @@ class _Failures:
     """Tells of a failure at once: a run that is cut short tells of none at its end."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self._terminal: Any = config.pluginmanager.getplugin("terminalreporter")
+        self._plugins = config.pluginmanager
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
+        screen: Any = self._plugins.getplugin("terminalreporter")
+        if report.failed and screen is not None:  # the processes that xdist starts have none
             last = report.longreprtext.strip().splitlines()[-25:]
-            self._terminal.write_line("\n".join(["", f"failed in {report.when}: {report.nodeid}", *last]))
+            screen.write_line("\n".join(["", f"failed in {report.when}: {report.nodeid}", *last]))
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # of the processes that xdist starts, none has a screen
-        config.pluginmanager.register(_Failures(config))
+    config.pluginmanager.register(_Failures(config))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
