@@ -47,7 +47,7 @@ lint: .venv/ready
 	$(BIN)/lint-imports
 
 test-slow: .venv/ready
-	$(SAY) "Slow tests: the real base model, a browser, 200,000 rows, many kills. About 25 minutes on two cores."
+	$(SAY) "Slow tests: the real base model, a browser, 200,000 rows, many kills. 20-40 minutes on two cores."
 	OMP_NUM_THREADS=1 $(call LIMIT,3000) $(BIN)/pytest -m "slow and not full and not gpu" -n 2 --dist loadfile --timeout=1200
 
 test-faults: .venv/ready

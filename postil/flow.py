@@ -373,16 +373,16 @@ def evaluate(
         raise DataError("nothing_to_evaluate", path=str(path or directory))
     check_rows(adapter.plan.task, examples)
 
-    asked_since: list[float] = []
+    told_at: list[float] = []  # of the answers
 
     def tell(what: str, share: float) -> None:
         percent = _EVALUATED[what](share)
         data: dict[str, Any] = {"stage": "evaluate", "what": what, "percent": round(percent, 1)}
         if what != "neutral":
-            asked_since.append(time.monotonic())
+            told_at.append(time.monotonic())
             done = (percent - _ASKED_FROM) / (100 - _ASKED_FROM)
             if done >= _ENOUGH:
-                data["seconds_left"] = round((asked_since[-1] - asked_since[0]) / done * (1 - done), 1)
+                data["seconds_left"] = round((told_at[-1] - told_at[0]) / done * (1 - done), 1)
         emit(Event("stage", data))
 
     learned = training.examples_of(directory, "training") if training.has_examples(directory) else ()

@@ -13,8 +13,6 @@ from tests.web.test_pages import EMPTY
 pytestmark = pytest.mark.slow
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 SERIOUS = ("serious", "critical")
-
-
 LOOKS = [("en", "light"), ("zh", "dark")]
 OTHERS = [pytest.param(*look, marks=pytest.mark.full) for look in (("zh", "light"), ("en", "dark"))]
 
