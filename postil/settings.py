@@ -10,6 +10,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 EMBEDDED = "smollm2-135m-instruct"  # the base model where none is named
+AUTO = "auto"
 
 
 def _from(variable: str, understood: Callable[[str], T]) -> T:
@@ -48,6 +49,7 @@ class Settings:
     judge_model     POSTIL_JUDGE_MODEL       its name there; its key: POSTIL_JUDGE_KEY, which is never printed
     judge_key_file  POSTIL_JUDGE_KEY_FILE    or a file with the key, which jobs of a server can read, too
     engine          POSTIL_ENGINE            who answers in `postil serve`: ours | vllm
+    engine_device   POSTIL_ENGINE_DEVICE     where ours computes: auto (a GPU with room for it) | cpu | cuda | cuda:1
     engine_idle     POSTIL_ENGINE_IDLE       minutes after which an engine that nobody asks gives back its memory; 0:
                                              it keeps it
     vllm_url        POSTIL_VLLM_URL          a vLLM that runs already, with the base model in it: http://127.0.0.1:8000;
@@ -77,6 +79,7 @@ class Settings:
     judge_model: str = _from("POSTIL_JUDGE_MODEL", str)
     judge_key_file: str = _from("POSTIL_JUDGE_KEY_FILE", str)
     engine: str = _from("POSTIL_ENGINE", lambda text: text or "ours")
+    engine_device: str = _from("POSTIL_ENGINE_DEVICE", lambda text: text or AUTO)
     engine_idle: float = _from("POSTIL_ENGINE_IDLE", lambda text: _number(text, 15.0))
     vllm_url: str = _from("POSTIL_VLLM_URL", str)
     vllm_command: str = _from("POSTIL_VLLM_COMMAND", lambda text: text or "vllm")

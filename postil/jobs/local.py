@@ -7,12 +7,15 @@ name a process for good; a pid alone is used again.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ import psutil
 
 from postil.jobs.executor import RunSpec, RunState, Slot
 from postil.plan import machine
+from postil.settings import for_worker
 from postil.store import read_json, write_json
 
 RECORD = "process.json"
@@ -44,9 +48,10 @@ class LocalExecutor:
         specs = [record["spec"] for record in alive]
         promised = sum(max(0, s["memory_mb"] - _resident_mb(r)) for s, r in zip(specs, alive, strict=True))
         cpus = self._cpus or here.cores
+        gpus = len(cards())
         return [
             Slot("local", cpus - sum(s["cpus"] for s in specs), here.free_bytes // _MB - promised,
-                 _gpus() - sum(s["gpus"] for s in specs), here.memory_bytes // _MB, len(alive), _gpus())
+                 gpus - sum(s["gpus"] for s in specs), here.memory_bytes // _MB, len(alive), gpus)
         ]  # fmt: skip
 
     def launch(self, spec: RunSpec) -> None:
@@ -94,7 +99,8 @@ class LocalExecutor:
                 _kill(record)
                 return
             if run_id not in self._deadlines:
-                psutil.Process(record["pid"]).terminate()
+                with suppress(psutil.Error):  # it went by itself
+                    psutil.Process(record["pid"]).terminate()
             deadline = time.monotonic() + grace_s
             self._deadlines[run_id] = min(deadline, self._deadlines.get(run_id, deadline))
 
@@ -117,7 +123,7 @@ class LocalExecutor:
 
     def _free_gpu(self) -> str:
         taken = {record.get("gpu") for record in self._records.values() if _alive(record)}
-        return next((str(i) for i in range(_gpus()) if str(i) not in taken), "")
+        return next((card for card in cards() if card not in taken), "")
 
 
 # a session of its own: a signal to the server's group does not reach it, and its own group can be ended as a whole
@@ -182,12 +188,31 @@ def _resident_mb(record: dict[str, Any]) -> int:
         return 0
 
 
-def _gpus() -> int:
-    """NVIDIA's driver lists its devices here, without any library."""
+# where drivers of GPUs show themselves: NVIDIA's, the same under WSL, AMD's
+SIGNS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
+COUNT = "import torch; print(torch.cuda.device_count())"
+COUNT_SECONDS = 120
+
+
+@lru_cache(maxsize=1)
+def cards() -> tuple[str, ...]:
+    """The GPUs that runs may have, as CUDA_VISIBLE_DEVICES names them: those that torch sees, as a run will.
+
+    It is asked once, in a process of its own and only where there may be some: that takes seconds and memory.
+    """
+    if not any(Path(sign).exists() for sign in SIGNS) and shutil.which("nvidia-smi") is None:
+        return ()
+    env = for_worker()
     try:
-        return len(list(Path("/proc/driver/nvidia/gpus").iterdir()))
-    except OSError:
-        return 0
+        told = subprocess.run(
+            [sys.executable, "-c", COUNT], env=env, capture_output=True, text=True, timeout=COUNT_SECONDS
+        )
+        count = int(told.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return ()
+    visible = env.get("CUDA_VISIBLE_DEVICES", "")
+    names = visible.split(",") if visible else map(str, range(count))
+    return tuple(name.strip() for name in names)[:count]
 
 
 def identity(pid: int) -> str:

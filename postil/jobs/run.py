@@ -201,7 +201,7 @@ def _planned(run: Path) -> dict[str, Any]:
     examples = {name: len((run / "data" / f"{name}.jsonl").read_text("utf-8").split("\n")) - 1
                 for name in ("training", "validation", "test")}  # fmt: skip
     return {"plan": told["plan"], "estimate": estimate, "examples": examples,
-            "needs": {"memory_mb": estimate["memory_bytes"] >> 20, "cpus": told["plan"]["threads"],
+            "needs": {"memory_mb": estimate["host_bytes"] >> 20, "cpus": told["plan"]["threads"],
                       "gpus": 1 if told["plan"]["device"] == "cuda" else 0}}  # fmt: skip
 
 

@@ -112,11 +112,14 @@ class Watch:
             self._stopping.wait(self._pace.tick)
 
     def _guarded(self, step: Any, *arguments: Any) -> None:
-        """The loop goes on whatever the disk or the database refuses; what was not done is done at the next look."""
+        """The loop goes on whatever happens in a step; what was not done is done at the next look. Without the loop
+        every job of this server would stand still, and nobody would be told."""
         try:
             step(*arguments)
         except (StoreError, OSError) as error:
             log.warning("the watch could not finish a step: %s", error)
+        except Exception:
+            log.exception("the watch could not finish a step")
 
     def tick(self) -> None:
         """One look at everything."""
@@ -146,6 +149,8 @@ class Watch:
             slots = self._with_room(slots, needs)
             if any(slot.fits(**needs) for slot in slots):
                 self._passed.pop(job.id, None)
+                if needs["gpus"] or (validates and any(slot.total_gpus for slot in slots)):
+                    self._make_room()  # a card's memory is in no slot: it is to be as free as it can be
                 self._begin(job.id, needs)
                 slots = self._executor.capacity()
                 continue

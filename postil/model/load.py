@@ -137,7 +137,7 @@ def load_base(
         allow_packs(model)
     if four_bits:
         _keep_layout(model)
-    return Loaded(model if four_bits else model.to(device), template.tokenizer, template, device)
+    return Loaded(model if four_bits else _try(path, lambda: model.to(device)), template.tokenizer, template, device)
 
 
 def _in_four_bits(dtype: str, device: str) -> dict[str, Any]:

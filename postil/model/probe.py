@@ -78,6 +78,9 @@ def _asked(child: subprocess.Popen[str], base: Path | None, rows: Sequence[Token
 def _measure(request: dict[str, Any]) -> Probe:
     import torch
 
+    from postil.errors import ModelError
+    from postil.model.memory import lacks_memory
+
     device = _device()
     card = _card() if device == "cuda" else {}  # before anything lies on it
     cores = torch.get_num_threads()
@@ -93,7 +96,12 @@ def _measure(request: dict[str, Any]) -> Probe:
     threads = max(choices, key=lambda count: rates[dtype, count])
     step: dict[str, Any] = {}
     if request["base"]:
-        threads, step = _with_base(request, dtype, device, choices)
+        try:
+            threads, step = _with_base(request, dtype, device, choices)
+        except (RuntimeError, ModelError) as error:
+            if device == "cpu" or not lacks_memory(error.__cause__ or error):
+                raise
+            step = {}  # no room beside what others have there: what is known of the card is still true
     reason = {
         "float32": best["float32"] / 1e9,
         "bfloat16": best["bfloat16"] / 1e9,

@@ -31,9 +31,11 @@ def estimate(
     early = _earliest_end(plan)
     loading, (low, high) = _loading_seconds(plan, base), _answering_seconds(plan, counts, base, probe)
     seconds = (loading[0] + low + low_rate * (work - tokens * (1 - early)), loading[1] + high + high_rate * work)
+    memory = memory_bytes(plan, counts, base)
     return Estimate(
         seconds=(round(seconds[0], 1), round(seconds[1], 1)),
-        memory_bytes=memory_bytes(plan, counts, base),
+        memory_bytes=memory,
+        host_bytes=sizes.HOST_BYTES if plan.device.startswith("cuda") else memory,
         disk_bytes=disk_bytes(plan, base),
         cost=(cost(seconds[0], settings), cost(seconds[1], settings)),
         currency=settings.currency,

@@ -102,7 +102,8 @@ class Choice:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a run will need. `seconds` is a range, and so is `proof_seconds`, the part of it for the answers of base and
-    tuned model; cost is in `currency`."""
+    tuned model; cost is in `currency`. `memory_bytes`: where it computes; `host_bytes`: of the machine's own memory,
+    which is less when it computes on a card that has its own."""
 
     seconds: tuple[float, float]
     memory_bytes: int
@@ -113,6 +114,7 @@ class Estimate:
     tokens: int = 0
     trained_parameters: int = 0
     proof_seconds: tuple[float, float] = (0.0, 0.0)
+    host_bytes: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,7 +12,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
@@ -106,8 +106,8 @@ class Answers(Protocol):
 class Engine:
     """Does what clients say, between two passes of the batch, or between the pieces of an answer."""
 
-    def __init__(self, answers: Answers, base: str, said: queue.SimpleQueue[Said]) -> None:
-        self._answers, self._base, self._said = answers, base, said
+    def __init__(self, answers: Answers, told: Mapping[str, Any], said: queue.SimpleQueue[Said]) -> None:
+        self._answers, self._told, self._said = answers, told, said
 
     def run(self) -> None:
         busy = False
@@ -156,8 +156,8 @@ class Engine:
 
         now = self._answers
         return Health(
-            Path(self._base), True, now.running, now.waiting, now.paths, now.bytes, Process().memory_info().rss,
-            now.context,
+            Path(self._told["base"]), True, now.running, now.waiting, now.paths, now.bytes, Process().memory_info().rss,
+            now.context, device=self._told["device"],
         )  # fmt: skip
 
 
@@ -182,10 +182,13 @@ def main() -> int:
 
 
 def _engine(told: dict[str, Any], said: queue.SimpleQueue[Said]) -> Engine:
+    from postil.serve.place import place
+
+    told["device"], told["dtype"] = place(Path(told["base"]), told["device"], told["dtype"])
     if not told["alone"]:
-        return Engine(_batch(told), told["base"], said)
+        return Engine(_batch(told), told, said)
     alone = _alone(told)
-    engine = Engine(alone, told["base"], said)
+    engine = Engine(alone, told, said)
     alone.between = engine.hear
     return engine
 

@@ -6,6 +6,7 @@ One holds the base and all adapters that answer together; another, if ever one i
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import threading
@@ -21,18 +22,20 @@ from postil.serve.kind import kind_of
 from postil.serve.launched import Launched, Server
 from postil.serve.link import Call, Link
 from postil.serve.vllm import Vllm
-from postil.settings import Settings, vllm_key
+from postil.settings import AUTO, Settings, vllm_key
 
+DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 MOST_BETWEEN_LOOKS = 15.0  # seconds, at whether anything was asked lately
 
 
 def open_engine(
-    base: Path, *, dtype: str = "float32", device: str = "cpu", threads: int = 0, limits: Limits | None = None,
+    base: Path, *, dtype: str = AUTO, device: str = AUTO, threads: int = 0, limits: Limits | None = None,
     idle: float = 0.0,
 ) -> Engine:  # fmt: skip
     """An engine for the base model in `base`; its process starts when it is first asked. threads 0: all cores.
 
-    idle: seconds after which one that nobody asks rests by itself; 0: it never does.
+    device "auto": a GPU if there is one; dtype "auto": bfloat16 on a GPU that has it, else float32. idle: seconds after
+    which one that nobody asks rests by itself; 0: it never does.
     """
     threads = threads or os.cpu_count() or 1
     return Local(base, dtype=dtype, device=device, threads=threads, limits=limits or Limits(), idle=idle)
@@ -41,10 +44,12 @@ def open_engine(
 def opener(settings: Settings) -> Callable[[Path], Engine]:
     """What opens the engine of a base, as the settings say.
 
-    Raises EngineError `engine_unknown`, `vllm_missing`; ours needs nothing.
+    Raises EngineError `engine_unknown`, `engine_device_unknown`, `vllm_missing`.
     """
     if settings.engine == "ours":
-        return partial(open_engine, idle=60 * settings.engine_idle)
+        if not DEVICE.fullmatch(settings.engine_device):
+            raise EngineError("engine_device_unknown", device=settings.engine_device[:60])
+        return partial(open_engine, device=settings.engine_device, idle=60 * settings.engine_idle)
     if settings.engine != "vllm":
         raise EngineError("engine_unknown", engine=settings.engine[:60])
     command, more = shlex.split(settings.vllm_command), shlex.split(settings.vllm_args)
@@ -99,7 +104,7 @@ class Local:
             running=sum(one.running for one in told), waiting=sum(one.waiting for one in told),
             adapters=tuple(path for one in told for path in one.adapters),
             adapter_bytes=sum(one.adapter_bytes for one in told), memory_bytes=sum(one.memory_bytes for one in told),
-            context=max((one.context for one in told), default=0),
+            context=max((one.context for one in told), default=0), device=told[0].device if told else "",
             restarts=sum(max(0, starts - 1) for starts in self._starts.values()),
         )  # fmt: skip
 

@@ -84,6 +84,7 @@ class Health:
     memory_bytes: int = 0
     context: int = 0
     restarts: int = 0
+    device: str = ""  # cpu, cuda
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Stack:
             if widths.keys() & first.layers.keys()
         }
         self._free = list(range(places))[::-1]
-        self.places = places
+        self.places, self.device = places, device
 
     def put(self, lora: Lora) -> int:
         """Its place in the stack, which is made higher if it is full."""

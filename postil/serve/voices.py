@@ -33,7 +33,7 @@ class _Alone:
     def add(self, tables: Tables, x: torch.Tensor, out: torch.Tensor) -> None:
         mine = x if self.at is None else x[self.at]
         if x.dtype != torch.float32 or x.device.type != "cpu":
-            _add_each(tables, mine[:, None], self.places.to(x.device), out, self.at)
+            _add_each(tables, mine[:, None], self.places, out, self.at)
             return
         low = self._summed(mine, tables.down, None)
         weights = low if tables.picks is None else low.index_select(1, tables.picks)
@@ -84,11 +84,12 @@ class Voices:
             if len(at) < FEW:
                 lonely.setdefault(id(held.stack), []).extend((one, held) for one in at)
             else:
-                self._parts.append(_Run(held.stack, _where(at, length), held.place))
+                self._parts.append(_Run(held.stack, _where(at, length, held.stack.device), held.place))
         for pairs in lonely.values():
             pairs.sort(key=lambda pair: pair[0])
-            places = torch.tensor([held.place for _, held in pairs])
-            self._parts.append(_Alone(pairs[0][1].stack, _where([at for at, _ in pairs], length), places))
+            stack = pairs[0][1].stack
+            places = torch.tensor([held.place for _, held in pairs], device=stack.device)
+            self._parts.append(_Alone(stack, _where([at for at, _ in pairs], length, stack.device), places))
 
     def add(self, names: tuple[str, ...], x: torch.Tensor, out: torch.Tensor) -> None:
         """Add to what linear layers give [tokens, their widths side by side], which have all read x [tokens, in]."""
@@ -106,12 +107,12 @@ def _add_each(tables: Tables, x: torch.Tensor, places: torch.Tensor | int, out: 
         _plus(out[:, layer.columns], at, added.view(len(x), -1))
 
 
-def _where(at: list[int], length: int) -> Where:
+def _where(at: list[int], length: int, device: torch.device) -> Where:
     if len(at) == length:
         return None
     if at[-1] - at[0] + 1 == len(at):
         return slice(at[0], at[-1] + 1)
-    return torch.tensor(at)
+    return torch.tensor(at, device=device)
 
 
 def _plus(out: torch.Tensor, at: Where, added: torch.Tensor) -> None:
@@ -120,4 +121,4 @@ def _plus(out: torch.Tensor, at: Where, added: torch.Tensor) -> None:
     elif isinstance(at, slice):
         out[at] += added
     else:
-        out.index_add_(0, at.to(out.device), added)
+        out.index_add_(0, at, added)

@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections import Counter
 
-import psutil
 from sqlalchemy import select
 
+from postil.jobs.local import is_alive
 from postil.store import LOCAL, TERMINAL
 from postil.store.tables import Blob, File, Job, JobEvent, Part
 from tests.jobs.shop import Shop
@@ -27,9 +27,9 @@ def check(shop: Shop, *, reference: str | None = None) -> None:
         own = [event for event in events if event.job_id == job.id]
         assert job.status in TERMINAL and not job.claimed and job.finished_at is not None, (job.id, job.status)
         assert [event.number for event in own] == list(range(1, job.events + 1))
-        assert sum(event.key == "end" for event in own) == 1 and own[-1].key == "end"
+        assert sum(event.key == "end" for event in own) == 1 and own[-1].key == "end", [event.key for event in own]
         steps = [event.data["step"] for event in own if event.type == "metrics" and event.data]
-        assert steps == sorted(set(steps))
+        assert steps == sorted(set(steps)), (job.id, steps)
         if job.kind == "training" and job.status == "succeeded":
             _published(shop, job, steps, reference)
         else:
@@ -52,7 +52,7 @@ def _nothing_left(shop: Shop) -> None:
     root = shop.store.directory
     for file in root.glob("jobs/*/attempt-*/process.json"):
         record = json.loads(file.read_text("utf-8"))
-        assert not psutil.pid_exists(record["pid"]) or psutil.Process(record["pid"]).status() == "zombie"
+        assert not is_alive(f"{record['pid']}/{record['started']}"), record
     rests = [path for path in root.rglob("*") if path.name.startswith((".tmp-", "in-")) or path.name.endswith(".tmp")]
     assert rests == []
     assert all(len(list(job.glob("attempt-*"))) <= 1 for job in root.glob("jobs/*"))

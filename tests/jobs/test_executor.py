@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from postil.jobs import Executor, InMemoryExecutor, LocalExecutor, RunSpec, RunState, Slot
+from postil.jobs import local as room
 from postil.settings import for_worker
 from tests.jobs.shop import until
 
@@ -281,6 +282,50 @@ def test_attack_17_the_environment_holds_no_secret(local: LocalStage, monkeypatc
     local.executor.launch(spec)
     local.started(spec)
     assert "secret" not in " ".join(psutil.Process(local.pid(spec)).environ().values())
+
+
+@pytest.fixture
+def two_cards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A machine that says that it has two GPUs."""
+    (tmp_path / "driver").touch()
+    monkeypatch.setattr(room, "SIGNS", (str(tmp_path / "driver"),))
+    monkeypatch.setattr(room, "COUNT", "import os; print(2 if os.environ.get('CUDA_VISIBLE_DEVICES') != 'none' else 0)")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    room.cards.cache_clear()
+    yield
+    room.cards.cache_clear()
+
+
+@pytest.mark.parametrize(("visible", "found"), [
+    ("", ("0", "1")), ("3, GPU-5c8e", ("3", "GPU-5c8e")), ("5,6,7", ("5", "6")), ("none", ()),
+])  # fmt: skip
+def test_gpus_are_those_that_torch_sees_under_the_names_that_the_user_gave_them(
+    two_cards: None, monkeypatch: pytest.MonkeyPatch, visible: str, found: tuple[str, ...]
+) -> None:
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert room.cards() == found
+
+
+def test_where_no_driver_shows_itself_nobody_is_asked(two_cards: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "SIGNS", ("/nowhere",))
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(subprocess, "run", lambda *given, **named: pytest.fail("asked"))
+    assert room.cards() == ()
+
+
+def test_each_run_has_a_gpu_of_its_own_until_it_ends(two_cards: None, local: LocalStage) -> None:
+    specs = [local.spec(name, gpus=1) for name in "abc"]
+    for spec in specs[:2]:
+        local.executor.launch(spec)
+        local.started(spec)
+    assert local.executor.capacity()[0].gpus == 0 and local.executor.capacity()[0].total_gpus == 2
+    local.exit(specs[0], 0)
+    until(over(local.executor, "a:1"))
+    assert local.executor.capacity()[0].gpus == 1
+    local.executor.launch(specs[2])
+    given = [psutil.Process(local.pid(spec)).environ()["CUDA_VISIBLE_DEVICES"] for spec in specs[1:]]
+    assert given == ["1", "0"]
 
 
 @pytest.mark.parametrize(("slot", "fits"), [

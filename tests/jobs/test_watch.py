@@ -8,7 +8,7 @@ import io
 import pytest
 
 from postil.errors import StoreError
-from postil.jobs import InMemoryExecutor, Pace, Watch
+from postil.jobs import InMemoryExecutor, Pace, RunState, Watch
 from postil.jobs import watch as room
 from postil.jobs.lease import MOST_LOST
 from postil.locales import say
@@ -469,6 +469,25 @@ def test_a_job_that_this_machine_can_never_hold_says_so_once(sqlite_shop: Shop) 
     assert sum("50000 MB" in message for message in sqlite_shop.messages(job)) == 1
 
 
+def test_who_goes_onto_a_gpu_finds_its_memory_as_free_as_it_can_be(sqlite_shop: Shop) -> None:
+    """Who measures what the card can do, and who trains on it; not who waits for it, and not who needs none."""
+    asked = []
+
+    def make_room() -> bool:
+        asked.append(len(scene.executor.launched))
+        return False
+
+    scene = Scene(sqlite_shop, cpus=8.0, gpus=1.0)
+    scene.watch = sqlite_shop.watch(scene.executor, CALM, make_room=make_room)
+    first, second, third = (sqlite_shop.order() for _ in range(3))
+    for job, gpus in ((first, 1), (second, 1), (third, 0)):
+        scene.worker(job).validated(gpus=gpus)
+        scene.watch.tick()
+    assert [sqlite_shop.get(job).status for job in (first, second, third)] == ["running", "queued", "running"]
+    begun = [*(f"{job.id}:1" for job in (first, second, third)), f"{first.id}:2"]
+    assert sorted(scene.executor.launched[count] for count in asked) == sorted(begun)
+
+
 def test_a_job_for_a_gpu_that_is_not_there_says_so_and_holds_up_nobody(sqlite_shop: Shop) -> None:
     scene = Scene(sqlite_shop, cpus=8.0)
     job = sqlite_shop.order()
@@ -482,6 +501,28 @@ def test_a_job_for_a_gpu_that_is_not_there_says_so_and_holds_up_nobody(sqlite_sh
 
 
 # ── servers ──
+
+
+def test_a_fault_of_ours_stops_neither_the_loop_nor_the_other_jobs(
+    sqlite_shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Scene(sqlite_shop)
+    cursed, other = sqlite_shop.order(), sqlite_shop.order()
+    scene.worker(cursed)
+    real = scene.executor.poll
+
+    def poll(run_id: str) -> RunState:
+        if run_id.startswith(cursed.id):
+            raise ZeroDivisionError("a fault of ours")
+        return real(run_id)
+
+    monkeypatch.setattr(scene.executor, "poll", poll)
+    scene.training(other).succeed()
+    assert scene.status(other) == "succeeded" and sqlite_shop.get(cursed).claimed
+    assert "ZeroDivisionError: a fault of ours" in caplog.text, "with the place where it happened"
+    monkeypatch.undo()
+    scene.training(cursed).succeed()
+    assert scene.status(cursed) == "succeeded"
 
 
 def test_a_new_server_takes_up_what_runs(shop: Shop) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from postil.errors import AdapterError, EngineError, ModelError
 from postil.records import Message
@@ -47,6 +48,7 @@ def test_answers_and_pieces(engine, path, voice):
     told = engine.health()
     assert told.alive and told.adapters == (voice,) and told.adapter_bytes > 0 and told.memory_bytes > 10**7
     assert (told.base, told.context, told.running, told.waiting) == (path, 2048, 0, 0)
+    assert told.device == ("cuda" if torch.cuda.is_available() else "cpu")
     engine.evict(voice)
     assert engine.health().adapters == ()
     engine.ensure(voice)

@@ -170,10 +170,14 @@ def test_what_the_settings_may_say(monkeypatch, tmp_path):
     for minutes, seconds in (("", 900.0), ("0.5", 30.0), ("0", 0.0)):
         monkeypatch.setenv("POSTIL_ENGINE_IDLE", minutes)
         ours = opener(Settings())
-        assert isinstance(ours, partial) and (ours.func, ours.keywords) == (open_engine, {"idle": seconds})
+        assert isinstance(ours, partial) and (ours.func, ours.keywords) == (
+            open_engine,
+            {"device": "auto", "idle": seconds},
+        )
     here = {"POSTIL_ENGINE": "vllm", "POSTIL_VLLM_COMMAND": str(tmp_path)}
-    for values, code in (({"POSTIL_ENGINE": "other"}, "engine_unknown"), ({"POSTIL_ENGINE": "vllm"}, "vllm_missing"),
-                         (here, "vllm_missing")):  # fmt: skip
+    for values, code in (({"POSTIL_ENGINE": "other"}, "engine_unknown"), (here, "vllm_missing"),
+                         ({"POSTIL_ENGINE": "vllm"}, "vllm_missing"),
+                         ({"POSTIL_ENGINE_DEVICE": "gpu"}, "engine_device_unknown")):  # fmt: skip
         with monkeypatch.context() as patch:
             patch.setenv("PATH", str(tmp_path))
             for name, value in values.items():
