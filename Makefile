@@ -28,7 +28,7 @@ quickstart: .venv/installed
 	$(call LIMIT,900) $(BIN)/postil quickstart --force --output out/quickstart
 
 test: .venv/ready lint
-	$(SAY) "Fast tests: about 4 minutes on two cores."
+	$(SAY) "Fast tests: 4-9 minutes on two cores."
 	OMP_NUM_THREADS=1 $(call LIMIT,600) $(BIN)/pytest -m "not slow and not full and not gpu" -n 2 --dist loadfile
 
 load: .venv/ready

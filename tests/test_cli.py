@@ -358,6 +358,7 @@ def test_characters_that_some_call_line_ends_do_no_harm(tmp_path: Path, base: Bu
     assert told(["train", file, "--base", base("qwen2"), "-o", tmp_path / "out", *settings("n_epochs=1")])["updates"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_to_the_same_bytes(trained: Trained, tmp_path: Path) -> None:
     """It is stopped once to have a run that begins in the middle, then a process that goes on is killed."""
     run = tmp_path / "run"

@@ -50,6 +50,7 @@ def test_a_certificate_that_fails_is_an_exit_code(
     assert (tmp_path / "out" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_our_own_engine_says_the_same(trained: Trained) -> None:  # noqa: F811
     found = told(["parity", trained.directory])
     (certificate,) = found["certificates"]

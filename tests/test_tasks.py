@@ -91,6 +91,7 @@ def test_labels_from_sheet_to_verdict(base: Build, tmp_path: Path) -> None:
     assert "AutoModelForSequenceClassification" in report and "TF-IDF" in report
 
 
+@pytest.mark.slow
 def test_labels_on_an_encoder(encoder: Path, tmp_path: Path) -> None:
     """It writes nothing: without the task it is refused, with it its base says the most frequent label."""
     file = labels_sheet(tmp_path / "a.xlsx")

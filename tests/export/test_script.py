@@ -31,6 +31,7 @@ def ran(base: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.slow
 def test_it_reaches_the_same_loss_and_the_same_adapter(base: Build, ran: Path, tmp_path: Path) -> None:
     made = flow.export(ran, "script", tmp_path / "script")
     assert made["parity"]["outcome"] == "not_checked"

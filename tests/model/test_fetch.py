@@ -281,6 +281,7 @@ def test_the_child_runs_online_reports_growth_and_leaves_no_log(tmp_path, monkey
     assert not (tmp_path / "prepare.log").exists()
 
 
+@pytest.mark.slow
 def test_a_child_that_fails_says_why(tmp_path, said):
     with pytest.raises(ModelError) as refused:
         fetching._child(["gguf", str(tmp_path / "no.gguf"), str(tmp_path)], tmp_path, 1, lambda t, s: None, (0, 1),

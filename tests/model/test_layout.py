@@ -150,6 +150,7 @@ rows_of_few_tokens = st.lists(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(rows_of_few_tokens, st.integers(1, 120), st.booleans(), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_whatever_is_laid_out_every_row_sees_what_it_would_see_alone(rows, most, packed, share):

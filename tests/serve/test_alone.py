@@ -176,6 +176,7 @@ def test_which_methods_answer_beside_others_is_told_by_what_they_leave(path, tmp
     assert kind_of(tmp_path).together == (method in TOGETHER)
 
 
+@pytest.mark.slow
 def test_through_the_engine_beside_those_that_answer_together(path, dora, tmp_path):
     together = adapter(path, tmp_path, 5)
     engine, first = open_engine(path, threads=1), threading.Event()

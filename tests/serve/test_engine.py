@@ -95,6 +95,7 @@ def test_errors_come_as_they_were_raised(engine, tmp_path):
     assert set(codes) <= {"engine_full"}
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_told_and_started_again(path, voice):
     engine, first = open_engine(path, threads=1), threading.Event()
     assert not engine.health().alive
@@ -118,6 +119,7 @@ def test_a_killed_process_is_told_and_started_again(path, voice):
     assert not process.is_running()
 
 
+@pytest.mark.slow
 def test_one_that_nobody_asks_gives_its_memory_back_and_is_there_again_when_asked(path, voice):
     engine = open_engine(path, threads=1)
     assert not engine.rest(0)  # it has not begun
@@ -170,6 +172,7 @@ def test_after_a_while_it_rests_by_itself(path):
     engine.close()
 
 
+@pytest.mark.slow
 def test_a_base_that_cannot_be_loaded(tmp_path):
     engine = open_engine(tmp_path, threads=1)
     with pytest.raises(ModelError) as refused:

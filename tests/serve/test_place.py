@@ -46,6 +46,7 @@ def test_what_was_said_is_done(card, base):
     assert place(path, "cuda", "auto") == ("cuda", "bfloat16")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_card_that_is_not_here_is_told_to_who_asks(base):
     engine = open_engine(base("qwen2"), device="cuda")

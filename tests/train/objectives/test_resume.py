@@ -21,6 +21,7 @@ def examples_of(task):
     return [dialogue(("assistant", f"The {i}. order was sent. " * (1 + i % 4)), rows=(i,)) for i in range(20)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["dpo", "pretraining", "seq_2_seq_lm"])
 def test_ended_and_resumed_it_is_the_same_to_the_byte(base, tmp_path, task):
     model = build_t5(tmp_path / "t5") if task == "seq_2_seq_lm" else base("qwen2")
