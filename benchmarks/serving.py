@@ -28,7 +28,6 @@ import torch  # noqa: E402
 from peft import PeftModel  # noqa: E402
 
 from benchmarks import bases  # noqa: E402
-from benchmarks.bases import read  # noqa: E402
 from postil.model.adapt import CONFIG, WEIGHTS, attach, config_bytes, to_bytes, weights_of  # noqa: E402
 from postil.model.load import DTYPES, Loaded, load_base  # noqa: E402
 from postil.records import Message, Plan  # noqa: E402
@@ -158,7 +157,7 @@ def held_bytes() -> int:
 
 def written(shape: str, folder: Path) -> Path:
     """A directory with random weights of a shape, in the numbers of this device."""
-    model = read(shape, DTYPE[DEVICE])
+    model = bases.read(shape, DTYPE[DEVICE])
     model.save_pretrained(folder)
     tokenizer_of(FAMILIES["qwen2"]).save_pretrained(folder)
     return folder

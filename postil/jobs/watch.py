@@ -34,6 +34,7 @@ ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx", ".xlsm", ".xls", 
 RESTLESS_SECONDS = 600.0  # so long after its end a job's directory is looked at: a worker given up may write there
 MOST_CLEARED = 500  # directories in one sweep
 MOST_VALIDATING = 2  # at once
+UNREADABLE = (LookupError, TypeError, ValueError)  # of files of a worker that are not what they should be
 PASSED_OVER = 10  # so often smaller jobs may go before one that does not fit yet
 
 
@@ -112,14 +113,11 @@ class Watch:
             self._stopping.wait(self._pace.tick)
 
     def _guarded(self, step: Any, *arguments: Any) -> None:
-        """The loop goes on whatever happens in a step; what was not done is done at the next look. Without the loop
-        every job of this server would stand still, and nobody would be told."""
+        """The loop goes on whatever the disk or the database refuses; what was not done is done at the next look."""
         try:
             step(*arguments)
         except (StoreError, OSError) as error:
             log.warning("the watch could not finish a step: %s", error)
-        except Exception:
-            log.exception("the watch could not finish a step")
 
     def tick(self) -> None:
         """One look at everything."""
@@ -258,8 +256,15 @@ class Watch:
     # ── look after them ──
 
     def _look(self, run_id: str) -> None:
-        """One look at one run."""
+        """One look at one run. One that wrote what cannot be read is given up, and holds up no other."""
         watched = self._runs[run_id]
+        try:
+            self._look_at(run_id, watched)
+        except UNREADABLE as error:
+            log.exception("what %s wrote cannot be read", run_id)
+            self._give_up(run_id, watched, f"what it wrote cannot be read ({type(error).__name__}: {error})")
+
+    def _look_at(self, run_id: str, watched: Watched) -> None:
         state = self._executor.poll(run_id)  # before its events are read: then all that it told is there
         counts = self._listen(watched)
         if state.over:
@@ -275,13 +280,13 @@ class Watch:
         if beat != watched.beat:
             watched.beat, watched.beat_at = beat, time.monotonic()
         elif time.monotonic() - watched.beat_at > self._pace.silence:
-            self._give_up(run_id, watched)
+            self._give_up(run_id, watched, "no sign of life")
 
-    def _give_up(self, run_id: str, watched: Watched) -> None:
-        """It is silent: fenced, ended if it can be reached, and done again by another attempt."""
+    def _give_up(self, run_id: str, watched: Watched, reason: str) -> None:
+        """Silent, or not understood: it is fenced, ended if it can be reached, and done again by another attempt."""
         desk.fence(watched.directory, watched.job.attempt + 1)
         self._executor.stop(run_id, 0.0)
-        self.lease.lost(watched.job, "no sign of life")
+        self.lease.lost(watched.job, reason)
         del self._runs[run_id]
 
     def _listen(self, watched: Watched) -> bool:

@@ -8,7 +8,7 @@ import io
 import pytest
 
 from postil.errors import StoreError
-from postil.jobs import InMemoryExecutor, Pace, RunState, Watch
+from postil.jobs import InMemoryExecutor, Pace, Watch
 from postil.jobs import watch as room
 from postil.jobs.lease import MOST_LOST
 from postil.locales import say
@@ -503,26 +503,24 @@ def test_a_job_for_a_gpu_that_is_not_there_says_so_and_holds_up_nobody(sqlite_sh
 # ── servers ──
 
 
-def test_a_fault_of_ours_stops_neither_the_loop_nor_the_other_jobs(
-    sqlite_shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("wrote", ["outcome", "event"])
+def test_a_worker_that_nobody_understands_is_given_up_and_holds_up_no_other(sqlite_shop: Shop, wrote: str) -> None:
     scene = Scene(sqlite_shop)
-    cursed, other = sqlite_shop.order(), sqlite_shop.order()
-    scene.worker(cursed)
-    real = scene.executor.poll
-
-    def poll(run_id: str) -> RunState:
-        if run_id.startswith(cursed.id):
-            raise ZeroDivisionError("a fault of ours")
-        return real(run_id)
-
-    monkeypatch.setattr(scene.executor, "poll", poll)
-    scene.training(other).succeed()
-    assert scene.status(other) == "succeeded" and sqlite_shop.get(cursed).claimed
-    assert "ZeroDivisionError: a fault of ours" in caplog.text, "with the place where it happened"
-    monkeypatch.undo()
-    scene.training(cursed).succeed()
-    assert scene.status(cursed) == "succeeded"
+    odd, other = sqlite_shop.order(), sqlite_shop.order()
+    worker, good = scene.worker(odd), scene.worker(other)
+    if wrote == "outcome":
+        worker.end("validated")  # and says nothing of what it needs
+    else:
+        worker.tell("checkpoint")  # and does not say which
+    good.validated()
+    scene.watch.tick()
+    assert sqlite_shop.get(other).status == "running"
+    row = sqlite_shop.get(odd)
+    assert (row.status, row.attempt) == ("validating_files", 2), "it is done again"
+    assert any("cannot be read (KeyError" in message for message in sqlite_shop.messages(odd))
+    assert scene.executor.poll(worker.run_id).over
+    scene.training(odd).succeed()
+    assert scene.status(odd) == "succeeded"
 
 
 def test_a_new_server_takes_up_what_runs(shop: Shop) -> None:
