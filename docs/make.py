@@ -39,7 +39,10 @@ ATTACKS = (
     "DNS rebinding and foreign origins", "missing, wrong and revoked keys", "another project's objects",
     "secrets in logs, tables and answers", "addresses to fetch", "broken, slow and smuggled HTTP",
     "patterns that backtrack", "requests for too much", "schemas and grammars", "poisoned data", "supply chain",
-    "random bytes and JSON at every route",
+    "random bytes and JSON at every route", "texts that forge a turn", "pages beyond a key's scopes",
+    "limits passed by hanging up, in parallel or by a restart", "guessing at the door, sessions that do not end",
+    "a neighbour who fills every place", "damaged adapters against the engine",
+    "keys over plain http and to foreign hosts", "data at rest, and paths in answers",
 )  # fmt: skip
 FAULTS = (
     "a worker killed at random moments", "a worker killed at every sync of a checkpoint",

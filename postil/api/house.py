@@ -141,12 +141,16 @@ else:
     Caller = Annotated[Any, Depends(_caller)]
 
 
+def holds(key: Key, *scopes: str) -> bool:
+    """Whether a key has one of `scopes`, by itself or by what another of its scopes implies."""
+    return not {implied for scope in key.scopes for implied in IMPLIED.get(scope, (scope,))}.isdisjoint(scopes)
+
+
 def may(*scopes: str) -> Any:
     """The route is for keys that have one of `scopes`."""
 
     async def check(caller: Caller) -> None:
-        held = {implied for scope in caller.scopes for implied in IMPLIED.get(scope, (scope,))}
-        if not held & set(scopes):
+        if not holds(caller, *scopes):
             raise refused("scope_missing", scope=scopes[0])
 
     return Depends(check)

@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from postil.api import CommandRefused, House, Refused
+from postil.api import CommandRefused, House, Refused, holds
 from postil.errors import PostilError
 from postil.locales import knows, language, say, speak, speak_to_clients
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
@@ -36,6 +33,10 @@ class Desk:
     @property
     def project(self) -> str:
         return str(self.key.project)
+
+    def may(self, *scopes: str) -> bool:
+        """Whether this person's key has one of `scopes`: what a route asks for is what a page asks for."""
+        return self.key is not None and holds(self.key, *scopes)
 
     def say(self, key: str, **values: Any) -> str:
         """The sentence `key` in this person's language."""
