@@ -9,9 +9,11 @@ from types import TracebackType
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
+    from postil.console import settle_streams
     from postil.locales import LANGUAGES, speak, speak_to_clients
     from postil.settings import Settings, is_served
 
+    settle_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     wanted = _wanted(arguments) or Settings().language
     if wanted in LANGUAGES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import sys
 import time
 from collections import Counter
@@ -19,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from postil.console import json_line
 from postil.errors import PostilError
 from postil.locales import knows, language, say
 from postil.records import Base, Dataset, Evaluation, Event, Finding, Issue, Proposal
@@ -49,6 +49,8 @@ FEWEST = 10  # examples that training asks for
 PIPE_WIDTH = 110  # characters of a line where no terminal says how many there are
 LEAST_TOLD = 0.5  # seconds; what took less is no news
 FEW_ALIKE = 2  # findings of one kind that differ in their details
+# how people end a conversation with a program, whatever it was told to be
+FAREWELLS = frozenset(lead + word for lead in ("", "/", ":") for word in ("exit", "quit", "bye", "q", "退出", "结束"))
 FEW = 8  # rows of anything that a person is shown before "and so many more"
 
 
@@ -83,14 +85,14 @@ class Screen:
     def result(self, value: Mapping[str, Any]) -> None:
         """The one JSON object, for scripts."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.write(json_line(value, sys.stdout))
 
     def error(self, error: PostilError) -> None:
         """An error as a person reads it: what happened, what to do, and the code to look up."""
         self.close()
         if self.as_json:
             told = {"code": error.code, "cause": error.cause(), "remedy": error.remedy(), "rows": list(error.rows)}
-            sys.stdout.write(json.dumps({"error": told}, ensure_ascii=False) + "\n")
+            sys.stdout.write(json_line({"error": told}, sys.stdout))
             return
         screen = Console(stderr=True, highlight=False, soft_wrap=True)
         screen.print(Text(f"{say('show.error')} {error.cause()}", style="bold red"))
@@ -335,9 +337,10 @@ class Screen:
     def asked(self) -> str:
         """A question typed by a person; empty at the end."""
         try:
-            return self.console.input(Text(f"{say('show.you')} > ", style="bold cyan")).strip()
+            line = self.console.input(Text(f"{say('show.you')} > ", style="bold cyan")).strip()
         except EOFError:
             return ""
+        return "" if line.casefold() in FAREWELLS else line
 
     def foreign(self, file: Path, found: Foreign) -> None:
         """What was taken over from another program's settings, and what was not."""
@@ -412,8 +415,7 @@ class Screen:
             return
         for one in found:
             self.line(f"{say(f'severity.{one.severity}')}  {one.message()}", COLOURS[one.severity])
-            settings = " ".join(f"--set {name}={value}" for name, value in one.settings.items())
-            self.line(f"  → {one.fix()}" + (f" ({settings})" if settings else ""), "bright_black")
+            self.line(f"  → {one.fix()}" + (f" ({one.options()})" if one.settings else ""), "bright_black")
         if not found:
             self.say("show.no_findings", "bold green")
 
@@ -422,7 +424,7 @@ class Screen:
     def emit(self, event: Event) -> None:
         """An event of a running command."""
         if self.as_json:
-            sys.stderr.write(json.dumps(event.as_json(), ensure_ascii=False, default=str) + "\n")
+            sys.stderr.write(json_line(event.as_json(), sys.stderr))
         elif event.type == "message":
             key = f"event.{event.data['code']}"
             values = {name: value for name, value in event.data.items() if name != "code"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Any
 
 import typer
@@ -20,6 +21,20 @@ _WORDS = {
     r"^Usage:": "usage", r"^Arguments:": "arguments", r"^Options:": "options", r"^Commands:": "commands",
     r"\[default:": "default", r"\[required\]": "required", r"Show this\s+message\s+and\s+exit\.": "help",
 }  # fmt: skip
+
+# What Typer says of wrong usage, in English only, and our sentence for it.
+_CAUSES = (
+    (r"Got unexpected extra argument(?:s|\(s\))? \((?P<names>.*)\)", "cli.wrong.extra"),
+    (r"No such command '(?P<name>.*?)'.*", "cli.wrong.command"),
+    (r"Missing command", "cli.wrong.no_command"),
+    (r"Option '(?P<name>.*)' requires an argument", "cli.wrong.no_value"),
+    (r"Option '(?P<name>.*)' does not take a value", "cli.wrong.takes_none"),
+    (r"Invalid value for '?(?P<name>[^':]*)'?: Input should be a valid integer.*", "cli.wrong.integer"),
+    (r"Invalid value for '?(?P<name>[^':]*)'?: Input should be a valid number.*", "cli.wrong.number"),
+    (r"Invalid value for '?(?P<name>[^':]*)'?: .*less than or equal to (?P<limit>\S+)", "cli.wrong.most"),
+    (r"Invalid value for '?(?P<name>[^':]*)'?: .*greater than or equal to (?P<limit>\S+)", "cli.wrong.least"),
+    (r"Invalid value for '?(?P<name>[^':]*)'?: (?P<why>.*)", "cli.wrong.value"),
+)
 
 
 class _Spoken:
@@ -71,4 +86,17 @@ def _cause(error: Any) -> str:
     if kind == "NoSuchOption":
         near = ", ".join(sorted(error.possibilities or ()))
         return say("cli.wrong.option_near" if near else "cli.wrong.option", name=error.option_name, near=near)
-    return str(error.format_message()).strip().rstrip(".。")
+    words = str(error.format_message()).strip().rstrip(".。")
+    for pattern, key in _CAUSES:
+        if match := re.fullmatch(pattern, words, re.DOTALL):
+            return _said(key, error, match.groupdict())
+    return words
+
+
+def _said(key: str, error: Any, names: dict[str, str]) -> str:
+    """One of `_CAUSES` in our words; a command that does not exist with those that are spelt like it."""
+    if key == "cli.wrong.command":
+        known = error.ctx.command.list_commands(error.ctx) if error.ctx is not None else []
+        near = ", ".join(get_close_matches(names["name"], known, cutoff=0.5))
+        return say("cli.wrong.command_near" if near else key, name=names["name"], near=near)
+    return say(key, **names)

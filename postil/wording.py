@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from postil.locales import say
+from postil.locales import knows, say
 from postil.records import Event, Example, Issue
 
 FEWEST_SHARED = 8  # characters; what fewer begin alike is no instruction
@@ -38,7 +38,12 @@ def money(amount: float, currency: str) -> str:
 
     rate = Settings().cny_per_usd
     yuan, dollars = (amount, amount / rate) if currency == "CNY" else (amount * rate, amount)
-    return f"¥{_rounded(yuan)} (${_rounded(dollars)})"
+    return f"{sign('CNY')}{_rounded(yuan)} ({sign('USD')}{_rounded(dollars)})"
+
+
+def sign(currency: str) -> str:
+    """What stands before an amount of this currency; nothing where no sign is known."""
+    return say(f"money.{currency}") if knows(f"money.{currency}") else ""
 
 
 def moneys(least: float, most: float, currency: str) -> str:
@@ -78,7 +83,7 @@ def numbers_of(event: Event) -> str:
         parts.append(f"{say('show.validation_loss')} {data['validation_loss']:.3f}")
     parts.append(f"{data.get('tokens_per_second', 0):.0f} tok/s")
     parts += left
-    parts.append(f"{'¥' if _currency() == 'CNY' else '$'}{_rounded(data['cost'])}")
+    parts.append(f"{sign(_currency())}{_rounded(data['cost'])}")
     return " · ".join(parts)
 
 

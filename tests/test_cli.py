@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import openpyxl
 import pytest
 
 from postil import __version__, flow
 from postil.errors import TrainError
-from postil.records import Answer
+from postil.records import Answer, Target
 from postil.settings import for_child
 from tests.story import INSTRUCTION, SYSTEM, Trained, refused, said, settings, sheet, told
 
@@ -397,10 +398,12 @@ def test_a_run_is_resumed_with_its_own_data_only(trained: Trained, tmp_path: Pat
 def test_compare_answers_once_or_as_long_as_one_asks(trained: Trained, monkeypatch: Any) -> None:
     found = told(["compare", trained.directory, "7 新款 女"])
     assert set(found) == {"base", "tuned"} and found["base"] != found["tuned"]
-    typed = iter(["7 新款 女", ""])
-    monkeypatch.setattr("builtins.input", lambda *prompt: next(typed))
-    code, out, _ = said(["compare", trained.directory, "--lang", "en"])
-    assert code == 0 and found["tuned"].strip() in out and "tuned" in out
+    for farewell in ("", "exit", "QUIT", "/bye", "退出"):
+        typed = iter(["7 新款 女", farewell])
+        monkeypatch.setattr("builtins.input", lambda *prompt, typed=typed: next(typed))
+        code, out, _ = said(["compare", trained.directory, "--lang", "en"])
+        assert code == 0 and next(typed, "nothing is asked after the farewell").startswith("nothing")
+    assert found["tuned"].strip() in out and "tuned" in out
 
 
 def test_evaluate_on_a_file_and_on_the_test_part(trained: Trained, tmp_path: Path) -> None:
@@ -538,6 +541,31 @@ def test_wrong_usage_is_an_error_object_for_scripts(arguments: list[str]) -> Non
     assert code == 2 and not err
     error = json.loads(out)["error"]
     assert error["code"] == "wrong_usage" and error["cause"] and "--help" in error["remedy"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "a", "b"], ["chek", "a"], ["models", "nonsense"], ["train", "a", "-o"], ["check", "a", "--json=3"],
+        ["look", "a", "--rows", "many"], ["look", "a", "--rows", "9999"], ["look", "a", "--rows", "-1"],
+        ["golden", "a", "--endpoint", "b", "--model", "c", "-o", "d", "--per-minute", "often"],
+        ["export", "a", "-o", "b", "--to", "nowhere"], ["check", "a", "--fix", "nonsense"], ["plan"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_usage_is_told_in_one_language(arguments: list[str]) -> None:
+    """Typer speaks English only; what it says is recognised, and our sentence said in its place."""
+    code, _, err = said(["--lang", "zh", *arguments])
+    cause = next(line for line in err.splitlines() if line.startswith("出错了"))
+    own_words = {"check", "FILE", "json", "fields", *get_args(Target), *arguments}
+    left_over = [
+        word for word in re.findall(r"[A-Za-z][\w-]+", cause) if word not in {w.lstrip("-") for w in own_words}
+    ]
+    assert code == 2 and not left_over, cause
+
+
+def test_a_misspelt_command_is_recognised() -> None:
+    assert "check" in said(["chek", "a", "--lang", "en"])[2].partition("perhaps you mean")[2]
 
 
 def test_wrong_usage_names_what_is_missing_and_what_may_be_meant() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from string import Formatter
 import pytest
 
 import postil
-from postil.locales import in_a_row, knows, language, say, speak, speak_to_clients
+from postil.locales import as_argument, in_a_row, knows, language, say, speak, speak_to_clients
 
 HOUSE = Path(postil.__file__).parent
 HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -154,7 +156,9 @@ def _names(key: str) -> tuple[str, str, str]:
 
 
 def test_chinese_is_chinese() -> None:
-    names = re.compile(r"^(show\.(column|loss|service_.*)|metric\..*|doctor\.(postil|python)|event\.plain|report\..*)$")
+    names = re.compile(
+        r"^(show\.(column|loss|service_.*)|metric\..*|doctor\.(postil|python)|event\.plain|report\..*|money\..*|cli\.wrong\.value)$"
+    )
     assert not [key for key, text in sentences("zh").items() if not HAN.search(text) and not names.match(key)]
 
 
@@ -169,7 +173,7 @@ def test_english_punctuation_stays_out_of_chinese_sentences() -> None:
 
 
 def test_nobody_is_cheered_at() -> None:
-    assert not [key for lang in ("zh", "en") for key, text in sentences(lang).items() if re.search("[!！]", text)]
+    assert not [key for lang in ("zh", "en") for key, text in sentences(lang).items() if re.search("[!！](?!q})", text)]
 
 
 def test_say_speaks_the_language_that_was_set() -> None:
@@ -227,3 +231,24 @@ def test_what_is_not_there_is_a_bug() -> None:
         say("no.such.sentence")
     with pytest.raises(ValueError):
         speak("fr")
+
+
+def test_what_is_filled_into_a_command_is_quoted() -> None:
+    """A path with a space, in a command that people copy, must stay one argument."""
+    in_command = re.compile(
+        r"(?:postil [a-z]|pip install |--(?!set )[a-z-]+ )[^.。，；;:：\n]*?\{(\w+)(?!\w*!q)[^}]*\}"
+    )
+    assert not [key for lang in ("en", "zh") for key, text in sentences(lang).items() if in_command.search(text)]
+
+
+@pytest.mark.parametrize("path", ["a b/我的 模型", "it's", 'a"b', "$HOME;rm", "`x`", "*", "~", "", "a\\b", "(1)"])
+def test_a_quoted_path_is_one_argument_of_a_shell(path: str) -> None:
+    shell = shutil.which("sh")
+    assert shell is not None
+    told = subprocess.run([shell, "-c", f"printf %s {as_argument(path)}"], capture_output=True, check=True)
+    assert told.stdout.decode() == path
+
+
+def test_a_plain_path_is_left_as_it_is() -> None:
+    assert as_argument("运行/标题-2.csv") == "运行/标题-2.csv"
+    assert "'a b'" in say("show.next_steps", "en", path="a b")

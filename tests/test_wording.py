@@ -19,8 +19,10 @@ def test_what_a_parameter_may_be() -> None:
 def test_times_and_money(monkeypatch: pytest.MonkeyPatch, lang: str) -> None:
     assert [re.findall(r"[\d.]+", duration(seconds)) for seconds in (5, 600, 9000)] == [["5"], ["10"], ["2.5"]]
     monkeypatch.setenv("POSTIL_CNY_PER_USD", "8")
-    assert money(16, "CNY") == "¥16.00 ($2.00)" and money(2, "USD") == "¥16.00 ($2.00)"
-    assert moneys(0.001, 0.009, "CNY") == "¥<0.01 ($<0.01)" and moneys(8, 16, "CNY") == "¥8.00 ($1.00) – ¥16.00 ($2.00)"
+    yuan = {"en": "¥", "zh": "￥"}[lang]
+    assert money(16, "CNY") == f"{yuan}16.00 ($2.00)" and money(2, "USD") == f"{yuan}16.00 ($2.00)"
+    assert moneys(0.001, 0.009, "CNY") == f"{yuan}<0.01 ($<0.01)"
+    assert moneys(8, 16, "CNY") == f"{yuan}8.00 ($1.00) – {yuan}16.00 ($2.00)"
 
 
 def test_what_stands_before_all_questions_is_an_instruction() -> None:

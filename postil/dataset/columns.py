@@ -14,6 +14,10 @@ from postil.dataset.raw import column_letter
 from postil.errors import DataError
 
 Cells = tuple[str, ...]
+ROLES = (  # all that a column or key can be; each has its word in `locales/`
+    "question", "answer", "rejected", "context", "system", "conversation", "turn", "speaker", "message", "time",
+    "similar", "dialogue", "label", "text", "content", "role",
+)  # fmt: skip
 HEADER_WITHIN = 30  # rows that are searched for a header
 NONE = "-"  # said by a user for a role that no column has, whatever its heading is
 SAMPLE = 400  # rows that are looked at to judge a column by its content
@@ -48,9 +52,9 @@ _LABELS_FIRST = (
 class Layout:
     """The roles of a table's columns.
 
-    roles: question (its parts in order), answer (its parts), context, system, conversation, turn, speaker, message,
-    time, similar, rejected, dialogue (whole chats) -> column indexes from 0. header: index of the header row, None
-    if there is none. guessed: found by content. fields: several answer columns become one JSON object, not lines.
+    roles: of `ROLES` -> column indexes from 0, the parts of a question or an answer in order; dialogue: whole chats.
+    header: index of the header row, None if there is none. guessed: found by content. fields: several answer columns
+    become one JSON object, not lines.
     """
 
     names: Cells

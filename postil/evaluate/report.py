@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from postil.evaluate.curve import draw
 from postil.evaluate.metrics import METRICS, NUMBERS, visible
 from postil.evaluate.render import Block, Code, Heading, Paragraph, Picture, Piece, Table, to_html, to_markdown
 from postil.evaluate.verdict import forgetting_words
-from postil.locales import knows, language, say
+from postil.locales import as_argument, knows, language, say
 from postil.records import Base, Confusion, Dataset, Evaluation, Finding, Issue, Left, Proposal, Repair
 from postil.store import write_text
 
@@ -187,7 +186,7 @@ def _doctor(facts: Facts, lang: str) -> Iterator[Block]:
     yield Heading(say("report.doctor", lang))
     head = [say(f"report.doctor.{part}", lang) for part in ("finding", "fix", "settings")]
     yield Table(head, [
-        [one.message(lang), one.fix(lang), " ".join(f"--set {name}={value}" for name, value in one.settings.items())]
+        [one.message(lang), one.fix(lang), one.options()]
         for one in facts.findings
     ])  # fmt: skip
 
@@ -285,7 +284,7 @@ def _use(facts: Facts, lang: str) -> Iterator[Block]:
     base = facts.base.path.as_posix() if facts.base.path else facts.base.name
     yield Heading(say("report.use", lang))
     yield Paragraph(say("report.use.commands", lang))
-    quoted, question = shlex.quote(adapter), shlex.quote(say("report.use.question", lang))
+    quoted, question = as_argument(adapter), as_argument(say("report.use.question", lang))
     yield Code(f"postil compare {quoted} {question}\npostil answer {quoted} FILE.xlsx --output OUT.xlsx", "sh")
     yield Paragraph(say("report.use.peft", lang))
     base_text, adapter_text = (json.dumps(path, ensure_ascii=False) for path in (base, adapter))

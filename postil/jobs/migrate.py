@@ -7,7 +7,6 @@ Order's settings may be is known below, in `plan`. What each service calls thing
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -17,7 +16,7 @@ from typing import Any
 
 from postil.errors import JobError, PlanError
 from postil.jobs.order import Order
-from postil.locales import say
+from postil.locales import as_argument, say
 from postil.plan import check_settings
 from postil.records import Base
 
@@ -89,9 +88,9 @@ class Migration:
     def command(self, base: str, data: str | None = None, validation: str | None = None) -> str:
         """The line that trains the same on the command line; it has no word for a multiplier of the rate."""
         seed = {"seed": self.seed} if self.seed is not None else {}
-        settings = [f"--set {name}={shlex.quote(str(value))}" for name, value in {**self.settings, **seed}.items()]
-        files = [shlex.quote(data or "FILE"), *([f"--validation {shlex.quote(validation)}"] if validation else [])]
-        return " ".join(["postil train", *files, f"--base {shlex.quote(base)}", *settings, "--output DIR"])
+        settings = [f"--set {name}={as_argument(value)}" for name, value in {**self.settings, **seed}.items()]
+        files = [as_argument(data or "FILE"), *([f"--validation {as_argument(validation)}"] if validation else [])]
+        return " ".join(["postil train", *files, f"--base {as_argument(base)}", *settings, "--output DIR"])
 
     def as_json(self) -> dict[str, Any]:
         return {

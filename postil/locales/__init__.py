@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import locale
+import os
+import re
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 LANGUAGES = ("en", "zh")
 _current: ContextVar[str | None] = ContextVar("language", default=None)
 _served: ContextVar[bool] = ContextVar("served", default=False)
+_PLAIN_ARGUMENT = re.compile(r"[\w@%+=:,./-]+" if os.name != "nt" else r"[\w@+=:,./\\~-]+")
 
 
 def language() -> str:
@@ -37,13 +41,24 @@ def speak_to_clients() -> None:
 def say(key: str, /, lang: str | None = None, **values: Any) -> str:
     """The sentence behind `key`, with `values` filled in. A key that is missing is a bug and raises KeyError.
 
-    A value that is itself words is given in every language: {"en": ..., "zh": ...}.
+    A value that is itself words is given in every language: {"en": ..., "zh": ...}. A sentence asks with {path!q} for
+    a value as a command line takes it: it stands in a command that people copy.
     """
     lang = lang or language()
     said = {name: value[lang] if isinstance(value, dict) and lang in value else value for name, value in values.items()}
     sentences = _sentences(lang)
     sentence = (sentences.get(f"served.{key}") if _served.get() else None) or sentences[key]
-    return sentence.format(**said)
+    return _SPEAKER.vformat(sentence, (), said)
+
+
+def as_argument(text: object) -> str:
+    """A text as one argument of a command that is shown to people, in quotation marks where it needs them."""
+    words = str(text)
+    if _PLAIN_ARGUMENT.fullmatch(words):
+        return words
+    if os.name == "nt":
+        return '"' + words.replace('"', '\\"') + '"'
+    return "'" + words.replace("'", "'\"'\"'") + "'"
 
 
 def in_a_row(*sentences: str) -> str:
@@ -55,6 +70,14 @@ def in_a_row(*sentences: str) -> str:
 def knows(key: str) -> bool:
     """Whether there is a sentence behind `key`."""
     return key in _sentences("en")
+
+
+class _Speaker(Formatter):
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        return as_argument(value) if conversion == "q" else super().convert_field(value, conversion)
+
+
+_SPEAKER = _Speaker()
 
 
 @cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from postil.locales import say
+from postil.locales import as_argument, say
 from postil.records.dataset import Severity
 from postil.records.plan import Plan
 
@@ -46,6 +46,10 @@ class Finding:
 
     def fix(self, lang: str | None = None) -> str:
         return say(f"finding.{self.code}.fix", lang, **self.values)
+
+    def options(self) -> str:
+        """The settings as a command line takes them."""
+        return " ".join(f"--set {as_argument(f'{name}={setting}')}" for name, setting in self.settings.items())
 
     def as_json(self) -> dict[str, Any]:
         return {"code": self.code, "severity": self.severity, "message": self.message(), "fix": self.fix(),

@@ -43,6 +43,10 @@ class Desk:
         speak_to_clients()
         return say(key, self.lang, **values)
 
+    def sign(self, currency: str) -> str:
+        """What stands before an amount of this currency; nothing where no sign is known."""
+        return self.say(f"money.{currency}") if knows(f"money.{currency}") else ""
+
     async def do(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
         """Run `work` on a thread, in this person's language."""
         speak(self.lang)

@@ -336,7 +336,7 @@ class Live:
             found.append(("left", span(desk, float(left))))
             found.append(("finish", datetime.fromtimestamp(time.time() + float(left)).strftime("%H:%M")))
         if told.get("cost") is not None and job.kind == "training":
-            sign = {"CNY": "¥", "USD": "$"}.get(desk.house.settings.currency, "")
+            sign = desk.sign(desk.house.settings.currency)
             cost = float(told["cost"])
             found.append(("cost", f"{sign}{cost:.2f}" if cost >= 0.01 or not cost else f"< {sign}0.01"))
         if told.get("tokens_per_second") and job.status == "running" and learns:

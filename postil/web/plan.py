@@ -263,7 +263,7 @@ class Planning:
     def _show_estimate(self) -> None:
         desk, told = self._desk, self._plan["estimate"]
         low, high = told["seconds"]
-        sign = {"CNY": "¥", "USD": "$"}.get(told["currency"], "")
+        sign = desk.sign(told["currency"])
         cost = f"{sign}{told['cost'][1]:.2f}" if told["cost"][1] >= 0.01 else f"< {sign}0.01"
         facts = {"time": f"{span(desk, low)} – {span(desk, high)}", "memory": f"{told['memory_bytes'] / 1e9:.1f} GB",
                  "disk": f"{told['disk_bytes'] / 1e9:.2f} GB", "cost": cost}  # fmt: skip
