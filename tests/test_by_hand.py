@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 
 from postil.samples import Name, sample
-from tests.sided import build_t5
+from tests.sided import build_bart
 from tests.story import SHORT, said
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def test_an_odd_file_is_told_in_words(file: Path) -> None:
 @pytest.mark.parametrize("name", get_args(Name))
 def test_a_sample_goes_the_whole_way_in_words(name: Name, base: Build, tmp_path: Path) -> None:
     file, run = sample(name), tmp_path / "a run"
-    model = build_t5(tmp_path / "t5") if name == "orders" else base("qwen2")
+    model = build_bart(tmp_path / "bart") if name == "orders" else base("qwen2")
     for lang in LANGUAGES:
         short = settings(*(["task=seq_2_seq_lm"] if name == "orders" else []))
         shown("look", file, "--check", lang=lang)
