@@ -6,6 +6,7 @@ The cookie names a key and is signed with a secret of this store, so that it hol
 from __future__ import annotations
 
 import hmac
+import html
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from urllib.parse import quote
 from itsdangerous import BadSignature, TimestampSigner
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
-from starlette.responses import RedirectResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from postil.store import Store, write_bytes
@@ -36,7 +37,7 @@ SAFE = {
     b"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
-    b"referrer-policy": b"no-referrer",
+    b"referrer-policy": b"same-origin",  # with no-referrer, forms of ours would hide where they come from
     b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
 }
@@ -92,11 +93,29 @@ class SignIn:
             await self._app(scope, receive, send)
             return
         if key is None and not _is_open(scope["path"]):
-            wanted = quote(scope["path"], safe="/")
-            await RedirectResponse(f"{ROOT}/login?next={wanted}", 303)(scope, receive, send)
+            await _to_the_door(connection)(scope, receive, send)
             return
         votes = scope["path"].startswith(RATING)
         await self._app(scope, receive, _dressed({**SAFE, **(RATER if votes else {})}, send))
+
+
+def _to_the_door(connection: HTTPConnection) -> Response:
+    """To sign in, and then where they wanted to go.
+
+    Who follows a link of another site comes without the cookie, which is strict: our own page asks again, with it.
+    """
+    wanted = quote(connection.scope["path"], safe="/") + (f"?{query}" if (query := connection.url.query) else "")
+    if connection.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return onward(wanted)
+    return RedirectResponse(f"{ROOT}/login?next={quote(wanted, safe='/')}", 303)
+
+
+def onward(path: str) -> HTMLResponse:
+    """A page of ours that goes on to `path` by itself. Unlike a redirect, it sends our cookies wherever one came from."""
+    there = html.escape(path, quote=True)
+    return HTMLResponse(f'<!doctype html><meta http-equiv="refresh" content="0;url={there}"><title>Postil</title>'
+                        f'<link rel="icon" href="data:,"><a href="{there}">Postil</a>',
+                        headers={"cache-control": "no-store"})  # fmt: skip
 
 
 def _is_open(path: str) -> bool:
