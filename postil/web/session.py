@@ -8,7 +8,8 @@ from __future__ import annotations
 import hmac
 import html
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -17,9 +18,11 @@ from itsdangerous import BadSignature, TimestampSigner
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from postil.api import refused
 from postil.store import Store, write_bytes
+from postil.web.sockets import is_owner, is_page
 
 if TYPE_CHECKING:
     from postil.store.tables import Key
@@ -30,6 +33,8 @@ RATER_COOKIE = "postil_rater"  # with which the socket of a page of votes is let
 MONTH = 30 * 24 * 3600
 RATING = f"{ROOT}/rate/"
 OPEN = (f"{ROOT}/login", RATING, f"{ROOT}/_nicegui/", f"{ROOT}/favicon.ico")
+CLOSE = {"type": "websocket.close", "code": 1008}
+WATCH_SECONDS = 1.0
 OF_VISITORS = f"{ROOT}/_nicegui/client/"  # what a page of somebody's own receives
 SAFE = {
     b"content-security-policy": b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -86,11 +91,15 @@ class SignIn:
         key = await run_in_threadpool(self._sessions.key, connection.cookies.get(COOKIE))
         scope.setdefault("state", {})["key"] = key
         if scope["type"] == "websocket":
-            if key is None and RATER_COOKIE not in connection.cookies:
+            if key is None and RATER_COOKIE not in connection.cookies and not is_page(connection.url.query):
                 await receive()
-                await send({"type": "websocket.close", "code": 1008})
+                await send(CLOSE)
                 return
-            await self._app(scope, receive, send)
+            watch = Watch(lambda: self._sessions.key(connection.cookies.get(COOKIE)), receive, send)
+            await self._app(scope, *((watch.receive, watch.send) if key else (receive, send)))
+            return
+        if scope["path"].startswith(OF_VISITORS) and key and not is_owner(scope["path"].split("/")[4], key):
+            await refused("unknown_url", method=scope["method"][:20], path="").response()(scope, receive, send)
             return
         if key is None and not _is_open(scope["path"]):
             await _to_the_door(connection)(scope, receive, send)
@@ -111,11 +120,40 @@ def _to_the_door(connection: HTTPConnection) -> Response:
 
 
 def onward(path: str) -> HTMLResponse:
-    """A page of ours that goes on to `path` by itself. Unlike a redirect, it sends our cookies wherever one came from."""
+    """A page of ours that goes on to `path`. Unlike after a redirect, our cookies go along wherever one came from."""
     there = html.escape(path, quote=True)
     return HTMLResponse(f'<!doctype html><meta http-equiv="refresh" content="0;url={there}"><title>Postil</title>'
                         f'<link rel="icon" href="data:,"><a href="{there}">Postil</a>',
                         headers={"cache-control": "no-store"})  # fmt: skip
+
+
+class Watch:
+    """An open socket of somebody who has signed in: it ends when they have not any more.
+
+    `who` tells the key. It is asked before each message that comes, and at most each second before one that goes.
+    """
+
+    def __init__(self, who: Callable[[], Any], receive: Receive, send: Send,
+                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
+        self._who, self._receive, self._send, self._clock = who, receive, send, clock
+        self._asked, self._over = clock(), False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] != "websocket.receive" or await self._goes_on():
+            return message
+        return {"type": "websocket.disconnect", "code": CLOSE["code"]}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] != "websocket.send" or self._clock() < self._asked + WATCH_SECONDS or await self._goes_on():
+            await self._send(message)
+
+    async def _goes_on(self) -> bool:
+        self._asked = self._clock()
+        if not self._over and await run_in_threadpool(self._who) is None:
+            self._over = True
+            await self._send(CLOSE)
+        return not self._over
 
 
 def _is_open(path: str) -> bool:
