@@ -36,7 +36,6 @@ FILES = {  # what goes out or comes in as bytes, beside the pages
     "/data/{dataset_id}/marked.xlsx": "POST /v1/postil/marked",
 }
 ACTS = {
-    "file.keep": "POST /v1/files",
     "dataset.create": "POST /v1/postil/datasets",
     "dataset.revise": "POST /v1/postil/datasets/{dataset_id}/versions",
     "dataset.compare": "POST /v1/postil/diff",
@@ -67,7 +66,6 @@ ACTS = {
     "model.log": "GET /v1/postil/models/log",
     "note.read": "GET /v1/postil/models/note",
     "note.write": "POST /v1/postil/models/note",
-    "line.list": "GET /v1/postil/lines",
     "line.set": "POST /v1/postil/lines/{line}",
     "line.back": "POST /v1/postil/lines/{line}/back",
 }
