@@ -4,9 +4,10 @@ from postil.api.app import create_app
 from postil.api.asking import CommandRefused, on_disk
 from postil.api.forms import read_form
 from postil.api.gate import FILE_BYTES, LANGUAGE_COOKIE, PAGE_UPLOAD
-from postil.api.house import House, holds
+from postil.api.house import Caller, House, holds, may
 from postil.api.keyring import add_key, add_model, list_keys, revoke_key
-from postil.api.refusals import Refused
+from postil.api.refusals import Refused, refused
+from postil.api.scopes import scopes_of_routes
 from postil.api.server import serve
 from postil.api.studio import (
     BallotBody,
@@ -34,9 +35,9 @@ from postil.api.studio import (
 )  # fmt: skip
 
 __all__ = [
-    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "BallotBody", "CheckBody", "CommandRefused", "DiffBody", "FileBody",
-    "House", "JudgeBody", "PlanBody", "PreviewBody", "Refused", "XrayBody", "add_key", "add_model", "begun_ballot",
-    "case_of", "check", "counted", "create_app", "difference", "differing", "file_of_corrections", "holds",
-    "judge_defaults", "judge_order", "list_keys", "marked", "on_disk", "order_again", "plan", "preview", "read_form",
-    "revoke_key", "serve", "xray",
+    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "BallotBody", "Caller", "CheckBody", "CommandRefused", "DiffBody",
+    "FileBody", "House", "JudgeBody", "PlanBody", "PreviewBody", "Refused", "XrayBody", "add_key", "add_model",
+    "begun_ballot", "case_of", "check", "counted", "create_app", "difference", "differing", "file_of_corrections",
+    "holds", "judge_defaults", "judge_order", "list_keys", "marked", "may", "on_disk", "order_again", "plan", "preview",
+    "read_form", "refused", "revoke_key", "scopes_of_routes", "serve", "xray",
 ]  # fmt: skip

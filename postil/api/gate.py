@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from postil.api.origin import is_ours
 from postil.api.paces import Paces
 from postil.api.refusals import Refused, refused
 from postil.errors import PostilError
@@ -74,7 +75,7 @@ class Gate:
         state["request_id"] = f"req_{secrets.token_hex(12)}"
         dressed = _dressed(send, state["request_id"], scope["path"])
         try:
-            self._check_address(headers)
+            self._check_address(scope["method"], headers)
             if _needs_key(scope["path"]):
                 state["key"] = await self._key(headers)
                 self._paces.count_request(state["key"])
@@ -87,22 +88,21 @@ class Gate:
 
     async def _websocket(self, headers: Headers, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            self._check_address(headers)
+            self._check_address("", headers)
         except Refused:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
         await self._app(scope, receive, send)
 
-    def _check_address(self, headers: Headers) -> None:
+    def _check_address(self, method: str, headers: Headers) -> None:
         """DNS rebinding ends here: whatever a name resolves to, it must be one of ours."""
         allowed = {host.lower() for host in self._hosts()}
         named = headers.getlist("host")
         if len(named) != 1 or named[0].lower() not in allowed:
             raise refused("host_not_allowed")
-        origins = headers.getlist("origin")
         ours = {f"{scheme}://{host}" for host in allowed for scheme in ("http", "https")}
-        if any(origin.lower() not in ours for origin in origins) or headers.get("sec-fetch-site") == "cross-site":
+        if not is_ours(method, headers, ours):
             raise refused("origin_not_allowed")
 
     async def _key(self, headers: Headers) -> Any:

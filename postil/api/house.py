@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, params
 
 from postil.api.asking import Ask
 from postil.api.looks import Looks
@@ -146,6 +146,13 @@ def holds(key: Key, *scopes: str) -> bool:
     return not {implied for scope in key.scopes for implied in IMPLIED.get(scope, (scope,))}.isdisjoint(scopes)
 
 
+@dataclass(frozen=True)
+class Needs(params.Depends):
+    """What keeps a route for keys that have one of `scopes`."""
+
+    scopes: tuple[str, ...] = ()
+
+
 def may(*scopes: str) -> Any:
     """The route is for keys that have one of `scopes`."""
 
@@ -153,4 +160,4 @@ def may(*scopes: str) -> Any:
         if not holds(caller, *scopes):
             raise refused("scope_missing", scope=scopes[0])
 
-    return Depends(check)
+    return Needs(check, scopes=scopes)

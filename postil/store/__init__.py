@@ -21,7 +21,7 @@ from postil.store.files import (
 
 if TYPE_CHECKING:
     from postil.store.blobs import Incoming
-    from postil.store.database import Database
+    from postil.store.database import Database, looking
     from postil.store.disk import FULL, free_bytes, in_our_words
     from postil.store.ids import letters, new_id, now
     from postil.store.keys import LOCAL, SCOPES
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FULL", "LINE", "LOCAL", "PART_BYTES", "SCOPES", "TERMINAL", "Asked", "Database", "Incoming", "Page",
-    "Store", "display_name", "free_bytes", "in_our_words", "letters", "link_or_copy", "make_directory", "new_id", "now",
-    "open_store", "publish", "read_json", "sha256", "sync", "sync_directory", "temporary_directory", "write_bytes",
-    "write_json", "write_text",
+    "Store", "display_name", "free_bytes", "in_our_words", "letters", "link_or_copy", "looking", "make_directory",
+    "new_id", "now", "open_store", "publish", "read_json", "sha256", "sync", "sync_directory", "temporary_directory",
+    "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
 
 _LATER = {  # what needs the database's library is loaded by whoever needs it: most commands do not
     "Asked": "replies", "Database": "database", "FULL": "disk", "Incoming": "blobs", "LINE": "lines", "LOCAL": "keys",
     "PART_BYTES": "uploaded", "Page": "pages", "SCOPES": "keys", "Store": "place", "TERMINAL": "uploaded",
-    "display_name": "uploaded", "free_bytes": "disk", "in_our_words": "disk", "letters": "ids", "new_id": "ids",
-    "now": "ids", "open_store": "place",
+    "display_name": "uploaded", "free_bytes": "disk", "in_our_words": "disk", "letters": "ids",
+    "looking": "database", "new_id": "ids", "now": "ids", "open_store": "place",
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,17 @@ WAIT_SECONDS = 30  # for a connection of ours that another thread holds
 FULL = ("disk is full", "no space left", "could not extend file")
 READ_ONLY = ("readonly database", "read-only transaction")
 CLOSING_SECONDS = 1.0  # at most, from the removal of the log to that of its index, when another process closes last
+_LOOKING: ContextVar[bool] = ContextVar("looking", default=False)
+
+
+@contextmanager
+def looking() -> Iterator[None]:
+    """Within it this task or thread reads and writes nothing: a write is a mistake of ours, and is refused."""
+    before = _LOOKING.set(True)
+    try:
+        yield
+    finally:
+        _LOOKING.reset(before)
 
 
 class Database:
@@ -54,6 +66,8 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that may change things: committed at its end, undone by an exception."""
+        if _LOOKING.get():
+            raise RuntimeError("something is written where one only looks")
         with told(), Session(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
 

@@ -28,9 +28,11 @@ def attach(app: FastAPI, house: House) -> str:
     from postil.web.carry import routes as carried
     from postil.web.door import routes as door
     from postil.web.session import ROOT, Sessions, SignIn
+    from postil.web.sockets import bind_sockets
 
     sessions = Sessions(house.store)
     pages.state.house = house
+    bind_sockets()
     app.include_router(door(sessions))
     app.include_router(carried(house))
     app.add_api_route("/", lambda: RedirectResponse(f"{ROOT}/"), include_in_schema=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -13,8 +13,9 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from postil.api import FILE_BYTES, PAGE_UPLOAD, CheckBody, House, Refused, marked, read_form
+from postil.api import FILE_BYTES, PAGE_UPLOAD, Caller, CheckBody, House, Refused, marked, may, read_form
 from postil.errors import PostilError
+from postil.web.rights import needed
 from postil.web.session import ROOT
 
 PIECE = 1 << 20
@@ -25,10 +26,13 @@ def routes(house: House) -> APIRouter:
     """Upload, download."""
     router = APIRouter(include_in_schema=False)
 
-    @router.post(PAGE_UPLOAD)
-    async def upload(request: Request) -> Response:
+    def carries(path: str) -> Callable[..., Any]:
+        """The decorator of a way out, for whoever may take it: `path` stands in the table of rights."""
+        return router.get(ROOT + path, dependencies=[may(*needed(path))])
+
+    @router.post(PAGE_UPLOAD, dependencies=[may(*needed("/upload"))])
+    async def upload(key: Caller, request: Request) -> Response:
         """One file of a form. The answer is for the page's own script."""
-        key = request.scope["state"]["key"]
         try:
             with house.store.files.incoming(most=FILE_BYTES) as made:
                 form = await read_form(request.headers, request.stream(), "file", made)
@@ -40,25 +44,24 @@ def routes(house: House) -> APIRouter:
             return refused.response()
         return JSONResponse({"id": row.id, "filename": row.filename})
 
-    @router.get(f"{ROOT}/files/{{file_id}}/content")
-    def download(file_id: str, request: Request) -> Response:
+    @carries("/files/{file_id}/content")
+    def download(file_id: str, key: Caller) -> Response:
         """A file of the project, under its own name."""
-        row = house.store.files.get(request.scope["state"]["key"].project, file_id)
+        row = house.store.files.get(key.project, file_id)
         return StreamingResponse(_pieces(house.store.files.open(row)), media_type="application/octet-stream",
                                  headers=_as_file(row.filename))  # fmt: skip
 
-    @router.get(f"{ROOT}/adapters/{{model:path}}.zip")
-    def adapter(model: str, request: Request) -> Response:
+    @carries("/adapters/{model:path}.zip")
+    def adapter(model: str, key: Caller) -> Response:
         """A fine-tuned model's PEFT directory in one file."""
-        row = house.store.models.get(request.scope["state"]["key"].project, model)
+        row = house.store.models.get(key.project, model)
         packed = _packed(house.store.directory / row.directory)
         return StreamingResponse(_pieces(packed), media_type="application/zip",
                                  headers=_as_file(model.replace(":", "_").replace("/", "_") + ".zip"))  # fmt: skip
 
-    @router.get(f"{ROOT}/data/{{dataset_id}}/marked.xlsx")
-    def marked_workbook(dataset_id: str, request: Request) -> Response:
+    @carries("/data/{dataset_id}/marked.xlsx")
+    def marked_workbook(dataset_id: str, key: Caller) -> Response:
         """The data set's workbook with its marks."""
-        key = request.scope["state"]["key"]
         row = house.store.datasets.get(key.project, dataset_id)
         return marked(CheckBody(file=row.file_id, **row.reading), house, key)
 

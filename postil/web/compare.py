@@ -21,6 +21,8 @@ from postil.serve import Request as Question
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import (
     Text,
+    act,
+    act_button,
     address_shown,
     box,
     button,
@@ -35,6 +37,7 @@ from postil.web.frame import (
     page,
     text,
     told,
+    way,
 )
 from postil.web.jobs import model_names
 from postil.web.result import asked as without
@@ -58,7 +61,7 @@ async def compare(request: Request, models: str = "", question: str = "") -> Non
         if not known:
             with card():
                 text(desk.say("web.models.none"))
-                button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
+                way(desk.say("web.nav.new"), "/new", main=True)
             return
         chosen = [name for name in models.split(",") if name in known] or [next(iter(known))]
         page = Compare(desk, known, chosen[: MOST_SIDES - 1])
@@ -105,6 +108,8 @@ class Compare:
     async def _chips(self) -> None:
         """Held-out questions, which no training saw."""
         desk = self._desk
+        if not desk.can("evaluation.read"):
+            return
         found = await desk.do(read_evaluation, self._directory(self._chosen[0]))
         if found is None:
             return
@@ -243,10 +248,13 @@ class Compare:
         note_down = partial(self._note_down, name, words, answer)
         with self._places[f"acts:{name}"]:
             labelled(button("", lambda: ui.clipboard.write(answer), icon="content_copy"), desk.say("web.compare.copy"))
+            if not desk.can("correction.add"):
+                return
             for thumb, icon in (("up", "thumb_up"), ("down", "thumb_down")):
-                act = guarded(desk, partial(note_down, thumb=thumb))
-                labelled(button("", act, icon=icon), desk.say(f"web.compare.{thumb}"))
-            button(desk.say("web.compare.correct"), guarded(desk, partial(self._correct, note_down, answer)))
+                keep = act(desk, "correction.add", partial(note_down, thumb=thumb))
+                labelled(button("", keep, icon=icon), desk.say(f"web.compare.{thumb}"))
+            correct = partial(self._correct, note_down, answer)
+            act_button(desk, "correction.add", desk.say("web.compare.correct"), correct)
 
     async def _correct(self, note_down: Any, answer: str, *_: Any) -> None:
         """The right answer is asked for, and kept for the next training."""

@@ -32,6 +32,7 @@ from postil.web.frame import (
     table,
     text,
     told,
+    way,
 )
 from postil.web.grid import WINDOW, Grid, scroll_to_rows
 from postil.web.heaps import show_corrections
@@ -59,7 +60,7 @@ async def all_data(request: Request) -> None:
         if not rows:
             with card():
                 text(desk.say("web.data.none"))
-                button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
+                way(desk.say("web.nav.new"), "/new", main=True)
             return
         headers = [desk.say(f"web.data.{name}") for name in ("name", "corrections", "created", "open")]
         table(headers, [
@@ -161,7 +162,7 @@ class Looking:
         with self._glance:
             told(self._desk, error)
             with box("line"):
-                button(self._desk.say("web.data.another"), lambda: go("/new"))
+                way(self._desk.say("web.data.another"), "/new")
                 self._give_back()
         self._columns.clear()
         if self._part:
@@ -190,7 +191,7 @@ class Looking:
         """Corrections are kept first, as a new version of the data set, then shown, then checked."""
         desk, sets = self._desk, self._desk.house.store.datasets
         self._reading = {name: value for name, value in reading.items() if value}
-        async with self._keeping:
+        async with self._keeping, desk.acting("dataset.revise"):
             old = self._dataset
             self._dataset = await desk.do(sets.revise, desk.project, old.id, file_id=old.file_id, reading=self._reading)
         with self._ground:

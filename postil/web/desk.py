@@ -6,7 +6,9 @@ the disk, the database or another process runs on a thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,21 +16,27 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from postil.api import CommandRefused, House, Refused, holds
+from postil.api import CommandRefused, House, Refused, holds, refused
 from postil.errors import PostilError
 from postil.locales import knows, language, say, speak, speak_to_clients
+from postil.store import looking
+from postil.web.rights import needed, place_of
 
 T = TypeVar("T")
 
 
+_ACT: ContextVar[str] = ContextVar("act", default="")  # what the person does, by its name in the table of rights
+
+
 @dataclass(frozen=True)
 class Desk:
-    """A person at a page."""
+    """A person at a page. `page`: its path, by its name in the table of rights."""
 
     house: House
     key: Any  # a Key; None for a rater
     lang: str
     cookies: Mapping[str, str] = field(default_factory=dict)
+    page: str = "/"
 
     @property
     def project(self) -> str:
@@ -37,6 +45,15 @@ class Desk:
     def may(self, *scopes: str) -> bool:
         """Whether this person's key has one of `scopes`: what a route asks for is what a page asks for."""
         return self.key is not None and holds(self.key, *scopes)
+
+    def can(self, name: str) -> bool:
+        """Whether this person may open this page or do this act, by its name in the table of rights."""
+        scopes = needed(name)
+        return not scopes or self.may(*scopes)
+
+    def may_open(self, path: str) -> bool:
+        """Whether this person may go to this address of ours, which begins after the root."""
+        return self.can(place_of(path))
 
     def say(self, key: str, **values: Any) -> str:
         """The sentence `key` in this person's language."""
@@ -48,10 +65,41 @@ class Desk:
         return self.say(f"money.{currency}") if knows(f"money.{currency}") else ""
 
     async def do(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Run `work` on a thread, in this person's language."""
+        """Run `work` on a thread, in this person's language, if their key may still be here.
+
+        Outside of `acting`, it can read and not write. Raises Refused `invalid_api_key`, `scope_missing`.
+        """
         speak(self.lang)
         speak_to_clients()
-        return await run_in_threadpool(work, *arguments, **named)
+
+        def checked() -> T:
+            self._check(self.page, _ACT.get())
+            with nullcontext() if _ACT.get() else looking():
+                return work(*arguments, **named)
+
+        return await run_in_threadpool(checked)
+
+    @asynccontextmanager
+    async def acting(self, name: str) -> AsyncIterator[None]:
+        """Within it this person does what the table of rights calls `name`: what `do` runs may write.
+
+        Raises Refused `invalid_api_key`, `scope_missing`: then, and at each `do`, the store is asked what the key may.
+        """
+        await run_in_threadpool(self._check, self.page, name)
+        before = _ACT.set(name)
+        try:
+            yield
+        finally:
+            _ACT.reset(before)
+
+    def _check(self, *names: str) -> None:
+        """Refuse what this person's key may not do, as it is now and not as it was when the page was opened."""
+        key = self.key and self.house.store.keys.active(self.key.id)
+        if self.key and not key:
+            raise refused("invalid_api_key")
+        for scopes in (needed(name) for name in names if name):
+            if scopes and not (key and holds(key, *scopes)):
+                raise refused("scope_missing", scope=scopes[0])
 
     def words(self, error: Exception) -> tuple[str, str, str]:
         """What to say of an error: what happened, what to do, and its code."""
@@ -84,7 +132,15 @@ REFUSALS = (PostilError, Refused, CommandRefused)  # what a person can be told o
 
 def desk_of(request: Request) -> Desk:
     """The desk of whoever asked for this page; SignIn has seen to it that there is somebody."""
-    return Desk(request.app.state.house, request.scope["state"]["key"], language(), dict(request.cookies))
+    page = str(request.scope["nicegui_page_path"])
+    return Desk(request.app.state.house, request.scope["state"]["key"], language(), dict(request.cookies), page)
+
+
+def status_of(error: Exception) -> int:
+    """What HTTP calls an error that a person is told of."""
+    if isinstance(error, Refused):
+        return error.status
+    return Refused(error).status if isinstance(error, PostilError) else 400
 
 
 def adapter_directory(desk: Desk, model: str) -> Path:

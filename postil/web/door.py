@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from postil.locales import language, say
-from postil.web.session import COOKIE, MONTH, ROOT, Sessions
+from postil.web.session import COOKIE, MONTH, ROOT, Sessions, onward
 
 NO_ICON = '<link rel="icon" href="data:,">'
 STYLE = """
@@ -51,10 +51,9 @@ def routes(sessions: Sessions) -> APIRouter:
         key = await run_in_threadpool(sessions.open_with, given)
         if key is None:
             return HTMLResponse(_form(wanted, say("web.login.wrong")), 401)
-        # no redirect: a browser that came from elsewhere would not send the new cookie along with it
-        there = html.escape(_within(wanted), quote=True)
-        answer = HTMLResponse(f'<!doctype html><meta http-equiv="refresh" content="0;url={there}"><title>Postil</title>'
-                              f'{NO_ICON}<a href="{there}">Postil</a>')  # fmt: skip
+        answer = onward(
+            _within(wanted)
+        )  # no redirect: a browser that came from elsewhere would not send the new cookie
         answer.set_cookie(COOKIE, sessions.cookie(key), max_age=MONTH, path=ROOT, httponly=True, samesite="strict")
         return answer
 

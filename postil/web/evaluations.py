@@ -10,7 +10,7 @@ from nicegui import ui
 
 from postil.jobs import Order
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import button, card, frame, go, link, page, status_chip, table, text
+from postil.web.frame import card, frame, go, link, page, status_chip, table, text, way
 from postil.web.jobs import file_name, job_name, model_names, moment
 from postil.web.judging import begin_judging
 from postil.web.people import begin_vote
@@ -27,13 +27,15 @@ async def all_evaluations(request: Request) -> None:
         if not models:
             with card():
                 text(desk.say("web.models.none"))
-                button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
+                way(desk.say("web.nav.new"), "/new", main=True)
             return
-        _begin(desk, models)
+        if desk.can("evaluation.create"):
+            _begin(desk, models)
         evaluated = await desk.do(_evaluated, desk)
-        if evaluated:
+        if evaluated and desk.can("judgement.create"):
             await begin_judging(desk, evaluated)
-        begin_vote(desk, evaluated)
+        if desk.can("ballot.create"):
+            begin_vote(desk, evaluated)
         votes = (await desk.do(desk.house.store.ballots.list, desk.project, limit=50)).rows
         if votes:
             headers = [desk.say(f"web.{name}") for name in ("jobs.name", "jobs.model", "jobs.created")]
@@ -68,7 +70,7 @@ def _begin(desk: Desk, models: dict[str, str]) -> None:
             job = await desk.do(desk.house.queue.create, desk.project, order)
             go(f"/jobs/{job.id}")
 
-        Upload(desk, begin, desk.say("web.evaluations.file"))
+        Upload(desk, begin, desk.say("web.evaluations.file"), act="evaluation.create")
 
 
 def _said(desk: Desk, row: Any) -> str:

@@ -9,7 +9,7 @@ from postil.api import case_of, order_again
 from postil.evaluate import diagnose
 from postil.records import Finding
 from postil.web.desk import Desk
-from postil.web.frame import box, button, card, go, guarded, note
+from postil.web.frame import act_button, box, card, go, note
 
 if TYPE_CHECKING:
     from postil.store.tables import Job
@@ -29,9 +29,9 @@ async def show_findings(desk: Desk, job: Job) -> None:
                 if finding.settings:
                     words = ", ".join(f"{desk.say(f'plan.{name}.label')} = {_shown(value)}"
                                       for name, value in finding.settings.items())  # fmt: skip
-                    act = guarded(desk, partial(_again, desk, job, finding))
                     with box("line"):
-                        button(desk.say("web.findings.again", settings=words), act)
+                        act_button(desk, "job.again", desk.say("web.findings.again", settings=words),
+                                   partial(_again, desk, job, finding))  # fmt: skip
 
 
 async def _again(desk: Desk, job: Job, finding: Finding, *_: Any) -> None:

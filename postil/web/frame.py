@@ -8,22 +8,25 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fastapi import Request
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 
-from postil.api import LANGUAGE_COOKIE
+from postil.api import LANGUAGE_COOKIE, refused
 from postil.locales import LANGUAGES, in_a_row
-from postil.web.desk import REFUSALS, Desk
+from postil.web.desk import REFUSALS, Desk, desk_of, status_of
+from postil.web.rights import needed
 from postil.web.session import ROOT
 
 NAV = ("new", "jobs", "compare", "models", "evaluations", "data")
 DARK_COOKIE = "postil_dark"
 TONES = {"succeeded": "good", "failed": "bad", "cancelled": "", "running": "info", "queued": "warn", "paused": "warn",
          "validating_files": "info"}  # fmt: skip
+AT = "desk"  # under which a page's client keeps whose it is
 PATIENCE = 60.0  # seconds that a page may take before it is given up: on a busy machine, an import takes several
 
 E = TypeVar("E", bound=ui.element)
@@ -75,8 +78,34 @@ def button(
     return made.props("unelevated no-caps" if main else "flat no-caps").classes("main-act" if main else "plain-act")
 
 
+def act_button(
+    desk: Desk,
+    name: str,
+    words: str,
+    do: Callable[..., Awaitable[Any]],
+    *,
+    main: bool = False,
+    icon: str | None = None,
+) -> ui.button | None:
+    """A button that changes or gives something; none for whoever may not. name: in the table of rights."""
+    return button(words, act(desk, name, do), main=main, icon=icon) if desk.can(name) else None
+
+
+def way(words: str, path: str, *, main: bool = False) -> ui.button | None:
+    """A button that leads to another page or file of ours; none for whoever may not go there."""
+    return button(words, lambda: go(path), main=main) if _may_open(path) else None
+
+
+def _may_open(path: str) -> bool:
+    """Whether the person at this page may go there."""
+    desk: Desk = ui.context.client.storage[AT]
+    return desk.may_open(path)
+
+
 def link(words: str, path: str, classes: str = "") -> Text:
-    """A link to another page of ours; `path` begins after the root."""
+    """A link to another page of ours, its words alone for whoever may not go there. `path` begins after the root."""
+    if not _may_open(path):
+        return Text("span", words, classes)
     made = Text("a", words, classes)
     made.props["href"] = ROOT + path
     return made
@@ -166,6 +195,19 @@ def guarded(desk: Desk, act: Callable[..., Awaitable[None]]) -> Callable[[Any], 
     return run
 
 
+def act(desk: Desk, name: str, do: Callable[..., Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """The handler of an event that changes or gives something, for whoever may at that moment.
+
+    name: in the table of rights. Handlers of events that only show something are `guarded`.
+    """
+
+    async def run(event: Any) -> None:
+        async with desk.acting(name):
+            await do(event)
+
+    return guarded(desk, run)
+
+
 def soon(desk: Desk, act: Callable[..., Awaitable[None]], *, every: float | None = None) -> ui.timer:
     """Do `act` as soon as the page stands, or `every` so many seconds."""
     run = guarded(desk, act)
@@ -173,8 +215,22 @@ def soon(desk: Desk, act: Callable[..., Awaitable[None]], *, every: float | None
 
 
 def page(path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The decorator of a page of ours."""
-    return ui.page(path, response_timeout=PATIENCE)
+    """The decorator of a page of ours, which stands in the table of rights: who may not open it is told so instead."""
+    scopes = needed(path)
+
+    def decorate(build: Callable[..., Awaitable[None]]) -> Callable[..., Any]:
+        @wraps(build)
+        async def opened(*, request: Request, **named: Any) -> None:
+            desk = ui.context.client.storage[AT] = desk_of(request)
+            if desk.can(path):
+                await build(request=request, **named)
+                return
+            async with frame(desk, "", desk.say("web.refused.title")):
+                raise refused("scope_missing", scope=scopes[0])
+
+        return ui.page(path, response_timeout=PATIENCE)(opened)
+
+    return decorate
 
 
 @asynccontextmanager
@@ -187,7 +243,7 @@ async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncItera
     with ui.header(wrap=False).classes("top"), box("top-in"):
         link("Postil 批注", "/", "brand")
         with labelled(box("nav", "nav"), desk.say("web.nav.label")):
-            for name in NAV:
+            for name in filter(lambda name: desk.may_open(f"/{name}"), NAV):
                 item = link(desk.say(f"web.nav.{name}"), f"/{name}")
                 if name == here:
                     item.props("aria-current=page")
@@ -201,6 +257,7 @@ async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncItera
             yield
         except REFUSALS as error:
             told(desk, error)
+            ui.context.client.status_code = status_of(error)
 
 
 # What the pages' own machinery says when the connection breaks stands in the page in English.

@@ -7,7 +7,7 @@ from typing import Any
 
 from postil.api import FileBody, file_of_corrections
 from postil.web.desk import Desk
-from postil.web.frame import button, card, go, guarded, table, text
+from postil.web.frame import act_button, card, go, table, text
 from postil.web.jobs import moment
 from postil.web.new import begin
 
@@ -37,4 +37,6 @@ def _act(desk: Desk, row: Any, corrected: int) -> None:
         made = await desk.do(file_of_corrections, desk.house, desk.key, row.id, FileBody())
         go(await begin(desk, made.file, f"{row.name}.jsonl", {}))
 
-    button(desk.say("web.corrections.use"), guarded(desk, use)).set_enabled(corrected > 0)
+    made = act_button(desk, "correction.use", desk.say("web.corrections.use"), use)
+    if made is not None:
+        made.set_enabled(corrected > 0)

@@ -17,21 +17,22 @@ from postil.web.curve import Curve
 from postil.web.desk import Desk, desk_of
 from postil.web.findings import show_findings
 from postil.web.frame import (
+    act_button,
     bar,
     box,
     button,
     card,
     frame,
-    go,
-    guarded,
     heading,
     labelled,
     link,
     note,
     page,
+    soon,
     status_chip,
     table,
     text,
+    way,
 )
 from postil.web.result import asked, show_result
 from postil.web.shown import marked
@@ -60,7 +61,7 @@ async def job_list(desk: Desk, rows: list[Job]) -> None:
     if not rows:
         with card():
             text(desk.say("web.jobs.none"))
-            button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
+            way(desk.say("web.nav.new"), "/new", main=True)
         return
     names = await desk.do(lambda: {row.id: file_name(desk, row) for row in rows})
     headers = [desk.say(f"web.jobs.{name}") for name in ("name", "kind", "model", "status", "progress", "created")]
@@ -103,7 +104,7 @@ def model_names(desk: Desk, rows: Sequence[Model]) -> dict[str, str]:
     names = {}
     for row in rows:
         own = ""
-        if row.job_id:
+        if row.job_id and desk.can("job.read"):
             with suppress(StoreError):
                 job = desk.house.queue.get(desk.project, row.job_id)
                 own = job.suffix or file_name(desk, job)
@@ -126,7 +127,7 @@ async def one_job(job_id: str, request: Request) -> None:
         live = Live(desk, job, await desk.do(file_name, desk, job), labels.get("dataset", ""))
         live.build()
         await live.look()
-        live.timer = ui.timer(1.0, live.look)
+        live.timer = soon(desk, live.look, every=1.0)
 
 
 class Live:
@@ -169,7 +170,7 @@ class Live:
             self._log = labelled(box("mono stack").props("role=log tabindex=0"), desk.say("web.job.log"))
             self._log.style("max-height: 22rem; overflow-y: auto")
 
-    async def look(self) -> None:
+    async def look(self, *_: Any) -> None:
         """Read what is new and show it."""
         desk = self._desk
         if not self._seen:  # a long run: its curve comes in one piece, and only its last events are listed
@@ -250,8 +251,8 @@ class Live:
                 note(desk.say("web.job.failed"), "bad", _fault(desk, job))
                 if self._dataset:
                     with box("line"):
-                        button(desk.say("web.job.to_plan"), lambda: go(f"/data/{self._dataset}/plan"), main=True)
-                        button(desk.say("web.job.to_data"), lambda: go(f"/data/{self._dataset}"))
+                        way(desk.say("web.job.to_plan"), f"/data/{self._dataset}/plan", main=True)
+                        way(desk.say("web.job.to_data"), f"/data/{self._dataset}")
             if self._waits and job.status == "queued":
                 note(self._waits, "warn")
             if job.hold:
@@ -276,8 +277,8 @@ class Live:
             acts.append(("keep", queue.keep))
         if job.status not in TERMINAL:
             acts.append(("cancel", queue.cancel))
-        for name, act in acts:
-            button(desk.say(f"web.job.{name}"), guarded(desk, self._acting(name, act)))
+        for name, do in acts:
+            act_button(desk, f"job.{name}", desk.say(f"web.job.{name}"), self._acting(name, do))
 
     def _acting(self, name: str, act: Callable[[str, str], Any]) -> Any:
         async def run(*_: Any) -> None:

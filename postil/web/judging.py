@@ -9,7 +9,7 @@ from nicegui import ui
 
 from postil.api import JudgeBody, judge_defaults, judge_order
 from postil.web.desk import Desk
-from postil.web.frame import box, button, card, go, guarded, note, text
+from postil.web.frame import act_button, box, card, go, note, text
 
 
 async def begin_judging(desk: Desk, evaluated: Mapping[str, str]) -> None:
@@ -38,4 +38,4 @@ async def begin_judging(desk: Desk, evaluated: Mapping[str, str]) -> None:
             go(f"/jobs/{made.id}")
 
         with box("line"):
-            button(desk.say("web.judge.begin"), guarded(desk, begin))
+            act_button(desk, "judgement.create", desk.say("web.judge.begin"), begin)

@@ -13,7 +13,7 @@ from postil.jobs import Order
 from postil.locales import in_a_row
 from postil.records import Target
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import box, button, card, chip, frame, go, guarded, labelled, link, note, page, table, text
+from postil.web.frame import act_button, box, card, chip, frame, go, labelled, link, note, page, table, text, way
 from postil.web.jobs import file_name, model_names, moment, sure
 from postil.web.result import compare_path, show_proof, show_verdict, verdict_words, zip_path
 from postil.web.upload import Upload
@@ -45,7 +45,7 @@ async def all_models(request: Request) -> None:
         if not whole:
             with card():
                 text(desk.say("web.models.none"))
-                button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
+                way(desk.say("web.nav.new"), "/new", main=True)
             return
         names = await desk.do(model_names, desk, whole)
         headers = [desk.say(f"web.models.{name}") for name in ("name", "base", "verdict", "live", "created")]
@@ -76,27 +76,33 @@ async def one_model(name: str, request: Request) -> None:
             _live(desk, row)
         text(row.id, "mono soft", "div")
         with box("line"):
-            button(desk.say("web.result.compare"), lambda: go(compare_path([row.id])), main=True)
-            button(desk.say("web.result.download"), lambda: go(zip_path(row.id)))
-            button(desk.say("web.model.off" if row.live else "web.model.on"), guarded(desk, _turning(desk, row)))
-            button(desk.say("web.model.delete"), guarded(desk, _deleting(desk, row)))
+            way(desk.say("web.result.compare"), compare_path([row.id]), main=True)
+            way(desk.say("web.result.download"), zip_path(row.id))
+            act_button(desk, "model.withdraw" if row.live else "model.allow",
+                       desk.say("web.model.off" if row.live else "web.model.on"), _turning(desk, row))  # fmt: skip
+            act_button(desk, "model.delete", desk.say("web.model.delete"), _deleting(desk, row))
         if row.verdict:
             show_verdict(desk, row.verdict, None)
         await _origin(desk, row)
-        await _notes(desk, row)
+        if desk.can("note.read"):
+            await _notes(desk, row)
         await _lines(desk, row)
-        await _fill(desk, row)
-        _export(desk, row)
+        if desk.can("answers.create"):
+            await _fill(desk, row)
+        if desk.can("export.create"):
+            _export(desk, row)
         _call(desk, row, url)
-        await show_proof(desk, row.id)
-        await _history(desk, row)
+        if desk.can("evaluation.read"):
+            await show_proof(desk, row.id)
+        if desk.can("model.log"):
+            await _history(desk, row)
 
 
 async def _origin(desk: Desk, row: Model) -> None:
     """From which data and job it comes."""
     with card(desk.say("web.model.origin")):
         facts: list[tuple[str, Any]] = [(desk.say("web.models.base"), row.base)]
-        if row.job_id:
+        if row.job_id and desk.can("job.read"):
             job = await desk.do(desk.house.queue.get, desk.project, row.job_id)
             name = await desk.do(file_name, desk, job)
             facts += [(desk.say("web.model.data"), name or "–"),
@@ -116,8 +122,9 @@ async def _notes(desk: Desk, row: Model) -> None:
             await desk.do(desk.house.store.models.set_note, desk.project, row.id, written.value or "", str(desk.key.id))
             ui.notify(desk.say("web.kept"), type="positive")
 
+        written.set_enabled(desk.can("note.write"))
         with box("line"):
-            button(desk.say("web.keep"), guarded(desk, keep))
+            act_button(desk, "note.write", desk.say("web.keep"), keep)
 
 
 async def _lines(desk: Desk, row: Model) -> None:
@@ -129,16 +136,19 @@ async def _lines(desk: Desk, row: Model) -> None:
             headers = [desk.say(f"web.lines.{name}") for name in ("name", "model", "act")]
             table(headers, [(f"line:{line.name}", line.model, partial(_line_acts, desk, row, line)) for line in lines],
                   desk.say("web.lines.title"))  # fmt: skip
+        if not desk.can("line.set"):
+            return
         name = ui.input(desk.say("web.lines.new")).props("outlined dense").style("max-width: 24rem")
         with box("line"):
-            button(desk.say("web.lines.set"), guarded(desk, lambda *_: _set_line(desk, row, name.value or "")))
+            act_button(desk, "line.set", desk.say("web.lines.set"),
+                       lambda *_: _set_line(desk, row, name.value or ""))  # fmt: skip
 
 
 def _line_acts(desk: Desk, row: Model, line: Any) -> None:
     with box("line"):
         if line.model != row.id:
-            button(desk.say("web.lines.use"), guarded(desk, lambda *_: _set_line(desk, row, line.name)))
-        button(desk.say("web.lines.back"), guarded(desk, lambda *_: _roll_back(desk, line.name)))
+            act_button(desk, "line.set", desk.say("web.lines.use"), lambda *_: _set_line(desk, row, line.name))
+        act_button(desk, "line.back", desk.say("web.lines.back"), lambda *_: _roll_back(desk, line.name))
 
 
 async def _set_line(desk: Desk, row: Model, name: str) -> None:
@@ -163,7 +173,7 @@ async def _fill(desk: Desk, row: Model) -> None:
             job = await desk.do(desk.house.queue.create, desk.project, order)
             go(f"/jobs/{job.id}")
 
-        Upload(desk, begin)
+        Upload(desk, begin, act="answers.create")
 
 
 def _export(desk: Desk, row: Model) -> None:
@@ -180,7 +190,7 @@ def _export(desk: Desk, row: Model) -> None:
             go(f"/jobs/{job.id}")
 
         with box("line"):
-            button(desk.say("web.export.begin"), guarded(desk, begin))
+            act_button(desk, "export.create", desk.say("web.export.begin"), begin)
 
 
 def _call(desk: Desk, row: Model, url: str) -> None:

@@ -8,7 +8,7 @@ from fastapi import Request
 
 from postil.samples import TITLES_INSTRUCTION, TITLES_SYSTEM, sample
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import box, button, card, frame, go, guarded, heading, page, text
+from postil.web.frame import act_button, box, card, frame, go, heading, page, text, way
 from postil.web.jobs import KINDS, job_list
 from postil.web.upload import Upload
 
@@ -23,7 +23,11 @@ SAMPLES: dict[str, dict[str, Any]] = {
 async def home(request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "", desk.say("web.home.title"), desk.say("web.home.lead")):
-        _door(desk)
+        if desk.can("dataset.create"):
+            _door(desk)
+        if not desk.can("/jobs"):
+            way(desk.say("web.nav.compare"), "/compare", main=True)
+            return
         rows = (await desk.do(desk.house.queue.list, desk.project, kinds=KINDS, limit=RECENT)).rows
         if rows:
             heading(desk.say("web.home.recent"))
@@ -41,11 +45,11 @@ def _door(desk: Desk) -> None:
     """Where a sheet comes in."""
     with card(desk.say("web.new.drop")):
         text(desk.say("web.new.formats"), "soft")
-        Upload(desk, _came(desk))
+        Upload(desk, _came(desk), act="dataset.create")
         text(desk.say("web.new.or_sample"), "soft")
         with box("line"):
             for name in SAMPLES:
-                button(desk.say(f"web.new.sample.{name}"), guarded(desk, _sampling(desk, name)))
+                act_button(desk, "dataset.create", desk.say(f"web.new.sample.{name}"), _sampling(desk, name))
 
 
 def _came(desk: Desk) -> Any:

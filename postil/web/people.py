@@ -13,14 +13,15 @@ from postil.api import BallotBody, begun_ballot, counted, differing
 from postil.evaluate import shown_rows
 from postil.locales import language
 from postil.web.desk import REFUSALS, Desk, desk_of
-from postil.web.frame import (
+from postil.web.frame import (  # fmt: skip
+    act,
+    act_button,
     bar,
     box,
     button,
     card,
     frame,
     go,
-    guarded,
     heading,
     note,
     page,
@@ -28,7 +29,7 @@ from postil.web.frame import (
     table,
     text,
     told,
-)  # fmt: skip
+)
 from postil.web.jobs import sure
 from postil.web.session import ROOT
 
@@ -55,7 +56,7 @@ def begin_vote(desk: Desk, evaluated: Mapping[str, str]) -> None:
             go(f"/votes/{row.id}")
 
         with box("line"):
-            button(desk.say("web.people.begin"), guarded(desk, begin))
+            act_button(desk, "ballot.create", desk.say("web.people.begin"), begin)
 
 
 @page("/votes/{ballot_id}")
@@ -69,8 +70,8 @@ async def one_vote(ballot_id: str, request: Request) -> None:
         await _raters(desk, ballot, url)
         with box("line"):
             if ballot.closed_at is None:
-                button(desk.say("web.vote.close"), guarded(desk, partial(_close, desk, ballot.id)))
-            button(desk.say("web.vote.delete"), guarded(desk, partial(_delete, desk, ballot.id)))
+                act_button(desk, "ballot.close", desk.say("web.vote.close"), partial(_close, desk, ballot.id))
+            act_button(desk, "ballot.delete", desk.say("web.vote.delete"), partial(_delete, desk, ballot.id))
 
 
 async def _result(desk: Desk, ballot: Ballot) -> None:
@@ -96,7 +97,7 @@ async def _raters(desk: Desk, ballot: Ballot, url: str) -> None:
             headers = [desk.say(f"web.vote.{name}") for name in ("name", "voted", "act")]
             table(headers, [(row.name, f"{len(votes[row.id])} / {of}", partial(_rater_acts, desk, row, url))
                             for row in raters], desk.say("web.vote.raters"))  # fmt: skip
-        if ballot.closed_at is not None:
+        if ballot.closed_at is not None or not desk.can("rater.invite"):
             return
         name = ui.input(desk.say("web.vote.invite.name")).props("outlined dense").style("max-width: 24rem")
 
@@ -106,7 +107,7 @@ async def _raters(desk: Desk, ballot: Ballot, url: str) -> None:
             ui.navigate.reload()
 
         with box("line"):
-            button(desk.say("web.vote.invite"), guarded(desk, invite), main=True)
+            act_button(desk, "rater.invite", desk.say("web.vote.invite"), invite, main=True)
 
 
 def _rater_acts(desk: Desk, row: Rater, url: str) -> None:
@@ -114,7 +115,7 @@ def _rater_acts(desk: Desk, row: Rater, url: str) -> None:
         _, token = await desk.do(desk.house.store.ballots.new_link, desk.project, row.id)
         await _show_link(desk, f"{url}/rate/{token}")
 
-    button(desk.say("web.vote.new_link"), guarded(desk, renew))
+    act_button(desk, "rater.renew", desk.say("web.vote.new_link"), renew)
 
 
 async def _show_link(desk: Desk, address: str) -> None:
@@ -155,14 +156,14 @@ async def rate(token: str, request: Request) -> None:
         except REFUSALS as error:
             told(desk, error)
             return
-        await Voting(desk, ballot, rater).build()
+        await Voting(desk, token, ballot, rater).build()
 
 
 class Voting:
     """One rater before one ballot: question after question, by mouse or by the keys 1 to 4."""
 
-    def __init__(self, desk: Desk, ballot: Ballot, rater: Rater) -> None:
-        self._desk, self._ballot, self._rater = desk, ballot, rater
+    def __init__(self, desk: Desk, token: str, ballot: Ballot, rater: Rater) -> None:
+        self._desk, self._token, self._ballot, self._rater = desk, token, ballot, rater
         asked = differing(ballot.rows)
         self._rows = [row for row in shown_rows(ballot.rows, ballot.seed, rater.id) if row["row"] in asked]
         self._votes: dict[int, str] = {}
@@ -208,7 +209,7 @@ class Voting:
         with box("line"):
             for choice, key in KEYS.items():
                 words = f"{desk.say(f'web.rate.choose.{choice}')}  [{key}]"
-                made = button(words, guarded(desk, partial(self._vote, choice)), main=choice == given)
+                made = button(words, act(desk, "vote", partial(self._vote, choice)), main=choice == given)
                 made.props(f'aria-pressed="{str(choice == given).lower()}"')
         with box("line"):
             if self._at:
@@ -221,11 +222,13 @@ class Voting:
     async def _vote(self, choice: str, event: Any) -> None:
         at = self._at
         row = int(self._rows[at]["row"])
-        await self._desk.do(self._desk.house.store.ballots.vote, self._rater, row, choice)
+        ballots = self._desk.house.store.ballots
+        _, rater = await self._desk.do(ballots.of_link, self._token)  # another link may have taken its place
+        await self._desk.do(ballots.vote, rater, row, choice)
         self._votes[row] = choice
         self._go(at + 1)  # not from where it is by now: a key pressed twice must not leave a question out
 
     async def _key(self, event: Any) -> None:
         choice = next((choice for choice, key in KEYS.items() if event.key == key), None)
         if choice and event.action.keydown and not event.action.repeat and self._at < len(self._rows):
-            await guarded(self._desk, partial(self._vote, choice))(event)
+            await act(self._desk, "vote", partial(self._vote, choice))(event)

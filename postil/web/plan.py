@@ -18,7 +18,9 @@ from postil.plan import Field, check_settings, fields, groups, known, machine, m
 from postil.records import Base, Machine, Task
 from postil.settings import EMBEDDED
 from postil.web.desk import REFUSALS, Desk, desk_of
-from postil.web.frame import (
+from postil.web.frame import (  # fmt: skip
+    act,
+    act_button,
     bar,
     box,
     button,
@@ -34,7 +36,7 @@ from postil.web.frame import (
     table,
     text,
     told,
-)  # fmt: skip
+)
 from postil.web.jobs import span
 from postil.web.steps import steps
 
@@ -98,7 +100,7 @@ class Planning:
             }).props("outlined").classes("w-full").style("max-width: 26rem")  # fmt: skip
             self._download = box("stack")
             with box("line"):
-                self._start = button(desk.say("web.plan.train"), guarded(desk, self._train), main=True)
+                self._start = button(desk.say("web.plan.train"), act(desk, "job.create", self._train), main=True)
                 self._waits = text("", "soft small", "span")
         self._start.disable()  # until the plan stands
         self._show_choices()
@@ -334,7 +336,7 @@ class Download:
                     note(desk.say("web.job.failed"), "bad", str(job.error.get("message", "")))
                 size = self._base.shape.parameters * 2 / 1e9
                 words = desk.say("web.base.download", name=self._base.name, size=f"{size:.1f}")
-                button(words, guarded(desk, self._begin), icon="download")
+                act_button(desk, "base.fetch", words, self._begin, icon="download")
                 return
             percent = float(job.progress.get("percent", 0.0))
             text(f"{job.progress.get('what', desk.say('web.status.queued'))}", "small soft", "span")
@@ -347,9 +349,9 @@ class Download:
         await self.look()
 
 
-def _tile(chosen: bool, act: Callable[..., Any]) -> ui.element:
+def _tile(chosen: bool, choose: Callable[..., Any]) -> ui.element:
     made = box("tile", "button").props(f'type=button role=radio aria-checked="{str(chosen).lower()}"')
-    return made.on("click", act)
+    return made.on("click", choose)
 
 
 def _input(desk: Desk, one: Field, value: Any, wish: Callable[[Any], Any]) -> None:

@@ -12,7 +12,7 @@ from postil.evaluate import NUMBERS, forgets, forgetting_words, read_evaluation
 from postil.records import Confusion, Preference, Verdict
 from postil.store import read_json
 from postil.web.desk import Desk, adapter_directory
-from postil.web.frame import box, button, card, go, link, note, table, text
+from postil.web.frame import box, card, link, note, table, text, way
 from postil.web.shown import marked, show_confusion
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ async def show_result(desk: Desk, job: Job) -> None:
         with card(desk.say("web.result.title")):
             text(job.fine_tuned_model, "mono", "div")
             with box("line"):
-                button(desk.say("web.result.compare"), lambda: go(compare_path([str(job.fine_tuned_model)])), main=True)
-                button(desk.say("web.result.model"), lambda: go(f"/models/{quote(str(job.fine_tuned_model), safe='')}"))
-                button(desk.say("web.result.download"), lambda: go(zip_path(str(job.fine_tuned_model))))
+                way(desk.say("web.result.compare"), compare_path([job.fine_tuned_model]), main=True)
+                way(desk.say("web.result.model"), f"/models/{quote(job.fine_tuned_model, safe='')}")
+                way(desk.say("web.result.download"), zip_path(job.fine_tuned_model))
         await show_proof(desk, str(job.fine_tuned_model))
         return
     if result.get("parity"):

@@ -6,8 +6,10 @@ The cookie names a key and is signed with a secret of this store, so that it hol
 from __future__ import annotations
 
 import hmac
+import html
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,10 +17,12 @@ from urllib.parse import quote
 from itsdangerous import BadSignature, TimestampSigner
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
-from starlette.responses import RedirectResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from postil.api import refused
 from postil.store import Store, write_bytes
+from postil.web.sockets import is_owner, is_page
 
 if TYPE_CHECKING:
     from postil.store.tables import Key
@@ -29,6 +33,8 @@ RATER_COOKIE = "postil_rater"  # with which the socket of a page of votes is let
 MONTH = 30 * 24 * 3600
 RATING = f"{ROOT}/rate/"
 OPEN = (f"{ROOT}/login", RATING, f"{ROOT}/_nicegui/", f"{ROOT}/favicon.ico")
+CLOSE = {"type": "websocket.close", "code": 1008}
+WATCH_SECONDS = 1.0
 OF_VISITORS = f"{ROOT}/_nicegui/client/"  # what a page of somebody's own receives
 SAFE = {
     b"content-security-policy": b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -36,7 +42,7 @@ SAFE = {
     b"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
-    b"referrer-policy": b"no-referrer",
+    b"referrer-policy": b"same-origin",  # with no-referrer, forms of ours would hide where they come from
     b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
 }
@@ -85,18 +91,69 @@ class SignIn:
         key = await run_in_threadpool(self._sessions.key, connection.cookies.get(COOKIE))
         scope.setdefault("state", {})["key"] = key
         if scope["type"] == "websocket":
-            if key is None and RATER_COOKIE not in connection.cookies:
+            if key is None and RATER_COOKIE not in connection.cookies and not is_page(connection.url.query):
                 await receive()
-                await send({"type": "websocket.close", "code": 1008})
+                await send(CLOSE)
                 return
-            await self._app(scope, receive, send)
+            watch = Watch(lambda: self._sessions.key(connection.cookies.get(COOKIE)), receive, send)
+            await self._app(scope, *((watch.receive, watch.send) if key else (receive, send)))
+            return
+        if scope["path"].startswith(OF_VISITORS) and key and not is_owner(scope["path"].split("/")[4], key):
+            await refused("unknown_url", method=scope["method"][:20], path="").response()(scope, receive, send)
             return
         if key is None and not _is_open(scope["path"]):
-            wanted = quote(scope["path"], safe="/")
-            await RedirectResponse(f"{ROOT}/login?next={wanted}", 303)(scope, receive, send)
+            await _to_the_door(connection)(scope, receive, send)
             return
         votes = scope["path"].startswith(RATING)
         await self._app(scope, receive, _dressed({**SAFE, **(RATER if votes else {})}, send))
+
+
+def _to_the_door(connection: HTTPConnection) -> Response:
+    """To sign in, and then where they wanted to go.
+
+    Who follows a link of another site comes without the cookie, which is strict: our own page asks again, with it.
+    """
+    wanted = quote(connection.scope["path"], safe="/") + (f"?{query}" if (query := connection.url.query) else "")
+    if connection.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        return onward(wanted)
+    return RedirectResponse(f"{ROOT}/login?next={quote(wanted, safe='/')}", 303)
+
+
+def onward(path: str) -> HTMLResponse:
+    """A page of ours that goes on to `path`. Unlike after a redirect, our cookies go along wherever one came from."""
+    there = html.escape(path, quote=True)
+    return HTMLResponse(f'<!doctype html><meta http-equiv="refresh" content="0;url={there}"><title>Postil</title>'
+                        f'<link rel="icon" href="data:,"><a href="{there}">Postil</a>',
+                        headers={"cache-control": "no-store"})  # fmt: skip
+
+
+class Watch:
+    """An open socket of somebody who has signed in: it ends when they have not any more.
+
+    `who` tells the key. It is asked before each message that comes, and at most each second before one that goes.
+    """
+
+    def __init__(self, who: Callable[[], Any], receive: Receive, send: Send,
+                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
+        self._who, self._receive, self._send, self._clock = who, receive, send, clock
+        self._asked, self._over = clock(), False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] != "websocket.receive" or await self._goes_on():
+            return message
+        return {"type": "websocket.disconnect", "code": CLOSE["code"]}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] != "websocket.send" or self._clock() < self._asked + WATCH_SECONDS or await self._goes_on():
+            await self._send(message)
+
+    async def _goes_on(self) -> bool:
+        self._asked = self._clock()
+        if not self._over and await run_in_threadpool(self._who) is None:
+            self._over = True
+            await self._send(CLOSE)
+        return not self._over
 
 
 def _is_open(path: str) -> bool:

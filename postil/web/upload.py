@@ -40,10 +40,10 @@ SCRIPT = SEND % {"most": FILE_BYTES, "path": json.dumps(PAGE_UPLOAD)}
 
 
 class Upload:
-    """A place for one file."""
+    """A place for one file. act: what is done with it, by its name in the table of rights."""
 
-    def __init__(self, desk: Desk, came: Came, label: str = "") -> None:
-        self._desk, self._came = desk, came
+    def __init__(self, desk: Desk, came: Came, label: str = "", *, act: str) -> None:
+        self._desk, self._came, self._act = desk, came, act
         heard = guarded(desk, self._heard)
         with box("drop stack") as place:
             with box("drop-label", "label"):  # the browser's own button speaks the browser's language
@@ -62,7 +62,8 @@ class Upload:
             return
         self._progress.clear()
         if state == "done":
-            await self._came(told["reply"])
+            async with self._desk.acting(self._act):
+                await self._came(told["reply"])
         elif state == "large":
             self._refuse(self._desk.say("web.upload.rejected"))
         elif state == "failed":

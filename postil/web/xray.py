@@ -97,6 +97,8 @@ async def versions_page(dataset_id: str, request: Request) -> None:
             text(desk.say("web.versions.one"), "soft")
             return
         numbers = {row.id: f"{desk.say('web.versions.number')} {row.version}" for row in rows}
+        if not desk.can("dataset.compare"):
+            return
         with card(desk.say("web.versions.diff")):
             with box("side"):
                 before = ui.select(numbers, value=rows[0].id, label=desk.say("web.versions.before"))

@@ -44,6 +44,7 @@ class Served:
     def __init__(
         self, directory: Path, home: Path, watch: Callable[[Store], Any] | None = None, engine: Any = None,
         outside: Callable[[Served, Any], Any] = lambda served, app: app,
+        pages: Callable[[Any, House], Any] | None = None,
     ) -> None:  # fmt: skip
         self.home = home
         self.store = Store(directory / "data")
@@ -61,8 +62,9 @@ class Served:
         self.app = create_app(
             self.house, lambda: named, begin=watcher.start if watcher else lambda: None,
             end=(lambda: watcher.stop(grace=10)) if watcher else lambda: None,
+            pages=lambda app: pages(app, self.house) if pages else None,
         )  # fmt: skip
-        self.server = Server(configured(outside(self, self.app)), self.house)
+        self.server = Server(configured(outside(self, self.app), sockets=pages is not None), self.house)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:

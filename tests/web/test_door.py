@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import httpx
 import pytest
+from playwright.sync_api import expect
 
-from tests.web.studio import Studio
+from postil.locales import say
+from tests.web.studio import Studio, window
 
 
 @pytest.fixture
@@ -25,6 +30,8 @@ def test_a_stranger_only_sees_the_door(stranger: httpx.Client) -> None:
         answer = stranger.get(path)
         assert answer.status_code == 303, path
         assert answer.headers["location"].startswith("/studio/login?next=/studio/"), path
+    asked = stranger.get("/compare?models=ft%3Aa&question=%E5%A5%BD").headers["location"]
+    assert asked == "/studio/login?next=/studio/compare%3Fmodels%3Dft%253Aa%26question%3D%25E5%25A5%25BD"
     assert stranger.post("/upload", files={"file": ("a.csv", b"a,b")}).status_code == 303
     assert stranger.post("/_nicegui/client/x/upload/1", files={"file": ("a.csv", b"a,b")}).status_code == 303
 
@@ -81,6 +88,75 @@ def test_attack_13_14_another_site_is_refused(studio: Studio) -> None:
                       headers={"origin": "http://evil.test"}).status_code == 403  # fmt: skip
     stranger = httpx.get(studio.url + "/_nicegui_ws/socket.io/?EIO=4&transport=polling", timeout=20)
     assert stranger.status_code == 303
+
+
+FROM_ELSEWHERE = (  # what browsers say of a sandboxed frame or a data: address, of a foreign one, of a neighbour's
+    {"origin": "null"}, {"origin": "null", "sec-fetch-site": "cross-site"},
+    {"origin": "null", "sec-fetch-site": "none"}, {"origin": "null", "sec-fetch-site": "same-site"},
+    {"sec-fetch-site": "same-site"}, {"sec-fetch-site": "same-origin, cross-site"},
+    {"origin": "null", "sec-fetch-site": "same-origin", "host": "evil.test"},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", FROM_ELSEWHERE)
+def test_attack_13_14_what_has_no_origin_is_not_ours(studio: Studio, headers: dict[str, str]) -> None:
+    client = signed_in(studio)
+    assert client.post("/logout", headers=headers).status_code == 403
+    assert client.post("/login", headers=headers, data={"given": studio.key}).status_code == 403
+    assert client.post("/upload", headers=headers, files={"file": ("a", b"b")}).status_code == 403
+    assert client.get("/jobs").status_code == 200
+
+
+def test_attack_13_14_a_hidden_origin_passes_only_where_the_browser_vouches_for_the_page(studio: Studio) -> None:
+    ours = {"origin": "null", "sec-fetch-site": "same-origin"}
+    client = signed_in(studio)
+    assert client.post("/logout", headers=ours).status_code == 303
+    assert client.get("/jobs").status_code == 303
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}, {"sec-fetch-mode": "no-cors"}]
+)
+def test_attack_13_14_another_site_can_only_lead_here(studio: Studio, how: dict[str, str]) -> None:
+    client, foreign = signed_in(studio), {"sec-fetch-site": "cross-site"}
+    assert client.get("/jobs", headers={**foreign, **how}).status_code == 403
+    followed = {**foreign, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    assert client.get("/jobs", headers=followed).status_code == 200
+    assert client.post("/logout", headers=followed).status_code == 403
+
+
+def test_a_link_from_another_site_arrives_with_the_cookie(studio: Studio) -> None:
+    """A strict cookie stays behind when a link is followed from elsewhere: our own page asks once more, with it."""
+    followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    stranger = httpx.Client(base_url=studio.url, follow_redirects=False, timeout=20)
+    once_more = stranger.get("/jobs?models=a%22b", headers=followed)
+    assert once_more.status_code == 200
+    assert 'content="0;url=/studio/jobs?models=a%22b"' in once_more.text
+    assert stranger.get("/jobs", headers={"sec-fetch-site": "same-origin"}).status_code == 303
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_key_opens_the_door_in_a_real_browser_and_signing_out_closes_it(
+    studio: Studio, browser: Any, lang: str
+) -> None:  # fmt: skip
+    page = window(browser, lang).new_page()
+    page.goto(f"{studio.url}/models")
+    page.get_by_label(say("web.login.label", lang)).fill("sk-postil-wrong")
+    page.get_by_role("button", name=say("web.login.enter", lang)).click()
+    expect(page.get_by_role("alert")).to_have_text(say("web.login.wrong", lang))
+    page.get_by_label(say("web.login.label", lang)).fill(studio.key)
+    page.get_by_role("button", name=say("web.login.enter", lang)).click()
+    page.wait_for_url(re.compile("/studio/models$"))  # where they were going
+    there = f'<a href="{studio.url}/evaluations?from=mail">Postil</a>'
+    page.route("http://elsewhere.test/", lambda asked: asked.fulfill(body=there, content_type="text/html"))
+    page.goto("http://elsewhere.test/")
+    page.get_by_role("link").click()  # as from a colleague's mail
+    page.wait_for_url(re.compile("/studio/evaluations.from=mail$"))
+    page.get_by_role("button", name=say("web.nav.leave", lang)).click()
+    page.wait_for_url(re.compile("/studio/login$"))
+    page.goto(f"{studio.url}/models")
+    page.wait_for_url(re.compile("/studio/login"))
+    page.context.close()
 
 
 def test_signing_out_closes_the_door(studio: Studio) -> None:

@@ -35,14 +35,16 @@ from postil.api.studio.rights import router as rights
 from postil.api.studio.sets import router as sets
 from postil.api.studio.tasks import router as tasks
 
-router = APIRouter(prefix="/postil")
-for one in (
+ROUTERS = (
     data, datasets, tasks, imports, live, findings, comparisons, sets, corrections, judgements, ballots, cards, lines,
     rights,
-):  # fmt: skip
+)  # fmt: skip
+router = APIRouter(prefix="/postil")
+for one in ROUTERS:
     router.include_router(one)
 
 __all__ = [
+    "ROUTERS",
     "BallotBody",
     "CheckBody",
     "DiffBody",
