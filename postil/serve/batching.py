@@ -73,7 +73,9 @@ class Batch:
 
     def ask(self, request: Request, listener: Listener) -> Asked:
         """Put a request in the queue. Raises `engine_full`, `context_too_long`, or what the template refuses."""
-        return self._turns.ask(request, listener, self.prompt)
+        asked = self._turns.ask(request, listener, self.prompt)
+        asked.marks = self._loaded.template.count_marks(request.messages, request.tools)
+        return asked
 
     def hold(self, adapter: Path) -> None:
         """Have this adapter in memory. Raises AdapterError."""
@@ -140,8 +142,9 @@ class Batch:
         if piece is not None:
             asked.listener.piece(piece)
         asked.listener.reply(
-            Reply(asked.text.whole, finish, len(asked.ids), asked.written, asked.cached, tuple(asked.text.tokens))
-        )
+            Reply(asked.text.whole, finish, len(asked.ids), asked.written, asked.cached, tuple(asked.text.tokens),
+                  marks=asked.marks)
+        )  # fmt: skip
 
     # ── writing ──
 
