@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from postil.errors import AdapterError, EngineError, PostilError
+from postil.model.boundary import adapter_boundary, reason_of
 from postil.model.load import load_template
 from postil.model.pair import Pair, open_pair
 from postil.model.plaintext import beginning
@@ -134,6 +135,9 @@ class Alone:
                 self._answer(asked)
             except PostilError as error:
                 asked.listener.error(error)
+            except Exception as fault:  # noqa: BLE001  the next one is to be answered
+                path = str(asked.request.adapter)
+                asked.listener.error(AdapterError("adapter_fault", path=path, reason=reason_of(fault)))
             finally:
                 self._now = None
             break
@@ -179,7 +183,8 @@ class Alone:
             budget = self._limits.adapter_bytes
             raise AdapterError("adapter_too_large", path=str(path), bytes=written[1], budget=budget)
         adapter = self._adapter(path)
-        self._opened = Opened(path, written, adapter.plan, open_pair(adapter), written[1])
+        with adapter_boundary(path):
+            self._opened = Opened(path, written, adapter.plan, open_pair(adapter), written[1])
         return self._opened
 
     def _adapter(self, path: Path) -> Adapter:
