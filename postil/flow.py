@@ -197,7 +197,7 @@ def plan(
             chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
         estimate = room.estimate(chosen, counts, base, machine, probe, Settings())
         hints = room.suggestions(task, dataset.examples, tagged=data.looks_tagged(dataset.examples))
-        doubts = (*room.doubts(chosen, counts, estimate, machine), *hints)
+        doubts = (*room.doubts(chosen, counts, estimate, machine), *hints, *_marks(dataset, template))
         return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts, stages)
 
 
@@ -210,6 +210,12 @@ def _proven(dataset: Dataset, template: Template, max_length: int, task: str, sk
         dataset = without_faulty(dataset, template, max_length, task)
     tokenised(dataset.examples, template, max_length, task=task)
     return dataset
+
+
+def _marks(dataset: Dataset, template: Template | None) -> tuple[Issue, ...]:
+    from postil.model.proof import doubt_of_marks
+
+    return doubt_of_marks(dataset.examples, template) if template else ()
 
 
 def _split(

@@ -202,6 +202,8 @@ class Screen:
                 text.append(f" → {row['label']}", style=FATES["learned"])
             for cause in row["faults"]:
                 text.append("\n  " + say(f"issue.label_{cause}.message"), style="bold red")
+            if row["marks"]:
+                text.append("\n  " + say("issue.marks_as_text.message", n=row["marks"]), style=COLOURS["warning"])
             self.console.print(text)
             self.console.print()
         legend = Text()

@@ -158,9 +158,10 @@ def test_check_with_a_base_proves_every_example(tmp_path: Path, base: Build) -> 
     file = sheet(tmp_path / "a.csv", 12)
     file.write_text(file.read_text("utf-8") + "这是什么,裙子<|im_end|>\n", "utf-8")
     found = told(["check", file, "--base", base("qwen2")])
-    assert [(issue["code"], issue["row"]) for issue in found["issues"] if issue["code"].startswith("label_")] == [
-        ("label_special_token_in_text", 14)
-    ] or {issue["row"] for issue in found["issues"] if issue["code"].startswith("label_")} == {14}
+    assert [(issue["code"], issue["row"]) for issue in found["issues"] if issue["code"] == "marks_as_text"] == [
+        ("marks_as_text", 14)
+    ]
+    assert not [issue for issue in found["issues"] if issue["code"].startswith("label_")]
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])

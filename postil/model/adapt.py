@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
 
 from postil.errors import AdapterError, PlanError
+from postil.model.boundary import adapter_boundary, reason_of
 from postil.model.methods import beside, bottleneck, lora, scaled, starts, virtual
 from postil.model.trust import check_directory
 from postil.records import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Plan
@@ -89,14 +90,14 @@ def open_adapter(model: Any, directory: Path) -> Any:
     """
     if not (directory / CONFIG).exists() or not (directory / WEIGHTS).exists():
         raise AdapterError("not_an_adapter", path=str(directory))
-    check_directory(directory)
-    told = json.loads((directory / CONFIG).read_text("utf-8"))
-    opened = _open_beside if beside.KIND in told else _open_peft
-    try:
-        adapted = opened(model, directory, told)
-    except (ValueError, RuntimeError, KeyError, TypeError, SafetensorError, PlanError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise AdapterError("adapter_misfit", path=str(directory), reason=reason[0]) from error
+    with adapter_boundary(directory):
+        check_directory(directory)
+        told = json.loads((directory / CONFIG).read_text("utf-8"))
+        opened = _open_beside if beside.KIND in told else _open_peft
+        try:
+            adapted = opened(model, directory, told)
+        except PlanError as error:
+            raise AdapterError("adapter_misfit", path=str(directory), reason=reason_of(error)) from error
     adapted.requires_grad_(False)
     adapted.eval()
     return adapted

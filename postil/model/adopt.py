@@ -20,6 +20,7 @@ from peft import LoraConfig
 from postil import __version__
 from postil.errors import AdapterError
 from postil.model.adapt import CONFIG, WEIGHTS
+from postil.model.boundary import adapter_boundary
 from postil.model.load import load_template
 from postil.model.tensors import read_header
 from postil.model.trust import check_directory
@@ -57,8 +58,13 @@ def named_base(directory: Path) -> list[str]:
 def adopt(directory: Path, base: Base, base_sha256: str, made: Path) -> Adopted:
     """Write the adapter in `directory` into the empty directory `made`, as a finished run without rows.
 
-    Raises AdapterError: `not_an_adapter`, `adapter_pickled`, and what `trust` refuses.
+    Raises AdapterError: `not_an_adapter`, `adapter_pickled`, and what `trust` and `boundary` refuse.
     """
+    with adapter_boundary(directory):
+        return _adopt(directory, base, base_sha256, made)
+
+
+def _adopt(directory: Path, base: Base, base_sha256: str, made: Path) -> Adopted:
     assert base.path is not None
     if not (directory / WEIGHTS).is_file():
         pickled = (directory / PICKLED).is_file()

@@ -22,6 +22,7 @@ class LoneRow:
         self.unread = list(ids)
         self.seen: list[int] = []
         self.past: Any = None
+        self.logits: torch.Tensor | None = None  # what comes next, once all was read
         self.tag = tag
 
 
@@ -54,14 +55,17 @@ class Apart:
         """What the row remembers of its first tokens cannot be given to another."""
 
     def _next(self, row: LoneRow) -> torch.Tensor:
-        row.seen += row.unread
-        ids = row.unread if row.past is not None else row.seen  # without a memory all is read again
+        if not row.unread and row.logits is not None:  # read in a step that failed at another row
+            return row.logits
+        ids = row.unread if row.past is not None else row.seen + row.unread  # without a memory all is read again
         self._speak([(row.tag, 0, len(ids))])
         given = {} if row.past is None else {"past_key_values": row.past}
+        row.past = None  # a pass that fails leaves it half written
         out = self._model(input_ids=torch.tensor([ids], device=self._device), use_cache=True, **given)
+        row.seen += row.unread
         row.past, row.unread = getattr(out, "past_key_values", None), []
-        logits: torch.Tensor = out.logits[0, -1]
-        return logits
+        row.logits = out.logits[0, -1]
+        return row.logits
 
 
 class Writer(Protocol):

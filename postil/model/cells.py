@@ -77,13 +77,16 @@ class Cell:
         return new
 
     def drop(self, place: int) -> None:
-        """Forget the row at `place`; the last row comes to lie there."""
-        length, last = self.lengths[-1], len(self.lengths) - 1
-        if place != last:
-            for key, value in self._layers:
-                key[place, ..., :length] = key[last, ..., :length]
-                value[place, :, :length] = value[last, :, :length]
-            self.lengths[place] = length
+        """Forget the row at `place`; the last row comes to lie there.
+
+        Nothing is left of it: numbers that are none would reach the next row, though it gives them no weight.
+        """
+        last = len(self.lengths) - 1
+        for key, value in self._layers:
+            if place != last:
+                key[place], value[place] = key[last], value[last]
+            key[last], value[last] = 0, 0
+        self.lengths[place] = self.lengths[last]
         self.lengths.pop()
 
     def beginning(self, place: int, length: int) -> Shared:

@@ -104,7 +104,7 @@ class ChatPair:
         """The mean loss of each plain text, every token of it counted, in nats per token."""
         encoded = []
         for text in texts:
-            ids = tuple(self._loaded.tokenizer.encode(text))
+            ids = tuple(self._loaded.template.text_ids(text, add_special_tokens=True))
             encoded.append(Tokens(ids, (0.0, *[1.0] * (len(ids) - 1)), ()))
         return [loss / weight if weight else 0.0 for loss, weight in self._sums(encoded, tuned)]
 

@@ -80,7 +80,7 @@ def prove(example: Example, sequences: Sequence[Tokens], template: Template, max
     """All faults of the labels of one example; an empty list means that they are right.
 
     Causes: all_masked, answer_missing, answer_masked, answer_changed, end_not_a_token, end_not_learned, stop_inside,
-    prompt_learned, prompt_differs, message_lost, tools_lost, double_start, special_token_in_text, cut.
+    prompt_learned, prompt_differs, message_lost, tools_lost, double_start, cut.
     """
     answers = [i for i, m in enumerate(example.messages) if m.role == "assistant" and m.weight > 0]
     spans = [(sequence, span) for sequence in sequences for span in sequence.spans]
@@ -96,8 +96,6 @@ def prove(example: Example, sequences: Sequence[Tokens], template: Template, max
     for (sequence, span), i in zip(spans, answers, strict=False):
         causes += _faults_of_answer(sequence, span, example.messages[i], template)
         causes += _faults_of_prompt(sequence, span, example, i, template)
-    if any(token in m.content for m in example.messages for token in template.marks()):
-        causes.append("special_token_in_text")
     return [Fault(cause, example.rows) for cause in dict.fromkeys(causes)]
 
 

@@ -43,13 +43,13 @@ def begun(example: Example) -> Example:
 
 def beginning(messages: Sequence[Message], template: Template) -> list[int]:
     """The tokens after which a text is to go on."""
-    return [*start_of(template), *_encoded("\n".join(message.content for message in messages), template)]
+    return [*start_of(template), *template.text_ids("\n".join(message.content for message in messages))]
 
 
 def blocks(text: str, template: Template, max_length: int, rows: tuple[int, ...] = ()) -> list[Tokens]:
     """The sequences of a document, none longer than `max_length` tokens."""
     end = template.tokenizer.eos_token_id
-    ids = [*start_of(template), *_encoded(text, template), *([] if end is None else [end])]
+    ids = [*start_of(template), *template.text_ids(text), *([] if end is None else [end])]
     predicted = len(ids) - 1
     parts = max(1, -(-predicted // max(1, max_length - 1)))
     cuts = [predicted * part // parts for part in range(parts + 1)]
@@ -60,7 +60,7 @@ def examine_text(example: Example, template: Template, max_length: int) -> tuple
     """The blocks of one document and all that is wrong with them.
 
     Causes: all_masked, answer_changed (the tokenizer cannot write it), end_not_a_token, end_not_learned, double_start,
-    special_token_in_text, cut.
+    cut.
     """
     text = text_of(example)
     made = blocks(text, template, max_length, example.rows)
@@ -89,8 +89,6 @@ def _faults(text: str, made: Sequence[Tokens], template: Template, max_length: i
     said = whole[len(start) : len(whole) - (end is not None)]
     if squeeze(template.tokenizer.decode(said, skip_special_tokens=False)) != squeeze(text):
         found.append("answer_changed")
-    if any(mark in text for mark in template.marks()):
-        found.append("special_token_in_text")
     if any(len(block.ids) > max_length for block in made):
         found.append("cut")
     return found
@@ -98,7 +96,3 @@ def _faults(text: str, made: Sequence[Tokens], template: Template, max_length: i
 
 def _block(ids: Sequence[int], rows: tuple[int, ...]) -> Tokens:
     return Tokens(tuple(ids), (0.0, *[1.0] * (len(ids) - 1)), (Span(1, len(ids), ""),), rows)
-
-
-def _encoded(text: str, template: Template) -> list[int]:
-    return list(template.tokenizer.encode(text, add_special_tokens=False))

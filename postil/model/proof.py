@@ -6,18 +6,34 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from postil.model.readings import reading
-from postil.model.template import Template
+from postil.model.template import Template, count_marks
 from postil.records import Dataset, Example, Issue, Left
 
 
 def with_issues(dataset: Dataset, template: Template, max_length: int, task: str = "causal_lm") -> Dataset:
-    """The data set with an issue for each fault of its labels."""
+    """The data set with an issue for each fault of its labels, and for each example with marks in its texts."""
     issues = [
         Issue(f"label_{cause}", "error", example.rows[0] if example.rows else None)
         for example, causes in _faulty(dataset.examples, template, max_length, task)
         for cause in causes
     ]
-    return replace(dataset, issues=(*dataset.issues, *issues))
+    marked = [
+        Issue("marks_as_text", "warning", example.rows[0] if example.rows else None, values={"n": count})
+        for example, count in _marked(dataset.examples, template)
+    ]
+    return replace(dataset, issues=(*dataset.issues, *issues, *marked))
+
+
+def doubt_of_marks(examples: Sequence[Example], template: Template) -> tuple[Issue, ...]:
+    """One word about all marks that stand in texts of people; none if there are none."""
+    counts = [count for _, count in _marked(examples, template)]
+    return (Issue("marks_as_text", "warning", values={"n": sum(counts)}),) if counts else ()
+
+
+def _marked(examples: Sequence[Example], template: Template) -> list[tuple[Example, int]]:
+    """The examples whose texts hold marks of the model, with their number."""
+    counts = [(example, count_marks(example, template)) for example in examples]
+    return [(example, count) for example, count in counts if count]
 
 
 def without_faulty(dataset: Dataset, template: Template, max_length: int, task: str = "causal_lm") -> Dataset:

@@ -18,6 +18,7 @@ from typing import Any
 
 from postil.errors import DataError
 from postil.model.entities import fault_of, read_entities, to_tags, units_of
+from postil.model.marks import Marks, words_of
 from postil.model.template import Span, Template, Tokens
 from postil.records import Example, Message
 
@@ -42,6 +43,7 @@ class Reader(Template):
         self.task, self.encoder = task, encoder
         if encoder:
             self.tokenizer, self.thinking, self.identity = tokenizer, thinking, ""
+            self._marks = Marks(tokenizer, lambda: words_of(tokenizer, "", ()))
             self.own = self.folds_system = False
             self.end_text, self.end_id, self.stop_ids = None, None, ()
         else:
@@ -65,7 +67,7 @@ class Reader(Template):
             return self._marked(marked_text(messages))
         if self.encoder:
             text = "\n".join(message.content for message in messages)
-            ids = list(self.tokenizer.encode(text, add_special_tokens=True))
+            ids = self.text_ids(text, add_special_tokens=True)
         else:
             ids = self.prompt(messages)
         return ids, [len(ids) - 1]
@@ -88,7 +90,7 @@ class Reader(Template):
 
     def _unit(self, text: str) -> list[int]:
         """At least one token: what a tokenizer knows nothing of (it may drop odd signs) is its unknown token."""
-        ids = self._encode(text)
+        ids = self.text_ids(text)
         if ids:
             return ids
         unknown = self.tokenizer.convert_tokens_to_ids(getattr(self.tokenizer, "unk_token", None) or "?")
@@ -131,17 +133,13 @@ class Reader(Template):
         return [Tokens(tuple(ids), tuple(weights), (Span(len(ids) - 1, len(ids), example.answer),), example.rows)]
 
     def causes(self, example: Example, sequences: Sequence[Tokens], max_length: int) -> list[str]:
-        """What is wrong with an example: cut, nothing_to_label, special_token_in_text, spans_unreadable, and those of
-        `entities.fault_of`."""
+        """What is wrong with an example: cut, nothing_to_label, spans_unreadable, and those of `entities.fault_of`."""
         found = ["cut"] if any(len(one.ids) > max_length for one in sequences) else []
         if not all(any(one.weights) for one in sequences):
             found.append("nothing_to_label")
-        asked = [marked_text(example.question)] if self.each_token else [m.content for m in example.question]
-        if any(token in text for text in asked for token in self.marks()):
-            found.append("special_token_in_text")
         if self.each_token:
             entities = read_entities(example.answer)
-            fault = "spans_unreadable" if entities is None else fault_of(entities, asked[0])
+            fault = "spans_unreadable" if entities is None else fault_of(entities, marked_text(example.question))
             found += [fault] if fault else []
         return found
 

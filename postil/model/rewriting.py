@@ -21,12 +21,12 @@ from postil.records import Example, Message
 
 def source_of(messages: Sequence[Message], template: Template) -> list[int]:
     """The tokens that the encoder reads."""
-    return list(template.tokenizer.encode("\n".join(m.content for m in messages), add_special_tokens=True))
+    return template.text_ids("\n".join(m.content for m in messages), add_special_tokens=True)
 
 
 def target_of(answer: str, template: Template) -> list[int]:
     """The tokens that the decoder is to write, with the one that ends them."""
-    ids = list(template.tokenizer.encode(answer, add_special_tokens=True))
+    ids = template.text_ids(answer, add_special_tokens=True)
     end = template.tokenizer.eos_token_id
     return ids if end is None or ids[-1:] == [end] else [*ids, end]
 
@@ -35,7 +35,7 @@ def examine_sides(example: Example, template: Template, max_length: int) -> tupl
     """The sequence of one example, source and target in one, and all that is wrong with it.
 
     Causes: nothing_asked, all_masked, end_not_a_token, end_not_learned, message_lost and answer_changed (the
-    vocabulary lacks its characters), stop_inside, special_token_in_text, cut.
+    vocabulary lacks its characters), stop_inside, cut.
     """
     if not example.question:
         return [], [Fault("nothing_asked", example.rows)]
@@ -64,8 +64,6 @@ def _faults(
                              ("\n".join(m.content for m in example.question), source, "message_lost")):  # fmt: skip
         if _folded(tokenizer.decode([i for i in ids if i not in special], skip_special_tokens=False)) != _folded(text):
             yield cause
-        if any(mark in text for mark in template.marks()):
-            yield "special_token_in_text"
     if max(len(source), len(target)) > max_length:
         yield "cut"
 

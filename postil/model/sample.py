@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 BLOCK = 256  # of a vocabulary
+COLDEST = 1e-6  # temperature; what is divided by less becomes infinite
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Chooser:
         if self._random is None:
             token = int(logits.argmax())
         else:
-            token = self._drawn(torch.softmax(logits.float() / how.temperature, -1).cpu())
+            token = self._drawn(torch.softmax(logits.float() / max(how.temperature, COLDEST), -1).cpu())
         self._said[token] += 1
         return token
 

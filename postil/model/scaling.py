@@ -10,6 +10,7 @@ from typing import Any
 
 from postil.errors import AdapterError
 
+PEFT_RANK = 8  # where a config says none
 _PLAIN_KEY = re.compile(r"\^?[\w.]+\$?")
 
 
@@ -20,6 +21,11 @@ def scale_of(path: Path, config: Mapping[str, Any], layer: str, r: int) -> float
     """
     alpha = float(_of(path, config, "alpha_pattern", layer, config.get("lora_alpha", r)))
     return alpha / (math.sqrt(r) if config.get("use_rslora") else r)
+
+
+def rank_of(path: Path, config: Mapping[str, Any], layer: str) -> int:
+    """The rank of `layer`. Raises AdapterError as `scale_of` does."""
+    return int(_of(path, config, "rank_pattern", layer, config.get("r", PEFT_RANK)))
 
 
 def _of(path: Path, config: Mapping[str, Any], pattern: str, name: str, otherwise: Any) -> Any:

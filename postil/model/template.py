@@ -13,14 +13,15 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from jinja2.exceptions import TemplateError
 
 from postil.errors import ModelError
-from postil.records import Example, Message
+from postil.model.marks import Marks, Words, count_hidden, show_hidden, words_of
+from postil.records import Example, Message, Role
 
 # For a tokenizer that has no chat template of its own. Line breaks, not spaces, stand before an answer, because
 # tokenizers differ in what they do with a leading space.
@@ -32,10 +33,9 @@ PLAIN_TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}"
 )
 
-# Added tokens that are ordinary words of an answer: reasoning marks, tool calls, HTML (Gemma has tokens for it).
-_ORDINARY = re.compile(r"</?[a-z][a-z0-9_]*>\Z")
 _OPEN_THINKING = re.compile(r"<think>\s*$")
 _PROBE_ANSWER = "POSTILANSWER"
+_PROBE_ROLES: tuple[Role, ...] = ("system", "user", "assistant", "user")
 _DAY = datetime(2024, 7, 26)  # templates that print today's date would teach each day another prompt
 
 
@@ -103,6 +103,7 @@ class Template:
         self.own = tokenizer.chat_template is None
         if self.own:
             tokenizer.chat_template = _plain_template(tokenizer)
+        self._marks = Marks(self.tokenizer, self._words)
         self.folds_system = self._refuses_system()
         self.end_text = self._end_text()
         end_id = self._end_id()
@@ -122,11 +123,29 @@ class Template:
 
     def prompt_text(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
         """The text that asks for the next answer."""
-        return self._render(messages, tools, ask=True)
+        return show_hidden(self._asks(self.hidden(messages), self._hidden_tools(tools)))
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> list[int]:
         """The tokens that ask for the next answer: what serving feeds to the model."""
-        return self._encode(self.prompt_text(messages, tools))
+        return self._encode(self._asks(self.hidden(messages), self._hidden_tools(tools)))
+
+    # ── texts of people ──
+
+    def text_ids(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """The tokens of a text by itself, without a dialogue around it; none of them is a mark."""
+        return self._marks.encode_text(text, add_special_tokens=add_special_tokens)
+
+    def hidden(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages with all marks in them hidden: what may be given to the template."""
+        return [
+            Message(m.role, self._marks.hide(m.content, m.role), m.weight, self._marks.hide_all(_opened(m.extra)))
+            for m in messages
+        ]
+
+    def count_marks(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> int:
+        """How many marks stand in the texts of these messages; each is read as plain text."""
+        seen = [[m.content, m.extra] for m in self.hidden(messages)]
+        return count_hidden(seen) + count_hidden(self._hidden_tools(tools))
 
     # ── training ──
 
@@ -141,19 +160,21 @@ class Template:
             raise ModelError(error.code, rows=example.rows, **error.values) from error
 
     def _sequences(self, example: Example) -> list[Tokens]:
+        own = example.messages
+        example = replace(example, messages=tuple(self.hidden(own)), tools=self._hidden_tools(example.tools))
         done: list[Tokens] = []
         ids: list[int] = []
         spans: list[tuple[Span, float]] = []
         for i, message in enumerate(example.messages):
             if message.role != "assistant" or message.weight == 0:
                 continue
-            prompt_text = self.prompt_text(example.messages[:i], example.tools)
+            prompt_text = self._asks(example.messages[:i], example.tools)
             prompt = self._encode(prompt_text)
             if spans and prompt[: len(ids)] != ids:
                 done.append(_close(ids, spans, example.rows))
                 spans = []
             answer = self._answer(example, i, prompt_text, prompt)
-            spans.append((Span(len(prompt), len(prompt) + len(answer), message.content), message.weight))
+            spans.append((Span(len(prompt), len(prompt) + len(answer), own[i].content), message.weight))
             ids = prompt + answer
         if spans:
             done.append(_close(ids, spans, example.rows))
@@ -183,6 +204,12 @@ class Template:
 
     # ── the template itself ──
 
+    def _asks(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+        return self._render(messages, tools, ask=True)
+
+    def _hidden_tools(self, tools: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+        return tuple(self._marks.hide_all(tool, "system") for tool in tools)
+
     def _render(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]], *, ask: bool) -> str:
         if self.folds_system:
             messages = _fold_system(messages)
@@ -202,7 +229,17 @@ class Template:
         return text
 
     def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        return self._marks.encode(text)
+
+    def _words(self) -> Words:
+        """The marks of this tokenizer, and what its template writes between messages."""
+        said = [f"{_PROBE_ANSWER}{number}X" for number in range(4)]
+        dialogue = [Message(role, text) for role, text in zip(_PROBE_ROLES, said, strict=True)]
+        try:
+            written = self._render(dialogue, (), ask=True)
+        except ModelError:  # it does not write every dialogue
+            written = self._render(dialogue[1:3], (), ask=False)
+        return words_of(self.tokenizer, self.text, re.split("|".join(said), written))
 
     def _refuses_system(self) -> bool:
         """Whether the template cannot take a system message (it is then put before the first question)."""
@@ -227,16 +264,17 @@ class Template:
         added = (str(token) for token in self.tokenizer.added_tokens_decoder.values())
         return {token for token in (*self.tokenizer.all_special_tokens, *added) if token.strip()}
 
-    def marks(self) -> set[str]:
-        """The special tokens that must not stand in a user's text: they would begin or end a turn inside it."""
-        plain = (t for t in self.tokenizer.added_tokens_decoder.values() if not t.special and _ORDINARY.match(str(t)))
-        return self.special_tokens() - {str(token) for token in plain}
-
     def _end_id(self) -> int | None:
         if not self.end_text:
             return None
         ids = self._encode(self.end_text)
         return ids[0] if len(ids) == 1 else None
+
+
+def count_marks(example: Example, template: Template) -> int:
+    """How many marks stand in the texts of an example, its unwanted answer included."""
+    unwanted = [Message("assistant", example.rejected)] if example.rejected else []
+    return template.count_marks([*example.messages, *unwanted], example.tools)
 
 
 def fixed_day(form: str) -> str:

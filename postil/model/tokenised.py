@@ -29,7 +29,7 @@ from postil.records import Example
 from postil.settings import Settings
 from postil.store import write_bytes
 
-FORMAT = 1
+FORMAT = 2
 MOST_BYTES = 512 << 20  # of all files together; the oldest go first
 FEWEST = 32  # examples; fewer are made sooner than read
 Sequences = Mapping[str, list[Tokens]]  # by the key of their example
@@ -109,7 +109,7 @@ def _kind(template: Template) -> str:
 
 @cache
 def _code() -> list[str]:
-    rooms = ("template.py", "labels.py", "tokenised.py")
+    rooms = ("template.py", "marks.py", "labels.py", "tokenised.py")
     files = [Path(__file__).with_name(name) for name in rooms]
     hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()]
     return [str(FORMAT), transformers.__version__, tokenizers.__version__, *hashes]

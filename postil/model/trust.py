@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from postil.errors import AdapterError, ModelError, PostilError
+from postil.model.peftconfig import check_config
 from postil.model.tensors import Header, check_finite, read_header
 from postil.records import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from postil.settings import Settings
@@ -231,13 +232,14 @@ def _check_adapter(path: Path, files: Mapping[str, Path]) -> None:
     rank = config.get("r", 8)
     patterns = config.get("rank_pattern") or {}
     ranks = [rank, *(patterns.values() if isinstance(patterns, dict) else [None])]
-    if not all(isinstance(r, int) and 1 <= r <= MAX_RANK for r in ranks):
+    if not all(type(r) is int and 1 <= r <= MAX_RANK for r in ranks):
         raise AdapterError("adapter_rank", rank=str(ranks[0])[:20], limit=MAX_RANK)
     weights = files.get(ADAPTER_WEIGHTS)
     if weights is None:
         raise AdapterError("no_weights", path=str(path))
     header = read_header(weights, AdapterError)
     _check_virtual(weights.name, config, header)
+    check_config(config, ADAPTER_CONFIG)
     names = _OURS if "postil_method" in config else _NAMES.get(str(config.get("peft_type")), _LORA)
     saved_whole = tuple(config.get("modules_to_save") or ())
     for name in header.tensors:

@@ -8,14 +8,15 @@ from typing import Any
 
 from postil.model.reader import Reader
 from postil.model.readings import reading
-from postil.model.template import Template, Tokens
+from postil.model.template import Template, Tokens, count_marks
 from postil.records import Example
 
 
 def look(examples: Sequence[Example], template: Template, max_length: int, task: str = "causal_lm") -> dict[str, Any]:
     """The X-ray of all examples, as plain values.
 
-    `examples`, `end_token_learned`, `cut`, `all_masked`: numbers of examples. `rows`: for each example its source
+    `examples`, `end_token_learned`, `cut`, `all_masked`: numbers of examples. `marks`: how many marks of the model
+    stand in texts, where they are read as text; so for each row. `rows`: for each example its source
     `rows`, its `faults`, and `pieces` of [text, "learned" | "ignored" | "cut"]; where a task has labels, a piece is
     learned at which one is asked for, and `label` is what is to be said there.
     """
@@ -26,6 +27,7 @@ def look(examples: Sequence[Example], template: Template, max_length: int, task:
         causes = [fault.cause for fault in faults]
         pieces = [piece for sequence in sequences for piece in _pieces(sequence, template, max_length)]
         rows.append({"rows": list(example.rows), "faults": causes, "pieces": pieces,
+                     "marks": count_marks(example, template),
                      "tokens": sum(len(s.ids) for s in sequences),
                      **({"label": example.answer} if isinstance(template, Reader) else {})})  # fmt: skip
     ends = {"end_not_learned", "end_not_a_token", "all_masked", "answer_missing", "template_refuses"}
@@ -34,6 +36,7 @@ def look(examples: Sequence[Example], template: Template, max_length: int, task:
         "end_token_learned": sum(1 for row in rows if not ends & set(row["faults"])),
         "cut": sum(1 for row in rows if "cut" in row["faults"]),
         "all_masked": sum(1 for row in rows if "all_masked" in row["faults"]),
+        "marks": sum(row["marks"] for row in rows),
         "max_length": max_length,
         "rows": rows,
     }

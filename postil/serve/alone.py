@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from postil.errors import AdapterError, EngineError, PostilError
+from postil.model.boundary import adapter_boundary, reason_of
 from postil.model.load import load_template
 from postil.model.pair import Pair, open_pair
 from postil.model.plaintext import beginning
@@ -90,16 +91,24 @@ class Alone:
 
     def prompt(self, request: Request) -> list[int]:
         """The tokens of what is asked, as the adapter's task reads it."""
+        return READS.get(self._task(request), _dialogue)(self._template(request), request.messages)
+
+    def _task(self, request: Request) -> str:
         plan = plan_of(request.adapter) if request.adapter else {}
         task = str(plan.get("task", "causal_lm"))
         asked_of(task)
-        template = load_template(self._base, thinking=bool(plan.get("thinking", False)), task=task)
-        return READS.get(task, _dialogue)(template, request.messages)
+        return task
+
+    def _template(self, request: Request) -> Template:
+        plan = plan_of(request.adapter) if request.adapter else {}
+        return load_template(self._base, thinking=bool(plan.get("thinking", False)), task=self._task(request))
 
     def ask(self, request: Request, listener: Listener) -> Asked:
         """Put a request in the queue. Raises `engine_full`, `context_too_long`, `alone_cannot`, `alone_scale`."""
         _check(request)
-        return self._turns.ask(request, listener, self.prompt)
+        asked = self._turns.ask(request, listener, self.prompt)
+        asked.marks = self._template(request).count_marks(request.messages)
+        return asked
 
     def hold(self, adapter: Path) -> None:
         """Have this adapter's pair in memory, unless another answers just now. Raises AdapterError."""
@@ -126,6 +135,9 @@ class Alone:
                 self._answer(asked)
             except PostilError as error:
                 asked.listener.error(error)
+            except Exception as fault:  # noqa: BLE001  the next one is to be answered
+                path = str(asked.request.adapter)
+                asked.listener.error(AdapterError("adapter_fault", path=path, reason=reason_of(fault)))
             finally:
                 self._now = None
             break
@@ -142,11 +154,13 @@ class Alone:
             answer = self._said(opened, request, asked.new, saying.say)
         except _EnoughError as enough:
             tokens = len(load_template(self._base, task=opened.plan.task).tokenizer.encode(saying.whole))
-            asked.listener.reply(Reply(saying.whole, enough.finish, len(asked.ids), tokens))
+            asked.listener.reply(Reply(saying.whole, enough.finish, len(asked.ids), tokens, marks=asked.marks))
         else:
             saying.rest()
             finish: Finish = "stop" if answer.stopped else "length"
-            asked.listener.reply(Reply(saying.whole, finish, len(asked.ids), answer.tokens, chances=answer.chances))
+            asked.listener.reply(
+                Reply(saying.whole, finish, len(asked.ids), answer.tokens, chances=answer.chances, marks=asked.marks)
+            )
 
     def _said(self, opened: Opened, request: Request, new: int, say: Callable[[str], None]) -> Answer:
         pair, tuned = opened.pair, request.scale > 0
@@ -169,7 +183,8 @@ class Alone:
             budget = self._limits.adapter_bytes
             raise AdapterError("adapter_too_large", path=str(path), bytes=written[1], budget=budget)
         adapter = self._adapter(path)
-        self._opened = Opened(path, written, adapter.plan, open_pair(adapter), written[1])
+        with adapter_boundary(path):
+            self._opened = Opened(path, written, adapter.plan, open_pair(adapter), written[1])
         return self._opened
 
     def _adapter(self, path: Path) -> Adapter:

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from postil.errors import PostilError
+from postil.errors import AdapterError, EngineError, PostilError
 from postil.model.apart import writer
+from postil.model.boundary import reason_of
 from postil.model.cells import Shared
 from postil.model.load import Loaded
 from postil.model.plaintext import beginning
@@ -37,7 +38,7 @@ class Batch:
         self._loaded, self._limits = loaded, limits
         self.context = int(getattr(loaded.model.config.get_text_config(), "max_position_embeddings", 4096))
         linears = linear_layers(loaded.model)
-        voices = Voices()
+        self._voices = voices = Voices()
         self._decoder, together = writer(loaded.model, loaded.device, self.context, linears, voices.speak, voices.add)
         self.shelf = Shelf(linears, limits.adapter_bytes, together)
         self._prefixes = Prefixes(limits.prefix_bytes)
@@ -73,7 +74,9 @@ class Batch:
 
     def ask(self, request: Request, listener: Listener) -> Asked:
         """Put a request in the queue. Raises `engine_full`, `context_too_long`, or what the template refuses."""
-        return self._turns.ask(request, listener, self.prompt)
+        asked = self._turns.ask(request, listener, self.prompt)
+        asked.marks = self._loaded.template.count_marks(request.messages, request.tools)
+        return asked
 
     def hold(self, adapter: Path) -> None:
         """Have this adapter in memory. Raises AdapterError."""
@@ -88,11 +91,31 @@ class Batch:
         """Let in who waits, and write one token of each answer. Returns whether there is more to do."""
         self._let_go()
         self._let_in()
-        if self._live:
-            rows, logits = self._decoder.step(MOST_READ)
-            if logits is not None:
-                self._write([(row, self._live[row]) for row in rows], logits)
+        rows, logits = self._passed()
+        if logits is not None:
+            self._write([(row, self._live[row]) for row in rows], logits)
         return bool(self._live or self._turns)
+
+    def _passed(self) -> tuple[Sequence[Any], torch.Tensor | None]:
+        """One pass of the model. If it fails, the answers at fault end, and it is done again without them."""
+        while self._live:
+            try:
+                return self._decoder.step(MOST_READ)
+            except Exception as fault:  # noqa: BLE001  whoever is at fault, the others go on
+                self._end_at_fault(fault)
+        return (), None
+
+    def _end_at_fault(self, fault: Exception) -> None:
+        """End the answers of the adapters that fail by themselves; if none does, the one that came last."""
+        voices = {asked.held: None for asked in self._live.values() if asked.held is not None}
+        faults = {held: self._voices.fault_of(held) for held in voices}
+        broken = {held: own for held, own in faults.items() if own is not None}
+        for row, asked in list(self._live.items()):
+            if asked.held in broken:
+                self._fail(row, asked, fault_of_adapter(asked.held.path, broken[asked.held]))
+        if not broken:
+            row, asked = next(reversed(self._live.items()))
+            self._fail(row, asked, EngineError("answer_failed", reason=reason_of(fault)))
 
     # ── coming and going ──
 
@@ -109,7 +132,9 @@ class Batch:
             try:
                 self._begin(asked)
             except PostilError as error:
-                asked.listener.error(error)
+                self._give_up(asked, error)
+            except Exception as fault:  # noqa: BLE001  nobody else is to suffer for it
+                self._give_up(asked, EngineError("answer_failed", reason=reason_of(fault)))
 
     def _fits(self, asked: Asked) -> bool:
         """Whether all that may be written has room in memory; a single answer always has."""
@@ -130,6 +155,17 @@ class Batch:
         row = self._decoder.add(asked.ids[asked.cached :], asked.held, behind=behind, copy=True)
         self._live[row] = asked
 
+    def _give_up(self, asked: Asked, error: PostilError) -> None:
+        if asked.held is not None:
+            self.shelf.leave(asked.held)
+        asked.listener.error(error)
+
+    def _fail(self, row: Any, asked: Asked, error: PostilError) -> None:
+        """End one answer with an error; what it has said by now has been said."""
+        self._decoder.drop(row)
+        del self._live[row]
+        self._give_up(asked, error)
+
     def _end(self, row: Any, asked: Asked, finish: Finish) -> None:
         assert asked.text is not None
         self._decoder.drop(row)
@@ -140,17 +176,29 @@ class Batch:
         if piece is not None:
             asked.listener.piece(piece)
         asked.listener.reply(
-            Reply(asked.text.whole, finish, len(asked.ids), asked.written, asked.cached, tuple(asked.text.tokens))
-        )
+            Reply(asked.text.whole, finish, len(asked.ids), asked.written, asked.cached, tuple(asked.text.tokens),
+                  marks=asked.marks)
+        )  # fmt: skip
 
     # ── writing ──
 
     def _write(self, rows: Sequence[tuple[Any, Asked]], logits: torch.Tensor) -> None:
+        finite = logits.amax(-1).isfinite().tolist()  # where any number is none, the largest is none
+        if not all(finite):
+            for (row, asked), sound in zip(rows, finite, strict=True):
+                if not sound:
+                    self._fail(row, asked, EngineError("answer_not_finite"))
+            rows = [pair for pair, sound in zip(rows, finite, strict=True) if sound]
+            logits = logits[torch.tensor(finite)]
         choosers = [asked.chooser for _, asked in rows if asked.chooser is not None]
         for (row, asked), token, told in zip(rows, choose_all(choosers, logits), logits, strict=True):
-            if asked.reading:
-                self._remember(row, asked)
-            self._said(row, asked, token, told)
+            try:
+                if asked.reading:
+                    self._remember(row, asked)
+                self._said(row, asked, token, told)
+            except Exception as fault:  # noqa: BLE001  the others' tokens are still to be said
+                if row in self._live:
+                    self._fail(row, asked, EngineError("answer_failed", reason=reason_of(fault)))
 
     def _said(self, row: Any, asked: Asked, token: int, told: torch.Tensor) -> None:
         assert asked.text is not None
@@ -179,6 +227,10 @@ class Batch:
         if not self._token_bytes:
             one = copied(1)
             self._token_bytes = sum(key.nbytes + value.nbytes for key, value in one.layers) if one else 0
+
+
+def fault_of_adapter(path: Path, fault: Exception) -> AdapterError:
+    return AdapterError("adapter_fault", path=str(path), reason=reason_of(fault))
 
 
 def linear_layers(model: Any) -> dict[str, torch.nn.Linear]:

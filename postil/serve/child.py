@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from postil.errors import PostilError
+from postil.errors import EngineError, PostilError
 from postil.serve import wire
 from postil.serve.engine import Health, Piece, Reply, Request
 
@@ -143,6 +143,8 @@ class Engine:
                 client.tell({"id": told["id"], "done": does[told["do"]](told)})
             except PostilError as error:
                 client.tell({"id": told["id"], "error": wire.error_json(error)})
+            except Exception as fault:  # noqa: BLE001  the others are still to be answered
+                client.tell({"id": told["id"], "error": wire.error_json(_failed(fault))})
 
     def _generate(self, client: Client, told: dict[str, Any]) -> None:
         answer = Answer(client, told["id"])
@@ -150,6 +152,8 @@ class Engine:
             client.asked[told["id"]] = self._answers.ask(wire.request_of(told["request"]), answer)
         except PostilError as error:
             answer.error(error)
+        except Exception as fault:  # noqa: BLE001  the others are still to be answered
+            answer.error(_failed(fault))
 
     def _health(self) -> Health:
         from psutil import Process
@@ -159,6 +163,12 @@ class Engine:
             Path(self._told["base"]), True, now.running, now.waiting, now.paths, now.bytes, Process().memory_info().rss,
             now.context, device=self._told["device"],
         )  # fmt: skip
+
+
+def _failed(fault: Exception) -> EngineError:
+    from postil.model.boundary import reason_of
+
+    return EngineError("answer_failed", reason=reason_of(fault))
 
 
 def main() -> int:

@@ -60,7 +60,7 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """A whole answer. `cached_tokens` of the prompt had been read before. `chances`: where it chose among labels, the
-    likeliest of them with their probabilities."""
+    likeliest of them with their probabilities. `marks`: of the model, in the texts of the request; read as text."""
 
     text: str
     finish: Finish
@@ -69,6 +69,7 @@ class Reply:
     cached_tokens: int = 0
     tokens: tuple[Token, ...] = ()
     chances: tuple[tuple[str, float], ...] = ()
+    marks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

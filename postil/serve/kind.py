@@ -69,13 +69,15 @@ def asked_of(task: str) -> Asked:
 def plan_of(adapter: Path) -> Mapping[str, Any]:
     """The plan that lies beside an adapter; empty where it came without one. Raises AdapterError."""
     file = adapter / PLAN
-    plan: Mapping[str, Any] = _read(file).get("plan", {}) if file.exists() else {}
+    plan = _read(file).get("plan", {}) if file.exists() else {}
+    if not isinstance(plan, dict):
+        raise AdapterError("config_unreadable", file=file.name, path=str(adapter))
     return plan
 
 
 def beyond(config: Mapping[str, Any]) -> list[str]:
     """What an adapter's config has besides two matrices a layer: with any of it, it cannot answer beside others."""
-    starts = config.get("init_lora_weights")
+    starts = config.get("init_lora_weights")  # a damaged config may say anything: it is read in full when opened
     found = [name for name in _BEYOND if config.get(name)]
     if config.get("peft_type") != "LORA":
         found.append(str(config.get("peft_type")))

@@ -15,6 +15,7 @@ import torch
 
 from postil.errors import AdapterError
 from postil.model.adapt import WEIGHTS
+from postil.model.boundary import adapter_boundary
 from postil.serve.kind import stamp as stamp_of
 from postil.serve.lora import Lora, read_lora
 from postil.serve.tables import Tables
@@ -111,14 +112,15 @@ class Shelf:
             return held
         if stamp is None:
             raise AdapterError("not_an_adapter", path=str(path))
-        lora = read_lora(path, self._linears).scaled(scale)
-        if held is not None:
-            self._drop(held)
-        self._make_room(lora)
-        stack = self._stacks.get(lora.shape)
-        if stack is None:
-            stack = self._stacks[lora.shape] = Stack(lora, self._places(lora), self._device, self._together)
-        held = self._held[path, scale] = Held(path, scale, stack, stack.put(lora), lora.bytes, stamp)
+        with adapter_boundary(path):
+            lora = read_lora(path, self._linears).scaled(scale)
+            if held is not None:
+                self._drop(held)
+            self._make_room(lora)
+            stack = self._stacks.get(lora.shape)
+            if stack is None:
+                stack = self._stacks[lora.shape] = Stack(lora, self._places(lora), self._device, self._together)
+            held = self._held[path, scale] = Held(path, scale, stack, stack.put(lora), lora.bytes, stamp)
         return held
 
     def _places(self, lora: Lora) -> int:

@@ -36,6 +36,7 @@ class Asked:
     text: Text | None = None
     chooser: Chooser | None = None
     written: int = 0
+    marks: int = 0
     reading: bool = True
 
     @property

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,7 @@ class Vllm:
                     raise
 
     def prompt_tokens(self, request: Request) -> int:
+        request, _ = self._without_marks(request)
         return len(request.prompt_ids) or self._counted(self._reached(), request)
 
     def health(self) -> Health:
@@ -198,7 +200,10 @@ class Vllm:
         import httpx
 
         try:
-            outcome = self._reply(server, model, request, answering)
+            asked, marks = self._without_marks(request)
+            outcome = self._reply(server, model, asked, answering)
+            if isinstance(outcome, Reply):
+                outcome = replace(outcome, marks=marks)
         except PostilError as error:
             outcome = error
         except (httpx.HTTPError, httpx.StreamError):
@@ -206,6 +211,23 @@ class Vllm:
         with self._lock:
             self._running.discard(answering)
         answering.end(outcome)
+
+    def _without_marks(self, request: Request) -> tuple[Request, int]:
+        """The request as tokens where marks of the model stand in its texts, and how many: vLLM would read them as
+        what they are."""
+        if request.prompt_ids or not self._base.is_dir():  # where there is no base there is no tokenizer to ask
+            return request, 0
+        from postil.model.load import load_template
+        from postil.model.plaintext import beginning
+
+        template = copy(load_template(self._base))
+        template.thinking = request.thinking
+        marks = template.count_marks(request.messages, request.tools)
+        if not marks:
+            return request, 0
+        plain = request.adapter is not None and kind_of(request.adapter).plain
+        ids = beginning(request.messages, template) if plain else template.prompt(request.messages, request.tools)
+        return replace(request, prompt_ids=tuple(ids)), marks
 
     def _reply(self, server: Server, model: str, request: Request, answering: _Answering) -> Reply | PostilError:
         outcome = self._heard_all(server, model, request, answering)

@@ -91,6 +91,18 @@ class Voices:
             places = torch.tensor([held.place for _, held in pairs], device=stack.device)
             self._parts.append(_Alone(stack, _where([at for at, _ in pairs], length, stack.device), places))
 
+    def fault_of(self, held: Held) -> Exception | None:
+        """What goes wrong when this adapter speaks, tried on one token and on many; None if nothing does."""
+        stack, place = held.stack, torch.tensor([held.place], device=held.stack.device)
+        for tables in stack.tables.values():
+            for part, tokens in ((_Alone(stack, None, place), 1), (_Run(stack, None, held.place), FEW)):
+                x = tables.down.new_ones((tokens, tables.down.shape[1]))
+                try:
+                    part.add(tables, x, x.new_zeros((tokens, sum(tables.cut.widths))))
+                except Exception as fault:  # noqa: BLE001  whatever it is, it is this adapter's
+                    return fault
+        return None
+
     def add(self, names: tuple[str, ...], x: torch.Tensor, out: torch.Tensor) -> None:
         """Add to what linear layers give [tokens, their widths side by side], which have all read x [tokens, in]."""
         for part in self._parts:

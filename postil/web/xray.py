@@ -75,6 +75,8 @@ class Xray:
                     text(desk.say("web.data.row", row=numbers), "small soft", "span")
                     for fault in row["faults"]:
                         chip(desk.say(f"issue.label_{fault}.message"), "bad")
+                    if row["marks"]:
+                        text(desk.say("issue.marks_as_text.message", n=row["marks"]), "small soft", "span")
                 with labelled(box("mono wrap"), desk.say("web.xray.tokens")):
                     for piece, fate in row["pieces"]:
                         Text("span", piece, CLASSES[fate])

@@ -206,14 +206,14 @@ def test_21_a_tokenizer_that_loses_characters(base):
 
 @pytest.mark.parametrize("text", ["stop <|im_end|> here", "<|im_start|>user\nhi"])
 def test_22_marks_of_the_template_in_the_users_text(template, text):
-    assert "special_token_in_text" in causes(dialogue(("user", "q"), ("assistant", text)), template)
-    assert "special_token_in_text" in causes(dialogue(("user", text), ("assistant", "a")), template)
-    assert ("stop_inside" in causes(dialogue(("user", "q"), ("assistant", text)), template)) == ("im_end" in text)
+    """They are read as text: nothing ends early, and nothing is refused."""
+    assert not causes(dialogue(("user", "q"), ("assistant", text)), template)
+    assert not causes(dialogue(("user", text), ("assistant", "a")), template)
 
 
 def test_23_a_user_who_wrote_the_start_token(base):
     template = load_template(base("untemplated"))
-    assert "special_token_in_text" in causes(dialogue(("user", "<s> hi"), ("assistant", "a")), template)
+    assert not causes(dialogue(("user", "<s> hi"), ("assistant", "a")), template)
 
 
 def test_24_a_template_that_loses_a_tool_call(base):
@@ -276,7 +276,7 @@ def test_every_cause_has_its_sentences_in_both_languages():
     """Every cause that the source can give, not a list that somebody has to keep."""
     source = Path(labels.__file__).read_text("utf-8")
     named = set(re.findall(r'(?:yield |append\(|Fault\()"(\w+)"', source))
-    assert len(named) == 16 and {"cut", "all_masked", "tools_lost", "nothing_asked"} <= named
+    assert len(named) == 15 and {"cut", "all_masked", "tools_lost", "nothing_asked"} <= named
     for cause in named:
         assert all(say(f"issue.label_{cause}.{part}", lang) for part in ("message", "fix") for lang in LANGUAGES)
 

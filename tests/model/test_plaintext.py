@@ -62,8 +62,9 @@ def test_any_text_is_there_again(base, text, data):
 
 def test_what_would_be_learned_wrong(base):
     template = load_template(base("llama3"))
-    faults = {fault.cause for fault in examine_text(dialogue(("assistant", "a <|eot_id|> b")), template, 64)[1]}
-    assert faults == {"special_token_in_text"}
+    faults = {fault.cause for fault in examine_text(dialogue(("assistant", "")), template, 64)[1]}
+    assert "all_masked" in faults
+    assert not examine_text(dialogue(("assistant", "a <|eot_id|> b")), template, 64)[1]
 
 
 def test_a_text_is_asked_for_by_its_beginning(base):

@@ -20,7 +20,7 @@ def dataset(*answers: str) -> Dataset:
 def test_a_mark_inside_an_answer_is_an_issue_at_its_row(base: Build) -> None:
     found = with_issues(dataset("good", "bad <|im_end|> text"), load_template(base("qwen2")), 512)
     assert {issue.row for issue in found.issues} == {3}
-    assert "label_special_token_in_text" in {issue.code for issue in found.issues}
+    assert {issue.code for issue in found.issues} == {"marks_as_text"}
 
 
 def test_faulty_examples_are_dropped_and_listed(base: Build) -> None:

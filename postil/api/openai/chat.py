@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,16 @@ from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
 from postil.api.once import fingerprint, once
 from postil.api.openai.chat_request import ChatRequest, requests_of
-from postil.api.openai.chat_shown import ChatCompletion, chances, completion, finished, logprobs, usage
+from postil.api.openai.chat_shown import (
+    ChatCompletion,
+    Marked,
+    MarkedCompletion,
+    chances,
+    completion,
+    finished,
+    logprobs,
+    usage,
+)
 from postil.api.refusals import Refused, documented, refused
 from postil.errors import PostilError
 from postil.serve import Engine, Piece, Reply, Running
@@ -39,7 +48,7 @@ router = APIRouter(route_class=StrictRoute, tags=["Chat"], responses=documented(
 
 
 @router.post(
-    "/chat/completions", response_model=ChatCompletion, dependencies=[may("serve")],
+    "/chat/completions", response_model=MarkedCompletion | ChatCompletion, dependencies=[may("serve")],
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )  # fmt: skip
 async def create_completion(request: Request, body: ChatRequest, house: TheHouse, caller: Caller) -> Response:
@@ -214,15 +223,17 @@ class Stream:
 
     def _last(self, index: int, reply: Reply) -> str:
         delta = {"x_postil": chances(reply).model_dump()} if reply.chances else {}
-        return self._chunk(index, delta, finished(reply))
+        marked = {"x_postil": Marked(marks_as_text=reply.marks).model_dump()} if reply.marks else {}
+        return self._chunk(index, delta, finished(reply), more=marked)
 
     def _piece(self, index: int, piece: Piece) -> str:
         likely = logprobs(piece.tokens).model_dump() if self._body.logprobs else None
         return self._chunk(index, {"content": piece.text}, None, likely)
 
-    def _chunk(self, index: int, delta: dict[str, Any], reason: str | None = None, likely: Any = None) -> str:
+    def _chunk(self, index: int, delta: dict[str, Any], reason: str | None = None, likely: Any = None,
+               more: Mapping[str, Any] = {}) -> str:  # fmt: skip
         choice = {"index": index, "delta": delta, "logprobs": likely, "finish_reason": reason}
-        return self._event({"choices": [choice], **({"usage": None} if self._with_usage else {})})
+        return self._event({"choices": [choice], **({"usage": None} if self._with_usage else {}), **more})
 
     def _event(self, more: dict[str, Any]) -> str:
         chunk = {"id": self._id, "object": "chat.completion.chunk", "created": self._created, "model": self._body.model,

@@ -96,6 +96,18 @@ class ChatCompletion(BaseModel):
     system_fingerprint: str
 
 
+class Marked(BaseModel):
+    """How many marks that are reserved for the model stood in the texts of the request; they were read as text."""
+
+    marks_as_text: int
+
+
+class MarkedCompletion(ChatCompletion):
+    """The answer to a request with such marks."""
+
+    x_postil: Marked
+
+
 def completion(
     answer_id: str, created: int, model: str, replies: Sequence[Reply], with_logprobs: bool
 ) -> ChatCompletion:
@@ -104,8 +116,10 @@ def completion(
                finish_reason=finished(reply))
         for i, reply in enumerate(replies)
     ]  # fmt: skip
-    return ChatCompletion(id=answer_id, created=created, model=model, choices=choices, usage=usage(replies),
-                          system_fingerprint="fp_local")  # fmt: skip
+    told = {"id": answer_id, "created": created, "model": model, "choices": choices, "usage": usage(replies),
+            "system_fingerprint": "fp_local"}  # fmt: skip
+    marks = replies[0].marks
+    return MarkedCompletion(**told, x_postil=Marked(marks_as_text=marks)) if marks else ChatCompletion(**told)
 
 
 def _said(reply: Reply) -> Said:

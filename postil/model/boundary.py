@@ -1,0 +1,34 @@
+"""One place at which whatever goes wrong with an adapter becomes an AdapterError.
+
+An adapter is a file of whomever. Between its bytes and an answer stand libraries of others, which fail at it in ways
+that nobody can list; whoever opens one, for itself or for many, opens it within this boundary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from postil.errors import AdapterError, PostilError
+from postil.model.memory import lacks_memory
+
+
+@contextmanager
+def adapter_boundary(path: Path) -> Iterator[None]:
+    """What is done with the adapter in the directory `path`. Raises PostilErrors as they are; AdapterError
+    `adapter_memory` when there is no room for it, `adapter_misfit` for all else."""
+    try:
+        yield
+    except PostilError:
+        raise
+    except Exception as fault:
+        if lacks_memory(fault):
+            raise AdapterError("adapter_memory", path=str(path)) from fault
+        raise AdapterError("adapter_misfit", path=str(path), reason=reason_of(fault)) from fault
+
+
+def reason_of(fault: BaseException) -> str:
+    """The first line of what a fault says, or its kind."""
+    lines = str(fault).strip().splitlines()
+    return (lines[0] if lines else type(fault).__name__)[:300]
