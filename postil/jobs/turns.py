@@ -12,6 +12,7 @@ from postil.jobs.lease import VALIDATING, Lease, Turn
 MOST_VALIDATING = 2  # at once
 PASSED_OVER = 10  # so often others may go before a job that does not fit yet
 PAGE = 100  # turns that are read at once
+MOST_WARNED = 50  # at one look: thousands of warnings would keep the loop from everything else
 Needs = Mapping[str, Any]
 
 
@@ -28,12 +29,15 @@ class Turns:
         self._begin, self._validating, self._make_room = begin, validating, make_room
         self._passed: dict[str, int] = {}  # by job: how often others went before it
         self._warned: set[str] = set()
+        self._may_warn = 0
 
     def give(self, *, deep: bool) -> None:
         """Start who fits, in order. `deep`: look at all that wait, and not at those at the front alone."""
         slots: Sequence[Slot] = ()
         ahead: list[str] = []  # who could be held here, but does not fit now
+        seen, self._may_warn = set[str](), MOST_WARNED
         for turn in self._line(deep):
+            seen.add(turn.id)
             slots = slots or self._executor.capacity()
             validates = turn.status == "validating_files"
             if validates and self._validating() >= MOST_VALIDATING:
@@ -51,6 +55,9 @@ class Turns:
                 if self._passed.get(turn.id, 0) >= PASSED_OVER:
                     return
                 ahead.append(turn.id)
+        if deep:
+            self._warned &= seen  # who waits no more is forgotten
+            self._passed = {job_id: times for job_id, times in self._passed.items() if job_id in seen}
 
     def _line(self, deep: bool) -> Iterator[Turn]:
         """Who waits, in order, page by page."""
@@ -73,9 +80,10 @@ class Turns:
         return False
 
     def _warn(self, job_id: str, code: str, **values: Any) -> None:
-        if job_id not in self._warned:
+        if job_id not in self._warned and self._may_warn:
             self._lease.warn(job_id, code, **values)
             self._warned.add(job_id)
+            self._may_warn -= 1
 
     def _with_room(self, slots: Sequence[Slot], needs: Needs) -> Sequence[Slot]:
         """The slots, with more memory if that is all that is missing and others can give it back."""
