@@ -53,6 +53,9 @@ FAULTS = (
     "training file, base model or adapter changed on the disk", "a database killed, damaged, read-only or away",
     "connections cut in streams and uploads", "jobs that crash each time, and processes that do not end",
     "any order of actions and deaths", "killed during a migration; checkpoints of another version",
+    "servers of one host name: in containers, on machines that are copies of each other",
+    "a server frozen, cut off or without its database, that comes back", "a database with another's directory",
+    "a healthy worker that cannot say so: before its first beat, while libraries load", "a fault of ours in the loop",
 )  # fmt: skip
 ACCEPTANCE = (
     "objects pass strict validation", "pages hold each job once", "three resets, one job", "a retry is recognised",

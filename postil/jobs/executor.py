@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
-Phase = Literal["starting", "running", "exited", "lost", "unknown"]
+Phase = Literal["starting", "running", "apart", "exited", "lost", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class RunState:
-    """What has become of a run. `code`: of its exit, if it is known; `signal`: what ended it."""
+    """What has become of a run. `code`: of its exit, if it is known; `signal`: what ended it.
+
+    apart: it is, or was, where this executor cannot reach: only its files tell how it is.
+    """
 
     phase: Phase
     code: int | None = None
@@ -85,6 +88,9 @@ class Executor(Protocol):
     def stop(self, run_id: str, grace_s: float) -> None:
         """Ask it to end, and end it after `grace_s` seconds, with all that it started. Does not wait."""
 
+    def pulse(self, run_id: str) -> str:
+        """What changes while its process computes or reads; empty when that is not known."""
+
     def reattach(self) -> list[str]:
         """After a restart: the runs that are still alive, now known again."""
 
@@ -93,6 +99,7 @@ class Executor(Protocol):
 class _Run:
     spec: RunSpec
     state: RunState = field(default_factory=lambda: RunState("running"))
+    pulse: str = ""
     asked: list[float] = field(default_factory=list)
 
 
@@ -131,12 +138,19 @@ class InMemoryExecutor:
         elif self._obeys:
             run.state = RunState("exited", 0)
 
+    def pulse(self, run_id: str) -> str:
+        return self.runs[run_id].pulse if run_id in self.runs else ""
+
     def reattach(self) -> list[str]:
         return [run_id for run_id, run in self.runs.items() if not run.state.over]
 
     def exit(self, run_id: str, code: int | None = 0, signal: int | None = None) -> None:
         """The run ends."""
         self.runs[run_id].state = RunState("exited", code, signal)
+
+    def work(self, run_id: str) -> None:
+        """Its process computes, whether or not it says so."""
+        self.runs[run_id].pulse += "."
 
     def lose(self, run_id: str) -> None:
         """Its node is gone."""

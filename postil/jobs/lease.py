@@ -1,15 +1,15 @@
 """The queue as the watch sees it: claim a job, and write what its worker told, as long as its attempt counts.
 
-Every write but the claim finds the row by (id, attempt, claimed); a row that is not found any more means that somebody
-cancelled the job or that another attempt has begun, and nothing is written.
+Every write but the claim finds the row by (id, attempt, server, claimed); a row that is not found any more means that
+somebody cancelled the job, another attempt has begun or another server looks after it, and nothing is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from postil.jobs.ledger import end, finite, held, tell, tell_code
@@ -18,9 +18,21 @@ from postil.store.tables import Job, JobEvent, Server
 
 MOST_LOST = 5  # attempts in a row without a new checkpoint
 VALIDATING = {"memory_mb": 700, "cpus": 0, "gpus": 0}  # what looking at the data needs; it may share the cores
+NUMBERS = {"memory_mb": int, "cpus": float, "gpus": float}  # of what a job needs
 WAITING = ("validating_files", "queued")
+FREE = (Job.status.in_(WAITING), ~Job.claimed, Job.hold.is_(None))  # conditions of a job that may begin
 ONCE = {"sample": ("step", "place"), "rows_left_out": ("file", "reason")}  # events that are told once for each of these
 RENAMED = {"loss": "train_loss", "validation_loss": "valid_loss"}
+
+
+class Turn(NamedTuple):
+    """A job that waits, with no more of it than its turn depends on."""
+
+    id: str
+    status: str
+    needs: dict[str, Any]
+    priority: int
+    seq: int
 
 
 class Lease:
@@ -31,15 +43,22 @@ class Lease:
 
     # ── begin ──
 
-    def waiting(self, most: int = 50) -> Sequence[Job]:
-        """Who waits for a worker, in order."""
-        query = select(Job).where(Job.status.in_(WAITING), ~Job.claimed, Job.hold.is_(None))
+    def waiting(self, most: int = 50, after: Turn | None = None) -> Sequence[Turn]:
+        """Who waits for a worker, in order; `after`: those that come after this one."""
+        query = select(Job.id, Job.status, Job.needs, Job.priority, Job.seq).where(*FREE)
+        if after is not None:
+            later = and_(Job.priority == after.priority, Job.seq > after.seq)
+            query = query.where(or_(Job.priority < after.priority, later))
         with self._database.read() as session:
-            return session.scalars(query.order_by(Job.priority.desc(), Job.seq).limit(most)).all()
+            rows = session.execute(query.order_by(Job.priority.desc(), Job.seq).limit(most))
+            return [Turn(*row) for row in rows]
 
     def claim(self, job_id: str) -> Job | None:
-        """The job with a new attempt, for this server alone; None when somebody else was first. One statement."""
-        free = select(Job.seq).where(Job.id == job_id, Job.status.in_(WAITING), ~Job.claimed, Job.hold.is_(None))
+        """The job with a new attempt, for this server alone; None when somebody else was first. One statement.
+
+        A server that the others have taken for dead gets none before it has said that it lives: they would take it.
+        """
+        free = select(Job.seq).where(Job.id == job_id, *FREE, exists().where(Server.id == self.server))
         claimed = (
             update(Job)
             .where(Job.seq == free.with_for_update(skip_locked=True).scalar_subquery())
@@ -75,7 +94,7 @@ class Lease:
     def heard(self, job: Job, lines: Sequence[Mapping[str, Any]], read_bytes: int) -> bool:
         """Write down what the worker told since the last time. False: it does not count any more."""
         with self._database.write() as session:
-            row = held(session, job.id, job.attempt)
+            row = held(session, job)
             if row is None:
                 return False
             for line in lines:
@@ -114,11 +133,12 @@ class Lease:
 
     def validated(self, job: Job, told: Mapping[str, Any]) -> bool:
         """The data is good and the plan stands: it waits for its turn to train."""
+        needs = {name: kind(told["needs"][name]) for name, kind in NUMBERS.items() if name in told["needs"]}
         with self._database.write() as session:
-            row = held(session, job.id, job.attempt)
+            row = held(session, job)
             if row is None:
                 return False
-            row.status, row.claimed, row.needs = "queued", False, dict(told["needs"])
+            row.status, row.claimed, row.needs = "queued", False, needs
             row.resolved = {**told["plan"], "examples": told["examples"], "estimate": told["estimate"]}
             row.without_progress = 0
             tell(session, row, "Files validated, moving job to queued state", key="validated")
@@ -127,7 +147,7 @@ class Lease:
     def back(self, job: Job, *, hold: str | None = None) -> bool:
         """Back into the queue without blame: the server stops, a pause was wished, or the disk is full."""
         with self._database.write() as session:
-            row = held(session, job.id, job.attempt)
+            row = held(session, job)
             if row is None:
                 return False
             row.claimed, row.estimated_finish = False, None
@@ -143,7 +163,7 @@ class Lease:
         from postil.errors import JobError
 
         with self._database.write() as session:
-            row = held(session, job.id, job.attempt)
+            row = held(session, job)
             if row is None:
                 return False
             row.without_progress += 1
@@ -167,7 +187,7 @@ class Lease:
     def failed(self, job: Job, told: Mapping[str, Any]) -> bool:
         """It cannot succeed; `told`: the worker's outcome."""
         with self._database.write() as session:
-            row = held(session, job.id, job.attempt)
+            row = held(session, job)
             if row is None:
                 return False
             self._fail(session, row, told)
@@ -188,6 +208,15 @@ class Lease:
         with self._database.write() as session:
             session.execute(update(Job).where(Job.hold == hold).values(hold=None))
 
+    def hold(self, hold: str) -> None:
+        """Nobody who waits may begin, and each is told why."""
+        if not self.waiting(1):
+            return
+        with self._database.write() as session:
+            for row in session.scalars(select(Job).where(*FREE).with_for_update(skip_locked=True)):
+                row.hold = hold
+                tell_code(session, row, hold, level="warn")
+
     def warn(self, job_id: str, code: str, **values: Any) -> None:
         """Tell once why a job waits."""
         from postil.jobs.ledger import locked
@@ -195,14 +224,17 @@ class Lease:
         with self._database.write() as session:
             tell_code(session, locked(session, job_id), code, level="warn", key=code, **values)
 
-    def beat(self, host: str, process: str) -> Sequence[Server]:
-        """Say that this server lives; returns all that say so."""
+    def beat(self, host: str, process: str, namespace: str = "") -> None:
+        """Say that this server lives: on which host, as which process of which table of processes."""
         with self._database.write() as session:
             row = session.get(Server, self.server)
             if row is None:
-                session.add(Server(id=self.server, host=host, process=process, beat=1))
+                session.add(Server(id=self.server, host=host, process=process, namespace=namespace, beat=1))
             else:
                 row.beat += 1
+
+    def servers(self) -> Sequence[Server]:
+        """All that say so."""
         with self._database.read() as session:
             return session.scalars(select(Server)).all()
 

@@ -24,11 +24,10 @@ def locked(session: Session, job_id: str, project: str | None = None) -> Job:
     return row
 
 
-def held(session: Session, job_id: str, attempt: int) -> Job | None:
-    """The row, locked, if `attempt` is still the one that works on it."""
-    return session.scalar(
-        select(Job).where(Job.id == job_id, Job.attempt == attempt, Job.claimed).with_for_update()
-    )  # fmt: skip
+def held(session: Session, job: Job) -> Job | None:
+    """The row, locked, if this attempt still works on it and still is this server's: `job`, as it was claimed."""
+    theirs = select(Job).where(Job.id == job.id, Job.attempt == job.attempt, Job.server == job.server, Job.claimed)
+    return session.scalar(theirs.with_for_update())
 
 
 def tell(session: Session, job: Job, message: str, *, level: str = "info", type_: str = "message",

@@ -1,14 +1,14 @@
 """The executor of this machine: one process for each run, in a session of its own, which outlives the server.
 
 What it has started stands in `process.json` of the attempt's directory: pid, start time and run id. The three together
-name a process for good; a pid alone is used again.
+name a process for good; a pid alone is used again. A run of another machine that shares the directory cannot be polled
+or signalled from here: it is `apart`, and its own files say how it is.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from postil.jobs import processes
 from postil.jobs.executor import RunSpec, RunState, Slot
 from postil.plan import machine
 from postil.settings import for_worker
@@ -28,7 +29,6 @@ from postil.store import read_json, write_json
 
 RECORD = "process.json"
 LOG = "log.txt"
-_MB = 1 << 20
 
 
 class LocalExecutor:
@@ -44,14 +44,14 @@ class LocalExecutor:
     def capacity(self) -> list[Slot]:
         here = machine(self._directory if self._directory.exists() else None)
         with self._lock:
-            alive = [record for record in self._records.values() if _alive(record)]
+            alive = [record for record in self._records.values() if processes.is_alive(record)]
         specs = [record["spec"] for record in alive]
-        promised = sum(max(0, s["memory_mb"] - _resident_mb(r)) for s, r in zip(specs, alive, strict=True))
+        promised = sum(max(0, s["memory_mb"] - processes.resident_mb(r)) for s, r in zip(specs, alive, strict=True))
         cpus = self._cpus or here.cores
         gpus = len(cards())
         return [
-            Slot("local", cpus - sum(s["cpus"] for s in specs), here.free_bytes // _MB - promised,
-                 gpus - sum(s["gpus"] for s in specs), here.memory_bytes // _MB, len(alive), gpus)
+            Slot("local", cpus - sum(s["cpus"] for s in specs), here.free_bytes // processes.MB - promised,
+                 gpus - sum(s["gpus"] for s in specs), here.memory_bytes // processes.MB, len(alive), gpus)
         ]  # fmt: skip
 
     def launch(self, spec: RunSpec) -> None:
@@ -61,8 +61,8 @@ class LocalExecutor:
                 return
             env = {**spec.env, **({"CUDA_VISIBLE_DEVICES": self._free_gpu()} if spec.gpus else {})}
             child, pid = self._start(spec, env, place)
-            record = {"run_id": spec.run_id, "pid": pid, "started": _started(pid), "spec": spec.as_json(),
-                      "gpu": env.get("CUDA_VISIBLE_DEVICES") if spec.gpus else None}  # fmt: skip
+            gpu = env["CUDA_VISIBLE_DEVICES"] if spec.gpus else None
+            record = {"run_id": spec.run_id, **processes.name_of(pid), "spec": spec.as_json(), "gpu": gpu}
             if child is not None:
                 self._children[spec.run_id] = child
             self._records[spec.run_id] = record
@@ -80,23 +80,25 @@ class LocalExecutor:
             record = self._records.get(run_id)
             if record is None:
                 return RunState("unknown")
+            if not processes.is_near(record):
+                return RunState("apart")
             child = self._children.get(run_id)
-            ended = child.poll() is not None if child else not _alive(record)
+            ended = child.poll() is not None if child else not processes.is_alive(record)
             if not ended:
                 if time.monotonic() >= self._deadlines.get(run_id, float("inf")):
-                    _kill(record)
+                    processes.kill(record)
                 return RunState("running")
-            _kill(record)  # what it may have left behind
+            processes.kill(record)  # what it may have left behind
             code = child.returncode if child else None
         return RunState("exited", None, -code) if code is not None and code < 0 else RunState("exited", code)
 
     def stop(self, run_id: str, grace_s: float) -> None:
         with self._lock:
             record = self._records.get(run_id)
-            if record is None or not _alive(record):
+            if record is None or not processes.is_alive(record):
                 return
             if grace_s <= 0:
-                _kill(record)
+                processes.kill(record)
                 return
             if run_id not in self._deadlines:
                 with suppress(psutil.Error):  # it went by itself
@@ -104,11 +106,16 @@ class LocalExecutor:
             deadline = time.monotonic() + grace_s
             self._deadlines[run_id] = min(deadline, self._deadlines.get(run_id, deadline))
 
+    def pulse(self, run_id: str) -> str:
+        with self._lock:
+            record = self._records.get(run_id)
+        return processes.pulse(record) if record and processes.is_near(record) else ""
+
     def reattach(self) -> list[str]:
         with self._lock:
             for file in self._directory.glob(f"*/attempt-*/{RECORD}"):
                 self._read(file.parent)
-            return [run_id for run_id, record in self._records.items() if _alive(record)]
+            return [run_id for run_id, record in self._records.items() if processes.is_alive(record)]
 
     def _read(self, place: Path, run_id: str | None = None) -> bool:
         """Take up what is written in an attempt's directory, also of a run that has ended."""
@@ -122,7 +129,7 @@ class LocalExecutor:
         return True
 
     def _free_gpu(self) -> str:
-        taken = {record.get("gpu") for record in self._records.values() if _alive(record)}
+        taken = {record.get("gpu") for record in self._records.values() if processes.is_alive(record)}
         return next((card for card in cards() if card not in taken), "")
 
 
@@ -133,65 +140,10 @@ _APART: dict[str, Any] = (
 )  # fmt: skip
 
 
-def _started(pid: int) -> str:
-    """When the process started, in a measure that setting the clock does not change (on Linux: ticks since boot)."""
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        if stat.exists():
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-            return f"{boot}:{stat.read_text('utf-8', 'replace').rpartition(')')[2].split()[19]}"
-        return f"{psutil.Process(pid).create_time():.2f}"
-    except (OSError, psutil.Error):
-        return ""
-
-
-def _alive(record: dict[str, Any]) -> bool:
-    """Whether that very process is there, and more than an entry that nobody has collected."""
-    try:
-        there = psutil.Process(record["pid"]).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-    return there and _started(record["pid"]) == record["started"]
-
-
-def _kill(record: dict[str, Any]) -> None:
-    """The process and all of its session, also what its death has orphaned."""
-    pid = record["pid"]
-    if psutil.pid_exists(pid) and _started(pid) not in (record["started"], ""):
-        return  # the number belongs to somebody else now
-    for process in psutil.process_iter():
-        if _belongs(process, pid):
-            try:
-                process.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
-            except psutil.Error:
-                continue  # it went by itself
-
-
-def _belongs(process: psutil.Process, leader: int) -> bool:
-    if process.pid == leader:
-        return True
-    if not hasattr(os, "getsid"):
-        try:
-            return leader in [parent.pid for parent in process.parents()]
-        except psutil.Error:
-            return False
-    try:
-        return os.getsid(process.pid) == leader
-    except OSError:
-        return False
-
-
-def _resident_mb(record: dict[str, Any]) -> int:
-    try:
-        return int(psutil.Process(record["pid"]).memory_info().rss) // _MB
-    except psutil.Error:
-        return 0
-
-
 # where drivers of GPUs show themselves: NVIDIA's, the same under WSL, AMD's
 SIGNS = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")
 COUNT = "import torch; print(torch.cuda.device_count())"
-COUNT_SECONDS = 120
+COUNT_SECONDS = 600  # of a machine that has much else to do; where none is counted, none is used
 
 
 @lru_cache(maxsize=1)
@@ -213,14 +165,3 @@ def cards() -> tuple[str, ...]:
     visible = env.get("CUDA_VISIBLE_DEVICES", "")
     names = visible.split(",") if visible else map(str, range(count))
     return tuple(name.strip() for name in names)[:count]
-
-
-def identity(pid: int) -> str:
-    """A name for a process that no later one has."""
-    return f"{pid}/{_started(pid)}"
-
-
-def is_alive(named: str) -> bool:
-    """Whether the process of that `identity` is there."""
-    pid, _, started = named.partition("/")
-    return _alive({"pid": int(pid), "started": started})

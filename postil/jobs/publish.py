@@ -70,7 +70,7 @@ class Publisher:
             table.write(results_csv(metrics))
             self._store.files.put(table)
             with self._store.database.write() as session:
-                row = held(session, job.id, job.attempt)
+                row = held(session, job)
                 if row is None:
                     return False
                 name = _name_of(session, row, plan["base"]["name"])
@@ -100,7 +100,7 @@ class Publisher:
 
     def _show(self, job: Job, brought: Sequence[tuple[str, Incoming]], outcome: Mapping[str, Any]) -> bool:
         with self._store.database.write() as session:
-            row = held(session, job.id, job.attempt)
+            row = held(session, job)
             if row is None:
                 return False
             files = [self._store.files.add(session, row.project, name, "user_data", made).id for name, made in brought]
@@ -129,7 +129,7 @@ class Publisher:
             return  # tidied away by the worker: newer ones are there
         plan = read_json(run / "plan.json")
         with self._store.database.write() as session:
-            row = held(session, job.id, job.attempt)
+            row = held(session, job)
             known = session.scalar(select(Checkpoint.seq).where(Checkpoint.job_id == job.id, Checkpoint.step == step))
             if row is None or known:
                 return

@@ -1,61 +1,67 @@
 """The server's loop: starts workers where there is room, reads what they tell, and notices when one is gone.
 
 A worker is gone when its process is, or when its beat has not changed for half a minute of this process's own monotonic
-clock. No two clocks are ever compared. Workers outlive the server; a new one takes them up again.
+clock, unless it is seen to work all the same. No two clocks are ever compared. Workers outlive the server; a new one
+takes them up again. So a loop that ends by a fault of ours is followed by another, which begins as a new server would.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import platform
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from postil.errors import StoreError
+from sqlalchemy.exc import SQLAlchemyError
+
+from postil.errors import PostilError, StoreError
 from postil.jobs import attempt as desk
-from postil.jobs.executor import Executor, RunSpec, RunState, Slot
-from postil.jobs.lease import VALIDATING, Lease
-from postil.jobs.local import LocalExecutor, identity, is_alive
+from postil.jobs.clearing import Clearing
+from postil.jobs.executor import Executor, RunState
+from postil.jobs.launch import Launcher
+from postil.jobs.lease import Lease
+from postil.jobs.local import LocalExecutor
 from postil.jobs.publish import Publisher
-from postil.settings import for_worker
-from postil.store import FULL, TERMINAL, Store, free_bytes, letters, make_directory, sync_directory, write_json
-from postil.store.tables import File, Job
+from postil.jobs.roll import Roll
+from postil.jobs.turns import Turns
+from postil.store import FULL, Store, free_bytes, letters
+from postil.store.tables import Job
 
 log = logging.getLogger(__name__)
 PROGRAM = ("-m", "postil.jobs.run")
-ROOM_AGAIN_BYTES = 256 << 20
-ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".parquet")
-RESTLESS_SECONDS = 600.0  # so long after its end a job's directory is looked at: a worker given up may write there
-MOST_CLEARED = 500  # directories in one sweep
-MOST_VALIDATING = 2  # at once
+ROOM_AGAIN_BYTES = 256 << 20  # nothing begins below it; what waits for room goes on a little above it
 UNREADABLE = (LookupError, TypeError, ValueError)  # of files of a worker that are not what they should be
-PASSED_OVER = 10  # so often smaller jobs may go before one that does not fit yet
+REFUSED = (PostilError, SQLAlchemyError, OSError)  # by the disk, the database or the system: tried again later
+STALLED_SECONDS = 600.0  # one step may copy large files from afar
+LONGEST_PAUSE = 60.0  # seconds between two loops that die at once
 
 
 @dataclass
 class Watched:
-    """A run that we look after."""
+    """A run that we look after. `beat`: the last seen, and since when; `pulse`: the same, once the beat is late."""
 
     job: Job
     directory: Path
     read_bytes: int
     beat: str = ""
     beat_at: float = 0.0
+    looked_at: float = 0.0
+    pulse: str = ""
+    pulse_at: float = float("-inf")
     wish: str | None = None
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds: between two looks; without a beat until a worker is lost; for it to end by itself; between sweeps."""
+    """Seconds: between two looks; without a beat until a worker is lost, where it does nothing else either; the same
+    until its first beat, and where its process works all the same; for it to end by itself; between sweeps."""
 
     tick: float = 0.5
     silence: float = 30.0
+    patience: float = 600.0
     grace: float = 25.0
     sweep: float = 5.0
 
@@ -69,19 +75,26 @@ class Watch:
 
     def __init__(self, store: Store, executor: Executor | None = None, *, pace: Pace = Pace(), measure: bool = True,
                  program: Sequence[str] = PROGRAM, room_bytes: int = ROOM_AGAIN_BYTES,
-                 make_room: Callable[[], bool] = lambda: False) -> None:  # fmt: skip
-        self._store, self._pace, self._measure, self._program = store, pace, measure, tuple(program)
+                 make_room: Callable[[], bool] = lambda: False, clock: Callable[[], float] = time.monotonic,
+                 ) -> None:  # fmt: skip
+        self._store, self._pace, self._clock = store, pace, clock
         self._executor = executor or LocalExecutor(store.directory / "jobs")
-        self._identity, self._room_bytes, self._make_room = identity(os.getpid()), room_bytes, make_room
-        self.lease = Lease(store, f"server_{letters(16)}")
+        self._room_bytes, self._make_room = room_bytes, make_room
         self._publisher = Publisher(store)
-        self._runs: dict[str, Watched] = {}
-        self._servers: dict[str, tuple[int, float]] = {}
-        self._passed: dict[str, int] = {}
-        self._ended: dict[str, float] = {}
-        self._clean: set[str] = set()
+        self._launcher = Launcher(store, self._executor, program, measure=measure)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._keeper: threading.Thread | None = None
+        self._round_at, self._deaths = clock(), 0
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Nothing is known but what the database and the directories say, and nobody knows us yet."""
+        self.lease = Lease(self._store, f"server_{letters(16)}")
+        self._roll = Roll(self.lease, self._pace.silence, self._clock)
+        self._turns = Turns(self.lease, self._executor, self._begin, self._validating, self._make_room)
+        self._clearing = Clearing(self._store.directory / "jobs", self.lease, self._executor)
+        self._runs: dict[str, Watched] = {}
         self._swept = self._looked_around = float("-inf")
 
     # ── life ──
@@ -89,171 +102,138 @@ class Watch:
     def start(self) -> None:
         """Take up what runs already, then watch in a thread of its own."""
         self._store.blobs.tidy()
-        self._thread = threading.Thread(target=self._loop, name="watch", daemon=True)
-        self._thread.start()
+        self._begin_loop()
+        self._keeper = threading.Thread(target=self._keep, name="watch-keeper", daemon=True)
+        self._keeper.start()
+
+    def alive(self) -> bool:
+        """Whether jobs are looked after: the loop runs, and came round in the last minutes."""
+        running = self._thread is not None and self._thread.is_alive()
+        return running and self._clock() - self._round_at < STALLED_SECONDS
 
     def stop(self, grace: float | None = None) -> None:
         """Let every worker save a checkpoint and end; their jobs wait for the next start. Takes at most `grace` s."""
         self._stopping.set()
+        if self._keeper:
+            self._keeper.join()  # it may have begun another loop
         if self._thread:
             self._thread.join()
         grace = self._pace.grace if grace is None else grace
         until = time.monotonic() + grace + 2
+        self._look_at_all()  # what others have taken over is no longer ours to stop
         for run_id in self._runs:
             self._executor.stop(run_id, grace)
         while self._runs and time.monotonic() < until:
-            for run_id in list(self._runs):
-                self._guarded(self._look, run_id)
+            self._look_at_all()
             time.sleep(0.05)
         self._guarded(self.lease.leave)
+
+    def _begin_loop(self) -> None:
+        self._round_at = self._clock()
+        self._thread = threading.Thread(target=self._loop, name="watch", daemon=True)
+        self._thread.start()
 
     def _loop(self) -> None:
         while not self._stopping.is_set():
             self._guarded(self.tick)
+            self._round_at, self._deaths = self._clock(), 0
             self._stopping.wait(self._pace.tick)
+
+    def _keep(self) -> None:
+        """Beat while the loop is at a long step, and follow one that has died by another."""
+        while not self._stopping.wait(self._beat_seconds()):
+            if self.alive():
+                self._guarded(self._roll.beat)
+            elif self._thread is not None and not self._thread.is_alive():
+                self._revive()
+
+    def _revive(self) -> None:
+        self._deaths += 1
+        pause = min(LONGEST_PAUSE, self._beat_seconds() * 2**self._deaths)
+        log.critical("the watch over the jobs ended by a fault of ours; another begins in %.0f s", pause)
+        self._guarded(self.lease.leave)
+        if not self._stopping.wait(pause):
+            self._begin_anew()
+            self._begin_loop()
+
+    def _beat_seconds(self) -> float:
+        return max(0.01, min(2.0, self._pace.silence / 3))
 
     def _guarded(self, step: Any, *arguments: Any) -> None:
         """The loop goes on whatever the disk or the database refuses; what was not done is done at the next look."""
         try:
             step(*arguments)
-        except (StoreError, OSError) as error:
+        except REFUSED as error:
             log.warning("the watch could not finish a step: %s", error)
 
     def tick(self) -> None:
         """One look at everything."""
-        if time.monotonic() - self._looked_around > min(2.0, self._pace.silence / 3):
+        if self._clock() - self._looked_around > self._beat_seconds():
             self._look_around()
-            self._looked_around = time.monotonic()
-        for run_id in list(self._runs):
-            self._guarded(self._look, run_id)
-        self._sweep()
+            self._looked_around = self._clock()
+        self._look_at_all()
+        deep = self._sweep()
         if not self._stopping.is_set():
-            self._fill()
+            self._fill(deep)
 
     # ── start workers ──
 
-    def _fill(self) -> None:
-        """Start who fits, in order. One that does not fit is passed over a few times at most."""
-        waiting = self.lease.waiting()
-        if not waiting:
+    def _fill(self, deep: bool) -> None:
+        """Start who may, where the disk has room for what they will write."""
+        if free_bytes(self._store.directory) < self._room_bytes:
+            self.lease.hold("storage_full")
             return
-        slots: Sequence[Slot] = self._executor.capacity()
-        total = max((slot.total_memory_mb for slot in slots), default=0)
-        for job in waiting:
-            validates = job.status == "validating_files"
-            if validates and self._validating() >= MOST_VALIDATING:
-                continue
-            needs = VALIDATING if validates else {**VALIDATING, **job.needs}
-            slots = self._with_room(slots, needs)
-            if any(slot.fits(**needs) for slot in slots):
-                self._passed.pop(job.id, None)
-                if needs["gpus"] or (validates and any(slot.total_gpus for slot in slots)):
-                    self._make_room()  # a card's memory is in no slot: it is to be as free as it can be
-                self._begin(job.id, needs)
-                slots = self._executor.capacity()
-                continue
-            if needs["memory_mb"] > total:
-                self.lease.warn(job.id, "too_large_here", needed=needs["memory_mb"], total=total)
-                continue
-            if needs["gpus"] > max((slot.total_gpus for slot in slots), default=0):
-                self.lease.warn(job.id, "no_gpu_here")
-                continue
-            self._passed[job.id] = self._passed.get(job.id, 0) + 1
-            if self._passed[job.id] > PASSED_OVER:
-                return
-
-    def _with_room(self, slots: Sequence[Slot], needs: Mapping[str, Any]) -> Sequence[Slot]:
-        """The slots, with more memory if that is all that is missing and others can give it back."""
-        free = max((slot.memory_mb for slot in slots), default=0)
-        if needs["memory_mb"] <= free or not any(replace(s, memory_mb=s.total_memory_mb).fits(**needs) for s in slots):
-            return slots
-        return self._executor.capacity() if self._make_room() else slots
+        if self._roll.has_neighbours and self.lease.waiting(1):
+            self._executor.reattach()  # what they have started takes room here, too
+        self._turns.give(deep=deep)
 
     def _validating(self) -> int:
         return sum(watched.job.status == "validating_files" for watched in self._runs.values())
 
-    def _begin(self, job_id: str, needs: dict[str, Any]) -> None:
+    def _begin(self, job_id: str, needs: Mapping[str, Any]) -> bool:
+        """Begin an attempt. False when nothing was started: somebody else was first, or it cannot be now."""
         job = self.lease.claim(job_id)
         if job is None:
-            return
+            return False
         directory = desk.place(self._store.directory, job.id, job.attempt)
         try:
-            self._launch(job, directory, needs)
+            self._take(job, directory, self._launcher.launch(job, directory, needs))
         except StoreError as error:
-            if error.code == "storage_full":
-                self.lease.back(job, hold="storage_full")
-            elif error.code in ("input_damaged", "file_not_found", "model_not_found"):
-                self.lease.failed(job, {"code": "invalid_training_file", "postil": error.code,
-                                        "message": error.cause("en"), "remedy": error.remedy("en"),
-                                        "values": error.values})  # fmt: skip
-            else:
-                self.lease.back(job)
-                raise
+            self._not_begun(job, error)
+            return False
         except OSError as error:
             if error.errno in FULL:
                 self.lease.back(job, hold="storage_full")
             else:
                 self.lease.lost(job, error.strerror or type(error).__name__)
+            return False
+        except UNREADABLE as error:
+            log.exception("%s cannot be begun", job.id)
+            self.lease.lost(job, f"it cannot be begun ({type(error).__name__}: {error})")
+            return False
+        return True
 
-    def _launch(self, job: Job, directory: Path, needs: dict[str, Any]) -> None:
-        make_directory(directory)
-        earlier = self._earlier(job)
-        for one in earlier:
-            desk.fence(one, job.attempt)
-        spec = {
-            "job": job.id, "attempt": job.attempt, "kind": job.kind, "directory": str(directory),
-            "phase": "validate" if job.status == "validating_files" else "work",
-            "earlier": [str(one) for one in earlier], "inputs": self._inputs(job), "seed": job.seed, "wish": job.wish,
-            "measure": self._measure, "integrations": job.request.get("integrations", []), **job.order,
-            "adapter": str(self._store.directory / job.order["adapter"]) if job.order["adapter"] else None,
-        }  # fmt: skip
-        write_json(directory / desk.SPEC, spec)
-        desk.fence(directory, job.attempt, job.wish)
-        run = RunSpec(f"{job.id}:{job.attempt}", (*self._program, "--spec", str(directory / desk.SPEC)),
-                      for_worker(downloads=job.kind == "base"),
-                      str(directory), cpus=needs["cpus"], gpus=needs["gpus"], memory_mb=needs["memory_mb"])  # fmt: skip
-        self._executor.launch(run)
-        self._take(job, directory, run.run_id)
+    def _not_begun(self, job: Job, error: StoreError) -> None:
+        if error.code == "storage_full":
+            self.lease.back(job, hold="storage_full")
+        elif error.code in ("input_damaged", "file_not_found", "model_not_found"):
+            self.lease.failed(job, {"code": "invalid_training_file", "postil": error.code,
+                                    "message": error.cause("en"), "remedy": error.remedy("en"),
+                                    "values": error.values})  # fmt: skip
+        else:
+            self.lease.back(job)
+            raise error
 
     def _take(self, job: Job, directory: Path, run_id: str) -> None:
-        self._runs[run_id] = Watched(job, directory, job.read_bytes, beat_at=time.monotonic(), wish=job.wish)
-
-    def _earlier(self, job: Job) -> list[Path]:
-        """The directories of the attempts before this one, newest first. Those that nobody can need any more go."""
-        numbers = range(job.attempt - 1, 0, -1)
-        found = [one for number in numbers if (one := desk.place(self._store.directory, job.id, number)).exists()]
-        with_checkpoint = [one for one in found if any((one / desk.RUN / "checkpoints").glob("step-*"))]
-        for one in found[found.index(with_checkpoint[1]) + 1 :] if len(with_checkpoint) > 1 else []:
-            shutil.rmtree(one, ignore_errors=True)
-        return [one for one in found if one.exists()]
-
-    def _inputs(self, job: Job) -> dict[str, dict[str, str]]:
-        """The job's files, laid beside its attempts under plain names."""
-        inputs = {}
-        for name, file_id in (("training", job.training_file), ("validation", job.validation_file)):
-            if file_id is None:
-                continue
-            row = self._store.files.get(job.project, file_id)
-            path = self._store.directory / "jobs" / job.id / "inputs" / (name + _suffix(row))
-            make_directory(path.parent)
-            if not path.exists():
-                beside = path.with_name(f".{path.name}.tmp")
-                self._copy(row, beside)
-                beside.replace(path)
-                sync_directory(path.parent)
-            inputs[name] = {"path": str(path), "sha256": row.sha256}
-        return inputs
-
-    def _copy(self, row: File, path: Path) -> None:
-        try:
-            self._store.blobs.copy_to(row.sha256, path)
-        except StoreError as error:
-            path.unlink(missing_ok=True)
-            if error.code not in ("bytes_missing", "bytes_changed"):
-                raise
-            raise StoreError("input_damaged", name=row.filename, file=row.id) from error
+        self._runs[run_id] = Watched(
+            job, directory, job.read_bytes, beat_at=self._clock(), looked_at=self._clock(), wish=job.wish
+        )
 
     # ── look after them ──
+
+    def _look_at_all(self) -> None:
+        for run_id in list(self._runs):
+            self._guarded(self._look, run_id)
 
     def _look(self, run_id: str) -> None:
         """One look at one run. One that wrote what cannot be read is given up, and holds up no other."""
@@ -266,21 +246,43 @@ class Watch:
 
     def _look_at(self, run_id: str, watched: Watched) -> None:
         state = self._executor.poll(run_id)  # before its events are read: then all that it told is there
-        counts = self._listen(watched)
-        if state.over:
+        row = self.lease.get(watched.job.id)
+        if row is not None and row.claimed and row.server != self.lease.server:
+            del self._runs[run_id]  # another server has taken it over: what becomes of it is no longer ours to say
+            return
+        counts = self._listen(watched, row)
+        if state.over or (state.phase == "apart" and desk.read_outcome(watched.directory) is not None):
             self._settle(watched, state)
             del self._runs[run_id]  # only now: what could not be written is tried again at the next look
             return
         if not counts:
             desk.fence(watched.directory, watched.job.attempt + 1)
             self._executor.stop(run_id, 3.0)
+            if state.phase == "apart":
+                del self._runs[run_id]  # it reads the fence, and nobody here will see its end
             return
         self._say_wish(watched)
-        beat = desk.read_beat(watched.directory)
-        if beat != watched.beat:
-            watched.beat, watched.beat_at = beat, time.monotonic()
-        elif time.monotonic() - watched.beat_at > self._pace.silence:
+        if self._is_silent(run_id, watched):
             self._give_up(run_id, watched, "no sign of life")
+
+    def _is_silent(self, run_id: str, watched: Watched) -> bool:
+        """Whether it gives no sign of life any more. A worker that computes or loads without a beat is held up, not
+        dead; so may be one that has not come to its first beat yet. For minutes that is believed."""
+        now, beat = self._clock(), desk.read_beat(watched.directory)
+        if now - watched.looked_at > self._pace.silence / 2:
+            watched.beat_at = now  # nobody looked for a while: perhaps both of us were frozen
+        watched.looked_at = now
+        if beat != watched.beat:
+            watched.beat, watched.beat_at, watched.pulse, watched.pulse_at = beat, now, "", float("-inf")
+            return False
+        quiet = now - watched.beat_at
+        if quiet <= self._pace.silence / 2:  # it is looked at early enough to see it work
+            return False
+        pulse = self._executor.pulse(run_id)
+        if watched.pulse and pulse != watched.pulse:
+            watched.pulse_at = now
+        watched.pulse, works = pulse, now - watched.pulse_at <= self._pace.silence
+        return quiet > (self._pace.patience if works or not beat else self._pace.silence)
 
     def _give_up(self, run_id: str, watched: Watched, reason: str) -> None:
         """Silent, or not understood: it is fenced, ended if it can be reached, and done again by another attempt."""
@@ -289,10 +291,9 @@ class Watch:
         self.lease.lost(watched.job, reason)
         del self._runs[run_id]
 
-    def _listen(self, watched: Watched) -> bool:
-        """Take over what it told. False when its attempt does not count any more."""
+    def _listen(self, watched: Watched, row: Job | None) -> bool:
+        """Take over what it told; `row`: its job now. False when its attempt does not count any more."""
         lines, end = desk.read_events(watched.directory, watched.read_bytes)
-        row = self.lease.get(watched.job.id)
         if row is None or row.attempt != watched.job.attempt or not row.claimed:
             return False
         watched.job = row
@@ -329,8 +330,7 @@ class Watch:
             self._failed(job, outcome)
         else:
             self.lease.back(job)
-        self._tidy(job.id)
-        self._ended[job.id] = time.monotonic()
+        self._clearing.ended(job.id, self._clock())
 
     def _failed(self, job: Job, outcome: dict[str, Any]) -> None:
         if outcome["postil"] == "storage_full":
@@ -351,87 +351,32 @@ class Watch:
             else:
                 self.lease.lost(job, error.cause("en"))
 
-    def _tidy(self, job_id: str) -> bool:
-        """Of an ended job only the last attempt's events, log and outcome stay. Says whether more was there."""
-        row = self.lease.get(job_id)
-        root = self._store.directory / "jobs" / job_id
-        if row is not None and row.status not in TERMINAL:
-            return False
-        last = root / f"attempt-{row.attempt}" if row is not None else None
-        rests = [path for path in root.iterdir() if path != last] if root.exists() else []
-        if last is not None and last.exists():
-            rests += [path for path in last.iterdir() if path.name == desk.RUN or path.name.startswith(".")]
-        for path in rests:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-        if row is None:
-            shutil.rmtree(root, ignore_errors=True)
-        return bool(rests)
-
     # ── now and then ──
 
     def _look_around(self) -> None:
         """Beat, and take over the jobs of servers that are gone."""
-        host, now = platform.node(), time.monotonic()
-        for row in self.lease.beat(host, self._identity):
-            if row.id == self.lease.server:
-                continue
-            beat, since = self._servers.get(row.id, (row.beat, now))
-            self._servers[row.id] = (row.beat, now if row.beat != beat else since)
-            here = row.host == host
-            if (here and not is_alive(row.process)) or (not here and now - since > self._pace.silence):
-                self._adopt(row.id)
-        for name in self.lease.orphans():
-            self._adopt(name)
+        for server in self._roll.gone():
+            jobs = self.lease.adopt(server)
+            self._executor.reattach()
+            for job in jobs:
+                directory = desk.place(self._store.directory, job.id, job.attempt)
+                self._take(job, directory, f"{job.id}:{job.attempt}")
 
-    def _adopt(self, server: str) -> None:
-        jobs = self.lease.adopt(server)
-        self._executor.reattach()
-        for job in jobs:
-            directory = desk.place(self._store.directory, job.id, job.attempt)
-            run_id = f"{job.id}:{job.attempt}"
-            self._take(job, directory, run_id)
-
-    def _sweep(self) -> None:
-        """Room on the disk lets jobs go on; what has expired goes."""
-        now = time.monotonic()
+    def _sweep(self) -> bool:
+        """Room on the disk lets jobs go on; what has expired goes. False when it is not time for that yet."""
+        now = self._clock()
         if now - self._swept < self._pace.sweep:
-            return
+            return False
         self._swept = now
-        if free_bytes(self._store.directory) > self._room_bytes:
+        if free_bytes(self._store.directory) > self._room_bytes + self._room_bytes // 8:
             self.lease.release("storage_full")
         self._store.files.expire()
-        self._clear_away(now)
+        self._clearing.clear_away(now, {watched.job.id for watched in self._runs.values()})
         self._publisher.tidy(3600.0)
-
-    def _clear_away(self, now: float) -> None:
-        """What jobs leave that have ended: also while they waited, or while no server was there to see it."""
-        busy = {watched.job.id for watched in self._runs.values()}
-        root = self._store.directory / "jobs"
-        names = {path.name for path in root.iterdir()} - busy - self._clean if root.exists() else set()
-        rests = self.lease.ended(sorted(names)[:MOST_CLEARED])
-        alive = self._executor.reattach() if rests else []
-        for job_id in rests:
-            for run_id in alive:
-                if run_id.startswith(f"{job_id}:"):
-                    self._executor.stop(run_id, 0.0)
-            found = self._tidy(job_id)
-            if found:
-                self._ended.setdefault(job_id, now)
-            if not found and now - self._ended.get(job_id, float("-inf")) > RESTLESS_SECONDS:
-                self._clean.add(job_id)
-                self._ended.pop(job_id, None)
+        return True
 
 
 def _reason(state: RunState) -> str:
     if state.signal is not None:
         return f"ended by signal {state.signal}" + (", perhaps for lack of memory" if state.signal == 9 else "")
     return f"exit code {state.code}" if state.code is not None else "it is not there any more"
-
-
-def _suffix(row: File) -> str:
-    """The ending by which the reader tells CSV from text; nothing else of a name reaches the disk."""
-    ending = "." + row.filename.rpartition(".")[2].lower()
-    return ending if ending in ENDINGS else ""

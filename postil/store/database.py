@@ -77,6 +77,10 @@ class Database:
         with told(), Session(self.reader, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def is_in(self, directory: Path) -> bool:
+        """Whether it is a file right in this directory."""
+        return self.is_sqlite and Path(str(self.url.database)).resolve().parent == directory.resolve()
+
     def check(self) -> None:
         """Raise StoreError `database_damaged` when the database says so of itself."""
         if self.is_sqlite:

@@ -15,6 +15,7 @@ from postil.store.keys import LOCAL, Keys, ensure_project
 from postil.store.lines import Lines
 from postil.store.migrate import upgrade
 from postil.store.models import Models
+from postil.store.pairing import pair
 from postil.store.replies import Replies
 from postil.store.sets import Sets
 from postil.store.uploaded import Files, Uploads
@@ -41,6 +42,7 @@ class Store:
         self.directory = directory.resolve()
         self.database = Database(database or f"sqlite:///{self.directory / 'postil.db'}")
         upgrade(self.database)
+        pair(self.database, self.directory, inside=self.database.is_in(self.directory))
         self.blobs = Blobs(files or str(self.directory / "blobs"), self.directory / "staging")
         self.files = Files(self.database, self.blobs)
         self.uploads = Uploads(self.database, self.blobs, self.files)

@@ -429,6 +429,14 @@ class Gone(Table):
     place: Mapped[int]
 
 
+class Directory(Table):
+    """The directory that belongs to this database, by the id that stands in it, too. One row."""
+
+    __tablename__ = "directory"
+    place: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)  # 1
+    id: Mapped[str] = mapped_column(String(64))
+
+
 class Server(Table):
     """A process that watches over workers, and a number that it counts up while it lives."""
 
@@ -436,4 +444,5 @@ class Server(Table):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     host: Mapped[str]
     process: Mapped[str]  # pid and start time
+    namespace: Mapped[str] = mapped_column(Text, server_default="")  # where that pid is one: see jobs.processes
     beat: Mapped[int]

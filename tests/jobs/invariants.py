@@ -8,7 +8,7 @@ from collections import Counter
 
 from sqlalchemy import select
 
-from postil.jobs.local import is_alive
+from postil.jobs.processes import is_alive
 from postil.store import LOCAL, TERMINAL
 from postil.store.tables import Blob, File, Job, JobEvent, Part
 from tests.jobs.shop import Shop
@@ -52,7 +52,7 @@ def _nothing_left(shop: Shop) -> None:
     root = shop.store.directory
     for file in root.glob("jobs/*/attempt-*/process.json"):
         record = json.loads(file.read_text("utf-8"))
-        assert not is_alive(f"{record['pid']}/{record['started']}"), record
+        assert not is_alive(record), record
     rests = [path for path in root.rglob("*") if path.name.startswith((".tmp-", "in-")) or path.name.endswith(".tmp")]
     assert rests == []
     assert all(len(list(job.glob("attempt-*"))) <= 1 for job in root.glob("jobs/*"))

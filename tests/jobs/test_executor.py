@@ -15,7 +15,7 @@ from typing import Protocol
 import psutil
 import pytest
 
-from postil.jobs import Executor, InMemoryExecutor, LocalExecutor, RunSpec, RunState, Slot
+from postil.jobs import Executor, InMemoryExecutor, LocalExecutor, RunSpec, RunState, Slot, processes
 from postil.jobs import local as room
 from postil.settings import for_worker
 from tests.jobs.shop import until
@@ -336,3 +336,45 @@ def test_each_run_has_a_gpu_of_its_own_until_it_ends(two_cards: None, local: Loc
 def test_an_empty_node_takes_what_it_could_ever_hold(slot: Slot, fits: bool) -> None:
     assert slot.fits(500, 1, 0) is fits
     assert not slot.fits(500, 1, 1)  # there is no GPU
+
+
+def test_fault_21_a_run_of_another_machine_is_neither_polled_nor_ended_from_here(
+    local: LocalStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its number may be somebody else's here, or nobody's: nothing can be said, and nothing may be done."""
+    spec = local.spec("a")
+    local.executor.launch(spec)
+    local.started(spec)
+    process = psutil.Process(local.pid(spec))
+    with monkeypatch.context() as patch:
+        patch.setattr(processes, "table", lambda: "another machine of the same name")
+        other = LocalExecutor(local.root, cpus=2.0)
+        assert other.reattach() == [] and other.poll(spec.run_id) == RunState("apart")
+        assert not other.poll(spec.run_id).over and other.pulse(spec.run_id) == ""
+        assert other.capacity()[0].runs == 0
+        other.stop(spec.run_id, 0.0)
+        processes.kill({**processes.name_of(process.pid), "table": "yet another"})
+    assert process.is_running() and local.executor.poll(spec.run_id) == RunState("running")
+    local.exit(spec, 0)
+    until(over(local.executor, spec.run_id))
+
+
+def test_a_process_that_works_has_a_pulse_and_one_that_waits_has_none() -> None:
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    idle = subprocess.Popen([sys.executable, "-c", "import time; print(1, flush=True); time.sleep(600)"],
+                            stdout=subprocess.PIPE)  # fmt: skip
+    try:
+        assert idle.stdout is not None and idle.stdout.readline()
+        first = processes.pulse({"pid": busy.pid})
+        until(lambda: processes.pulse({"pid": busy.pid}) != first)
+        os.kill(busy.pid, signal.SIGSTOP)
+        until(lambda: psutil.Process(busy.pid).status() == psutil.STATUS_STOPPED)
+        for process in (busy, idle):
+            until(
+                lambda process=process: processes.pulse({"pid": process.pid}) == processes.pulse({"pid": process.pid})
+            )
+    finally:
+        for process in (busy, idle):
+            process.kill()
+            process.wait()
+    assert processes.pulse({"pid": busy.pid}) == ""

@@ -356,7 +356,7 @@ def test_fault_11_a_full_disk_makes_a_job_wait_and_room_lets_it_go_on(
     assert scene.status(job) == "queued" and scene.shop.get(job).hold == "storage_full"
     for _ in range(3):
         assert scene.status(job) == "queued"
-    assert sum("disk is full" in message for message in scene.shop.messages(job)) == 1
+    assert sum("256 MB of room" in message for message in scene.shop.messages(job)) == 1
     monkeypatch.setattr(room, "free_bytes", lambda path: 1 << 40)
     scene.watch.tick()
     assert scene.status(job) == "running" and scene.shop.get(job).without_progress == 0
