@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from postil.api import CommandRefused, House, Refused, holds
+from postil.api import CommandRefused, House, Refused, address_of, holds
 from postil.errors import PostilError
 from postil.locales import knows, language, say, speak, speak_to_clients
+from postil.store import Actor, act_as
 
 T = TypeVar("T")
 
@@ -29,6 +30,7 @@ class Desk:
     key: Any  # a Key; None for a rater
     lang: str
     cookies: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
 
     @property
     def project(self) -> str:
@@ -44,9 +46,11 @@ class Desk:
         return say(key, self.lang, **values)
 
     async def do(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Run `work` on a thread, in this person's language."""
+        """Run `work` on a thread, in this person's language, as done by this person."""
         speak(self.lang)
         speak_to_clients()
+        if self.key is not None:
+            act_as(Actor(self.key.id, self.key.name, self.key.project, self.address))
         return await run_in_threadpool(work, *arguments, **named)
 
     def words(self, error: Exception) -> tuple[str, str, str]:
@@ -80,7 +84,8 @@ REFUSALS = (PostilError, Refused, CommandRefused)  # what a person can be told o
 
 def desk_of(request: Request) -> Desk:
     """The desk of whoever asked for this page; SignIn has seen to it that there is somebody."""
-    return Desk(request.app.state.house, request.scope["state"]["key"], language(), dict(request.cookies))
+    return Desk(request.app.state.house, request.scope["state"]["key"], language(), dict(request.cookies),
+                address_of(request.scope))  # fmt: skip
 
 
 def adapter_directory(desk: Desk, model: str) -> Path:

@@ -51,7 +51,7 @@ def test_the_tables_are_those_of_the_ledger(tmp_path: Path, database: str) -> No
     store = Store(tmp_path, database)
     with store.database.writer.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
-        assert revision(connection) == "0003"
+        assert revision(connection) == "0004"
     upgrade(store.database)  # again is no harm
     store.close()
 
