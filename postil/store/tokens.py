@@ -82,7 +82,7 @@ class Tokens:
         insert: Any = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
         for key in keys:
             begun = insert(TokenDay).values(key_id=key, day=day, used=0, booked=0).on_conflict_do_nothing()
-            if session.execute(begun).rowcount:
+            if session.scalar(begun.returning(TokenDay.key_id)):  # its first today
                 session.execute(delete(TokenDay).where(TokenDay.key_id == key, TokenDay.day < day - KEPT_DAYS))
         own = (TokenDay.key_id.in_(keys), TokenDay.day == day)
         return session.scalars(select(TokenDay).where(*own).order_by(TokenDay.key_id).with_for_update()).all()

@@ -1,4 +1,4 @@
-"""What keys use in a day: booked, settled, shared with their makers; it holds at once, over restarts, for many servers."""
+"""The tokens of keys: booked, settled, shared with their makers; they hold at once, over restarts, for many servers."""
 
 from __future__ import annotations
 
