@@ -29,7 +29,7 @@ COMMANDS = (
     (), ("quickstart",), ("check",), ("look",), ("diff",), ("xray",), ("models",), ("models", "list"),
     ("models", "pull"), ("models", "add"), ("plan",), ("train",), ("import-job",), ("compare",), ("evaluate",),
     ("answer",), ("export",), ("parity",), ("golden",), ("doctor",), ("studio",),
-    ("serve",), ("keys",), ("keys", "list"), ("keys", "add"), ("keys", "revoke"),
+    ("serve",), ("keys",), ("keys", "list"), ("keys", "add"), ("keys", "rotate"), ("keys", "revoke"), ("audit",),
 )  # fmt: skip
 ATTACKS = (
     "weights that are programs", "configurations that run code", "chat templates that break out",

@@ -61,7 +61,8 @@ def create_app(house: House, hosts: Callable[[], Iterable[str]], *, begin: Calla
         return Healthy()
 
     pages(app)
-    app.add_middleware(Gate, keys=house.store.keys, hosts=hosts, paces=house.paces)  # the last one added comes first
+    app.add_middleware(Gate, keys=house.store.keys, hosts=hosts, rate_limits=house.rate_limits,
+                       standing=house.standing)  # fmt: skip  # the last one added comes first
     app.openapi = lambda: _documented(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     return app
 

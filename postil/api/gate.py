@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.concurrency import run_in_threadpool
@@ -18,8 +19,9 @@ from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postil.api.origin import is_ours
-from postil.api.paces import Paces
+from postil.api.rate_limits import RateLimits
 from postil.api.refusals import Refused, refused
+from postil.api.standing import Standing, answer_while_holds
 from postil.errors import PostilError
 from postil.locales import LANGUAGES, speak, speak_to_clients
 
@@ -49,6 +51,7 @@ class Knows(Protocol):
     """Who tells keys apart: the store's keys."""
 
     def check(self, secret: str) -> Any: ...
+    def holds(self, key: Any) -> bool: ...
 
 
 class Gate:
@@ -58,8 +61,10 @@ class Gate:
     raters their links.
     """
 
-    def __init__(self, app: ASGIApp, keys: Knows, hosts: Callable[[], Iterable[str]], paces: Paces) -> None:
-        self._app, self._keys, self._hosts, self._paces = app, keys, hosts, paces
+    def __init__(self, app: ASGIApp, keys: Knows, hosts: Callable[[], Iterable[str]], rate_limits: RateLimits,
+                 standing: Standing) -> None:  # fmt: skip
+        self._app, self._keys, self._hosts = app, keys, hosts
+        self._rate_limits, self._standing = rate_limits, standing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -78,13 +83,19 @@ class Gate:
             self._check_address(scope["method"], headers)
             if _needs_key(scope["path"]):
                 state["key"] = await self._key(headers)
-                self._paces.count_request(state["key"])
+                self._rate_limits.count_request(state["key"])
             receive = _bounded(receive, headers, _most_bytes(scope["path"]))
         except (Refused, PostilError) as error:
             refusal = error if isinstance(error, Refused) else Refused(error)
             await refusal.response()(scope, receive, dressed)
             return
-        await self._app(scope, receive, dressed)
+        key = state.get("key")
+        if key is None:
+            await self._app(scope, receive, dressed)
+            return
+        holds = partial(self._standing.holds, f"{key.id} {key.digest}", partial(self._keys.holds, key))
+        ended = refused("key_ended", status=401).response()
+        await answer_while_holds(holds, self._app, scope, receive, dressed, ended)
 
     async def _websocket(self, headers: Headers, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +13,16 @@ from fastapi import Depends, Request, params
 
 from postil.api.asking import Ask
 from postil.api.looks import Looks
-from postil.api.paces import Paces
+from postil.api.rate_limits import RateLimits
 from postil.api.refusals import refused
+from postil.api.standing import Standing
 from postil.errors import StoreError
 from postil.jobs import Queue
 from postil.plan import known
 from postil.records import Base
 from postil.serve import Engine
 from postil.settings import Settings
-from postil.store import LINE, Store, read_json
+from postil.store import LINE, Actor, Store, act_as, read_json
 
 if TYPE_CHECKING:
     from postil.store.tables import Key, Model
@@ -49,7 +50,8 @@ class House:
     judge: Judge
     ask: Ask
     settings: Settings = field(default_factory=Settings)
-    paces: Paces = field(default_factory=Paces)
+    rate_limits: RateLimits = field(default_factory=RateLimits)
+    standing: Standing = field(default_factory=Standing)
     closing: threading.Event = field(default_factory=threading.Event)
     _engines: dict[str, Engine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -131,7 +133,15 @@ async def _house(request: Request) -> House:
 
 
 async def _caller(request: Request) -> Any:
-    return request.scope["state"]["key"]
+    key = request.scope["state"]["key"]
+    act_as(Actor(key.id, key.name, key.project, address_of(request.scope)))
+    return key
+
+
+def address_of(scope: Mapping[str, Any]) -> str:
+    """The network address that a request came from; empty where there is none."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 TheHouse = Annotated[House, Depends(_house)]

@@ -1,13 +1,15 @@
-"""Keys and models from the command line, for whoever can read the store's directory: no server need run."""
+"""Keys, models and the audit from the command line, for whoever can read the store's directory: no server need run."""
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from postil.api.studio.audit import audit_object
 from postil.jobs import register
-from postil.store import LOCAL, Store, open_store
+from postil.store import COMMAND_LINE, LOCAL, Actor, Store, act_as, open_store
 
 if TYPE_CHECKING:
     from postil.records import Adapter
@@ -31,10 +33,24 @@ def add_key(project: str, name: str, scopes: Sequence[str], requests_per_minute:
         return {**_shown(key), "secret": secret}
 
 
-def revoke_key(key_id: str) -> dict[str, Any]:
-    """From now on it opens nothing. Raises StoreError `key_not_found`."""
+def rotate_any_key(key_id: str) -> dict[str, Any]:
+    """The same key with another secret. Raises StoreError `key_not_found`, `key_revoked`."""
     with _store() as store:
-        return _shown(store.keys.revoke(key_id))
+        key, secret = store.keys.rotate(key_id)
+        return {**_shown(key), "secret": secret}
+
+
+def revoke_any_key(key_id: str, *, with_made: bool = False) -> dict[str, Any]:
+    """From now on it opens nothing, nor, `with_made`, do the keys made with it. Raises StoreError `key_not_found`."""
+    with _store() as store:
+        return _shown(store.keys.revoke(key_id, with_made=with_made))
+
+
+def list_audit(project: str | None, act: str | None, limit: int) -> list[dict[str, Any]]:
+    """Who did what, newest first, in one project or in all."""
+    with _store() as store:
+        rows = store.audit.list(project, act=act, limit=limit).rows
+        return [audit_object(row).model_dump(mode="json") for row in rows]
 
 
 def add_model(adapter: Adapter, suffix: str | None, project: str = LOCAL) -> dict[str, Any]:
@@ -47,13 +63,23 @@ def add_model(adapter: Adapter, suffix: str | None, project: str = LOCAL) -> dic
 @contextmanager
 def _store() -> Iterator[Store]:
     store = open_store()
+    act_as(Actor(COMMAND_LINE, _login()))
     try:
         yield store
     finally:
         store.close()
 
 
+def _login() -> str:
+    """Who sits at the machine, as the system calls them."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container without names
+        return "-"
+
+
 def _shown(key: Key) -> dict[str, Any]:
     return {"id": key.id, "project": key.project, "name": key.name, "scopes": list(key.scopes),
             "state": "revoked" if key.revoked_at else "active", "requests_per_minute": key.requests_per_minute,
-            "tokens_per_day": key.tokens_per_day, "created_at": key.created_at}  # fmt: skip
+            "tokens_per_day": key.tokens_per_day, "made_by": key.made_by, "created_at": key.created_at,
+            "rotated_at": key.rotated_at}  # fmt: skip

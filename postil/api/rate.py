@@ -33,7 +33,11 @@ class LinkPace:
 
     id: str
     requests_per_minute: int
-    tokens_per_day: None = None
+
+    @property
+    def limits(self) -> list[dict[str, Any]]:
+        """As those of a key."""
+        return [{"key": self.id, "requests_per_minute": self.requests_per_minute, "tokens_per_day": None}]
 
 
 class VoteBody(Body):
@@ -109,9 +113,9 @@ def _opened(token: str, house: TheHouse) -> Opened:
     try:
         ballot, rater = house.store.ballots.of_link(token)
     except StoreError:
-        house.paces.count_request(LinkPace("rate:unknown", WRONG_PER_MINUTE))
+        house.rate_limits.count_request(LinkPace("rate:unknown", WRONG_PER_MINUTE))
         raise
-    house.paces.count_request(LinkPace(f"rate:{rater.id}", PER_MINUTE))
+    house.rate_limits.count_request(LinkPace(f"rate:{rater.id}", PER_MINUTE))
     return Opened(ballot, rater)
 
 

@@ -22,6 +22,7 @@ STATUS = {
     "method_not_allowed": 405, "request_too_slow": 408, "still_running": 409,
     "upload_too_large": 413, "request_too_large": 413,
     "rate_limit_exceeded": 429, "insufficient_quota": 429, "quota_exceeded": 429,
+    "tokens_booked": 429, "key_beyond": 403, "key_beyond_limits": 403, "key_ended": 401,
     "internal_error": 500, "unexpected": 500, "bytes_changed": 500, "answer_not_finite": 500, "adapter_fault": 500,
     "answer_failed": 500,
     "storage_full": 503, "storage_broken": 503, "database_busy": 503, "database_unreachable": 503,
@@ -38,15 +39,15 @@ CODES = {  # where OpenAI has a name of its own
 }  # fmt: skip
 PARAMS = {"invalid_cursor": "after", "context_too_long": "messages", "template_refuses": "messages"}
 RETRY_SECONDS = {"engine_full": "2", "engine_lost": "1", "engine_closed": "5", "database_busy": "1",
-                 "still_running": "1", "rate_limit_exceeded": "5"}  # fmt: skip
-NEVER_AGAIN = (
+                 "still_running": "1", "rate_limit_exceeded": "5", "tokens_booked": "5"}  # fmt: skip
+NEVER_AGAIN = (  # retrying would not help
     "storage_full",
     "quota_exceeded",
     "insufficient_quota",
     "took_too_long",
     "answer_not_finite",
     "adapter_fault",
-)  # retrying would not help
+)
 
 
 class Told(BaseModel):

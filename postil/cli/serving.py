@@ -1,14 +1,12 @@
 """The server, the pages and the keys."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any
 
 import typer
 
 from postil.cli.options import Debug, Json, Lang, app, keys, keys_verb, open_screen, verb
 from postil.locales import say
-
-if TYPE_CHECKING:
-    pass
 
 
 @verb(help=say("cli.serve.help"))
@@ -75,17 +73,51 @@ def keys_add(
     screen.result(made)
 
 
-@keys_verb("revoke", help=say("cli.keys.revoke.help"))
-def keys_revoke(
+@keys_verb("rotate", help=say("cli.keys.rotate.help"))
+def keys_rotate(
     key: Annotated[str, typer.Argument(metavar="KEY", help=say("cli.keys.id"))],
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
     from postil import api
 
     screen = open_screen(as_json)
-    told = api.revoke_key(key)
+    rotated = api.rotate_any_key(key)
+    screen.line(say("api.first_key", secret=rotated["secret"]))
+    screen.result(rotated)
+
+
+@keys_verb("revoke", help=say("cli.keys.revoke.help"))
+def keys_revoke(
+    key: Annotated[str, typer.Argument(metavar="KEY", help=say("cli.keys.id"))],
+    with_made: Annotated[bool, typer.Option("--with-made", help=say("cli.keys.with_made"))] = False,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import api
+
+    screen = open_screen(as_json)
+    told = api.revoke_any_key(key, with_made=with_made)
     screen.line("  ".join([told["id"], told["state"]]))
     screen.result(told)
+
+
+@verb(help=say("cli.audit.help"))
+def audit(
+    project: Annotated[str | None, typer.Option("--project", help=say("cli.audit.project"))] = None,
+    act: Annotated[str | None, typer.Option("--act", help=say("cli.audit.act"))] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help=say("cli.audit.limit"))] = 50,
+    as_json: Json = False, lang: Lang = None, debug: Debug = False,
+) -> None:  # fmt: skip
+    from postil import api
+
+    screen = open_screen(as_json)
+    lines = api.list_audit(project, act, limit)
+    for line in lines:
+        at = datetime.fromtimestamp(line["last_at"]).astimezone().isoformat(" ", "seconds")
+        who = f"{line['key_name']} ({line['key_id']})"
+        times = f"× {line['times']}" if line["times"] > 1 else ""
+        parts = (at, line["project"], who, line["words"], times, line["target"], line["reason"], line["address"])
+        screen.line("  ".join(part for part in parts if part))
+    screen.result({"lines": lines})
 
 
 app.add_typer(keys, name="keys", help=say("cli.keys.help"))

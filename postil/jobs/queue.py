@@ -21,6 +21,7 @@ from postil.jobs.order import Order
 from postil.plan import known
 from postil.settings import Settings
 from postil.store import TERMINAL, Page, Store, letters, new_id, now
+from postil.store.audit import record
 from postil.store.models import find as find_model
 from postil.store.pages import page
 from postil.store.tables import Checkpoint, File, Job, JobEvent, JobLabel
@@ -63,6 +64,8 @@ class Queue:
             session.add_all(JobLabel(job_id=job.id, name=name, value=value) for name, value in order.metadata.items())
             attach(session, reply, job.id)
             self._announce(session, job)
+            act = "exported" if job.kind == "export" else "job_ordered"
+            record(session, act, job.id, f"{job.kind} {job.model}", project=project)
         return job
 
     def _model(self, session: Session, project: str, order: Order) -> dict[str, Any]:
@@ -204,6 +207,7 @@ class Queue:
             if job.status != "cancelled":
                 end(job, "cancelled")
                 tell_code(session, job, "job_cancelled", key="end")
+                record(session, "job_cancelled", job.id, job.kind, project=project)
         return job
 
     def pause(self, project: str, job_id: str) -> Job:
@@ -218,6 +222,7 @@ class Queue:
                     job.wish = "pause"
             elif job.status != "paused":
                 raise JobError("job_not_pausable", job=job.id, status=job.status)
+            record(session, "job_paused", job.id, job.kind, project=project)
         return job
 
     def resume(self, project: str, job_id: str) -> Job:
@@ -231,6 +236,7 @@ class Queue:
                 job.wish = None if job.wish == "pause" else job.wish
             else:
                 raise JobError("job_not_resumable", job=job.id, status=job.status)
+            record(session, "job_resumed", job.id, job.kind, project=project)
         return job
 
     def keep(self, project: str, job_id: str) -> Job:
@@ -241,6 +247,7 @@ class Queue:
             if job.kind != "training" or not started:
                 raise JobError("nothing_to_keep", job=job.id, status=job.status)
             job.wish = "keep"
+            record(session, "job_kept", job.id, job.kind, project=project)
             if job.status == "paused":
                 job.status = "queued"
         return job
@@ -256,6 +263,7 @@ class Queue:
             for table in (JobEvent, JobLabel, Checkpoint):
                 session.query(table).filter_by(job_id=job.id).delete()
             bury(session, job, project)
+            record(session, "job_deleted", job.id, job.kind, project=project)
 
 
 def model_name(base: str, project: str, suffix: str | None) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from postil.errors import StoreError
+from postil.store.audit import record
 from postil.store.database import Database
 from postil.store.ids import letters, new_id, now
 from postil.store.pages import Page, bury, page
@@ -40,6 +41,7 @@ class Ballots:
         with self._database.write() as session:
             session.add(row)
             attach(session, reply, row.id)
+            record(session, "ballot_begun", row.id, name, project=project)
         return row
 
     def get(self, project: str, ballot_id: str) -> Ballot:
@@ -58,6 +60,7 @@ class Ballots:
         with self._database.write() as session:
             row = _find(session, project, ballot_id)
             row.closed_at = row.closed_at or now()
+            record(session, "ballot_closed", row.id, row.name, project=project)
         return row
 
     def delete(self, project: str, ballot_id: str) -> None:
@@ -68,6 +71,7 @@ class Ballots:
             session.query(Vote).filter(Vote.rater_id.in_(raters)).delete(synchronize_session=False)
             session.query(Rater).filter_by(ballot_id=row.id).delete()
             bury(session, row, project)
+            record(session, "ballot_deleted", row.id, row.name, project=project)
 
     # ── raters ──
 
@@ -80,6 +84,7 @@ class Ballots:
                 raise StoreError("set_full", set=ballot.id, most=MOST_RATERS)
             row = Rater(id=new_id("rater_"), ballot_id=ballot.id, name=name, digest=_digest(token), created_at=now())
             session.add(row)
+            record(session, "rater_invited", row.id, f"{ballot.id}: {name}", project=project)
         return row, token
 
     def new_link(self, project: str, rater_id: str) -> tuple[Rater, str]:
@@ -88,6 +93,7 @@ class Ballots:
         with self._database.write() as session:
             row = _rater(session, project, rater_id)
             row.digest = _digest(token)
+            record(session, "rater_link_renewed", row.id, f"{row.ballot_id}: {row.name}", project=project)
         return row, token
 
     def dismiss(self, project: str, rater_id: str) -> None:
@@ -96,6 +102,7 @@ class Ballots:
             row = _rater(session, project, rater_id)
             session.query(Vote).filter_by(rater_id=row.id).delete()
             session.delete(row)
+            record(session, "rater_dismissed", row.id, f"{row.ballot_id}: {row.name}", project=project)
 
     def raters(self, ballot: Ballot) -> Sequence[Rater]:
         """Oldest first."""

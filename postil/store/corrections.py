@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from postil.errors import StoreError
+from postil.store.audit import record
 from postil.store.database import Database
 from postil.store.ids import new_id, now
 from postil.store.pages import Page, bury, page
@@ -68,6 +69,7 @@ class Corrections:
             row = _set(session, project, set_id)
             session.query(Correction).filter_by(set_id=row.id).delete()
             bury(session, row, project)
+            record(session, "corrections_deleted", row.id, row.name, project=project)
 
     # ── what is in them ──
 
@@ -118,6 +120,7 @@ class Corrections:
         with self._database.write() as session:
             row = _correction(session, project, correction_id)
             bury(session, row, row.set_id)
+            record(session, "correction_deleted", row.id, row.set_id, project=project)
 
     def examples(self, project: str, set_id: str) -> Sequence[dict[str, Any]]:
         """What can be learned from, oldest first, as {"messages": [...]}.

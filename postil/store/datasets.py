@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from postil.errors import StoreError
+from postil.store.audit import record
 from postil.store.database import Database
 from postil.store.ids import new_id, now
 from postil.store.pages import Page, bury, page
@@ -75,6 +76,7 @@ class DataSets:
         with self._database.write() as session:
             for row in _versions(session, find(session, project, dataset_id)):
                 bury(session, row, project)
+                record(session, "dataset_deleted", row.id, row.name, project=project)
 
 
 def find(session: Session, project: str, dataset_id: str) -> DataSet:
@@ -110,4 +112,5 @@ def _add(session: Session, project: str, name: str, file_id: str, reading: Mappi
     session.add(row)
     attach(session, reply, row.id)
     session.flush()
+    record(session, "dataset_made", row.id, name, project=project)
     return row

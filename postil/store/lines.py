@@ -8,6 +8,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from postil.errors import StoreError
+from postil.store.audit import record
 from postil.store.database import Database
 from postil.store.ids import new_id, now
 from postil.store.tables import Line, LineLog
@@ -72,6 +73,7 @@ class Lines:
             row = self._find(session, project, name)
             session.query(LineLog).filter_by(line_id=row.id).delete()
             session.delete(row)
+            record(session, "line_deleted", row.name, row.model, project=project)
 
     def _find(self, session: Session, project: str, name: str, *, lock: bool = False) -> Line:
         query = _named(project, name)
@@ -83,6 +85,7 @@ class Lines:
     def _turn(self, session: Session, row: Line, action: str, model: str, by: str, reason: str) -> None:
         row.model, row.updated_at = model, now()
         session.add(LineLog(line_id=row.id, action=action, model=model, by=by, reason=reason[:1000], created_at=now()))
+        record(session, f"line_{action}", row.name, f"{model} {reason}".strip(), project=row.project)
 
 
 def _named(project: str, name: str) -> Select[Line]:

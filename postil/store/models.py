@@ -9,12 +9,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from postil.errors import StoreError
+from postil.store.audit import record
 from postil.store.database import Database
 from postil.store.ids import new_id, now
 from postil.store.pages import Page, bury, page
 from postil.store.tables import Checkpoint, Job, Line, Model, ModelLog, ModelNote, Permission
 from postil.store.uploaded import TERMINAL
 
+TURNS = {"overridden": "model_allowed", "withdrawn": "model_withdrawn"}  # as the audit calls them
 HELD = ("worse",)  # outcomes of an evaluation with which a model does not go live by itself
 
 
@@ -101,6 +103,7 @@ class Models:
             if row.live != live:
                 row.live = live
                 log(session, row.id, action, by, reason)
+                record(session, TURNS[action], row.id, reason, project=project)
         return row
 
     # ── who else may use a checkpoint ──
@@ -120,6 +123,7 @@ class Models:
                     known = Permission(id=new_id("cp_"), model_id=row.id, project=other, created_at=now())
                     session.add(known)
                     session.flush()
+                    record(session, "model_shared", row.id, other, project=project)
                 made.append(known)
         return made
 
@@ -143,6 +147,7 @@ class Models:
             if found is None or row.project != project:
                 raise StoreError("permission_not_found", permission=permission_id[:80])
             bury(session, found, row.id)
+            record(session, "model_unshared", row.id, found.project, project=project)
 
 
 def _checkpoints(session: Session, model: Model) -> Sequence[Model]:
@@ -160,6 +165,7 @@ def _delete(session: Session, row: Model, by: str) -> None:
     if line:
         raise StoreError("model_on_line", model=row.id, line=line)
     log(session, row.id, "deleted", by, "")
+    record(session, "model_deleted", row.id, project=row.project)
     session.query(ModelNote).filter_by(model_id=row.id).delete()
     bury(session, row, row.project)
 
@@ -188,6 +194,7 @@ def add(session: Session, *, project: str, name: str, base: str, base_sha256: st
     session.add(row)
     outcome = str(verdict["outcome"]) if verdict else "not_evaluated"
     log(session, name, "held" if held else "released", "evaluation", outcome)
+    record(session, "model_held" if held else "model_released", name, outcome, project=project)
     return row
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from postil.settings import Settings
+from postil.store.audit import Audit
 from postil.store.ballots import Ballots
 from postil.store.blobs import Blobs
 from postil.store.corrections import Corrections
@@ -17,7 +18,9 @@ from postil.store.migrate import upgrade
 from postil.store.models import Models
 from postil.store.pairing import pair
 from postil.store.replies import Replies
+from postil.store.sessions import WebSessions
 from postil.store.sets import Sets
+from postil.store.tokens import Tokens
 from postil.store.uploaded import Files, Uploads
 
 
@@ -30,7 +33,8 @@ class Store:
     sets       evaluation sets               corrections what people thought of answers
     ballots    blind votes                   lines      which model answers for a business line
     datasets   files and how they are read, in versions
-    replies    requests that were sent again
+    replies    requests that were sent again          tokens     what keys use in a day
+    sessions   browsers that have signed in           audit      who did what
     """
 
     def __init__(self, directory: Path, database: str = "", files: str = "") -> None:
@@ -50,6 +54,7 @@ class Store:
         self.ballots, self.lines = Ballots(self.database), Lines(self.database)
         self.datasets = DataSets(self.database)
         self.keys, self.models, self.replies = Keys(self.database), Models(self.database), Replies(self.database)
+        self.tokens, self.sessions, self.audit = Tokens(self.database), WebSessions(self.database), Audit(self.database)
         with self.database.write() as session:
             ensure_project(session, LOCAL)
 

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from postil.errors import StoreError
+from postil.store.audit import record
 from postil.store.blobs import Incoming
 from postil.store.database import Database
 from postil.store.ids import new_id, now
@@ -60,6 +61,7 @@ class Sets:
                 raise
         with self._database.write() as session:
             bury(session, _find(session, project, set_id), project)
+            record(session, "set_deleted", set_id, row.name, project=project)
 
 
 def _find(session: Session, project: str, set_id: str) -> EvaluationSet:

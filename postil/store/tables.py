@@ -43,8 +43,53 @@ class Key(Table):
     scopes: Mapped[list[Any]]  # of: read, train, serve, admin
     requests_per_minute: Mapped[int | None]
     tokens_per_day: Mapped[int | None]
+    made_by: Mapped[str | None] = mapped_column(String(64))  # the key it was made with; None: the command line
+    limits: Mapped[list[Any]]  # all that bind it: its own and its makers', {key, requests_per_minute, tokens_per_day}
     created_at: Mapped[int]
+    rotated_at: Mapped[int | None]
     revoked_at: Mapped[int | None]
+
+
+class TokenDay(Table):
+    """The tokens of a key on a day (days since 1970, UTC): used, and booked by requests that are under way."""
+
+    __tablename__ = "token_days"
+    key_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    used: Mapped[int]
+    booked: Mapped[int]
+
+
+class WebSession(Table):
+    """A browser that has signed in: only the hash of its cookie is kept."""
+
+    __tablename__ = "web_sessions"
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("keys.id"), index=True)
+    created_at: Mapped[int]
+    seen_at: Mapped[int]
+
+
+class AuditLine(Table):
+    """Who did what. `times`: the same again within an hour is counted, not written anew."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        Index("audit_of_project", "project", "seq"), Index("audit_of_object", "object", "act", "seq"),
+        {"sqlite_autoincrement": True},
+    )  # fmt: skip
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    project: Mapped[str] = mapped_column(String(64))
+    key_id: Mapped[str] = mapped_column(String(64))  # of audit.NOBODY and COMMAND_LINE, too
+    key_name: Mapped[str]
+    act: Mapped[str] = mapped_column(String(40))
+    object: Mapped[str] = mapped_column(String(255))
+    reason: Mapped[str]
+    address: Mapped[str] = mapped_column(String(64))
+    times: Mapped[int]
+    created_at: Mapped[int]
+    last_at: Mapped[int]
 
 
 class Blob(Table):

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from postil.errors import StoreError
+from postil.store.audit import record
 from postil.store.blobs import Blobs, Incoming
 from postil.store.database import Database
 from postil.store.ids import new_id, now
@@ -70,6 +71,7 @@ class Files:
         session.add(row)
         attach(session, reply, row.id)
         session.flush()
+        record(session, "file_added", row.id, row.filename, project=project)
         return row
 
     def get(self, project: str, file_id: str) -> File:
@@ -111,6 +113,7 @@ class Files:
                 raise StoreError("file_in_use", file=row.id, job=user)
             bury(session, row, project)
             release(session, row.sha256)
+            record(session, "file_deleted", row.id, row.filename, project=project)
         self.sweep()
 
     def expire(self) -> None:

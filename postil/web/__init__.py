@@ -24,7 +24,8 @@ def attach(app: FastAPI, house: House) -> str:
     from nicegui import ui
     from starlette.responses import RedirectResponse
 
-    from postil.web import compare, data, evaluations, jobs, models, new, people, plan, xray  # noqa: F401  each adds its pages
+    from postil.web import audit, compare, data, evaluations, jobs, keys, models, new, people, plan, xray  # noqa: F401  each adds its pages
+    from postil.web.attempts import Attempts
     from postil.web.carry import routes as carried
     from postil.web.door import routes as door
     from postil.web.session import ROOT, Sessions, SignIn
@@ -33,10 +34,10 @@ def attach(app: FastAPI, house: House) -> str:
     sessions = Sessions(house.store)
     pages.state.house = house
     bind_sockets()
-    app.include_router(door(sessions))
+    app.include_router(door(sessions, Attempts(house.rate_limits)))
     app.include_router(carried(house))
     app.add_api_route("/", lambda: RedirectResponse(f"{ROOT}/"), include_in_schema=False)
     ui.run_with(app, mount_path=ROOT, title="Postil 批注", favicon=ICON, dark=None, tailwind=False,
                 show_welcome_message=False, binding_refresh_interval=None, reconnect_timeout=10.0)  # fmt: skip
-    app.add_middleware(SignIn, sessions=sessions)
+    app.add_middleware(SignIn, sessions=sessions, standing=house.standing)
     return f"{ROOT}/login?token={sessions.token}"

@@ -48,6 +48,7 @@ def routes(house: House) -> APIRouter:
     def download(file_id: str, key: Caller) -> Response:
         """A file of the project, under its own name."""
         row = house.store.files.get(key.project, file_id)
+        house.store.audit.note("downloaded", row.id, row.filename)
         return StreamingResponse(_pieces(house.store.files.open(row)), media_type="application/octet-stream",
                                  headers=_as_file(row.filename))  # fmt: skip
 
@@ -56,6 +57,7 @@ def routes(house: House) -> APIRouter:
         """A fine-tuned model's PEFT directory in one file."""
         row = house.store.models.get(key.project, model)
         packed = _packed(house.store.directory / row.directory)
+        house.store.audit.note("downloaded", row.id)
         return StreamingResponse(_pieces(packed), media_type="application/zip",
                                  headers=_as_file(model.replace(":", "_").replace("/", "_") + ".zip"))  # fmt: skip
 

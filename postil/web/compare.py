@@ -13,6 +13,7 @@ from urllib.parse import quote
 from fastapi import Request
 from nicegui import ui
 
+from postil.api import book
 from postil.dataset import ask
 from postil.errors import PostilError
 from postil.evaluate import read_evaluation
@@ -191,7 +192,11 @@ class Compare:
         try:
             engine = await desk.do(desk.house.engine, self._base)
             request = self._request(name, words)
-            running = await desk.do(engine.start, request, hear, ended)
+            booking = await desk.do(book, desk.house, desk.key, engine, [request])
+            try:
+                running = await desk.do(booking.start, booking.wanted[0], hear, ended)
+            finally:
+                booking.close()  # no other will be started
             try:
                 while (piece := await heard.get()) is not None:
                     shown.text += piece.text

@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from postil.api import CommandRefused, House, Refused, holds, refused
+from postil.api import CommandRefused, House, Refused, address_of, holds, refused
 from postil.errors import PostilError
 from postil.locales import knows, language, say, speak, speak_to_clients
-from postil.store import looking
+from postil.store import Actor, act_as, looking
 from postil.web.rights import needed, place_of
 
 T = TypeVar("T")
@@ -37,6 +37,7 @@ class Desk:
     lang: str
     cookies: Mapping[str, str] = field(default_factory=dict)
     page: str = "/"
+    address: str = ""
 
     @property
     def project(self) -> str:
@@ -65,12 +66,14 @@ class Desk:
         return self.say(f"money.{currency}") if knows(f"money.{currency}") else ""
 
     async def do(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Run `work` on a thread, in this person's language, if their key may still be here.
+        """Run `work` on a thread, in this person's language and as done by them, if their key may still be here.
 
         Outside of `acting`, it can read and not write. Raises Refused `invalid_api_key`, `scope_missing`.
         """
         speak(self.lang)
         speak_to_clients()
+        if self.key is not None:
+            act_as(Actor(self.key.id, self.key.name, self.key.project, self.address))
 
         def checked() -> T:
             self._check(self.page, _ACT.get())
@@ -94,7 +97,7 @@ class Desk:
 
     def _check(self, *names: str) -> None:
         """Refuse what this person's key may not do, as it is now and not as it was when the page was opened."""
-        key = self.key and self.house.store.keys.active(self.key.id)
+        key = self.key and self.house.store.keys.current(self.key)
         if self.key and not key:
             raise refused("invalid_api_key")
         for scopes in (needed(name) for name in names if name):
@@ -133,7 +136,8 @@ REFUSALS = (PostilError, Refused, CommandRefused)  # what a person can be told o
 def desk_of(request: Request) -> Desk:
     """The desk of whoever asked for this page; SignIn has seen to it that there is somebody."""
     page = str(request.scope["nicegui_page_path"])
-    return Desk(request.app.state.house, request.scope["state"]["key"], language(), dict(request.cookies), page)
+    key, address = request.scope["state"]["key"], address_of(request.scope)
+    return Desk(request.app.state.house, key, language(), dict(request.cookies), page, address)
 
 
 def status_of(error: Exception) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from postil.api import address_of
 from postil.locales import language, say
+from postil.web.attempts import WAIT_SECONDS, Attempts
 from postil.web.session import COOKIE, MONTH, ROOT, Sessions, onward
 
 NO_ICON = '<link rel="icon" href="data:,">'
@@ -27,34 +29,43 @@ button { background: #b3261e; color: #fff; border: 0; font-weight: 650; margin-t
 """
 
 
-def routes(sessions: Sessions) -> APIRouter:
+def routes(sessions: Sessions, attempts: Attempts) -> APIRouter:
     """Sign in, sign out."""
     router = APIRouter(prefix=ROOT, include_in_schema=False)
 
     @router.get("/login")
-    async def door(token: str = "", next: str = "") -> Response:
+    async def door(request: Request, token: str = "", next: str = "") -> Response:
         if token:
-            return await _let_in(token, next)
+            return await _let_in(request, token, next)
         return HTMLResponse(_form(next))
 
     @router.post("/login")
-    async def knock(given: str = Form("", max_length=400), next: str = Form("", max_length=2000)) -> Response:
-        return await _let_in(given.strip(), next)
+    async def knock(
+        request: Request, given: str = Form("", max_length=400), next: str = Form("", max_length=2000)
+    ) -> Response:
+        return await _let_in(request, given.strip(), next)
 
     @router.post("/logout")
-    async def leave() -> Response:
+    async def leave(request: Request) -> Response:
+        await run_in_threadpool(sessions.end, request.cookies.get(COOKIE), address_of(request.scope))
         gone = RedirectResponse(f"{ROOT}/login", 303)
         gone.delete_cookie(COOKIE, path=ROOT)
         return gone
 
-    async def _let_in(given: str, wanted: str) -> Response:
+    async def _let_in(request: Request, given: str, wanted: str) -> Response:
+        address = address_of(request.scope)
+        if not attempts.may_try(address):
+            wait = {"retry-after": str(WAIT_SECONDS)}
+            return HTMLResponse(_form(wanted, say("web.login.wait", seconds=WAIT_SECONDS)), 429, wait)
         key = await run_in_threadpool(sessions.open_with, given)
         if key is None:
+            attempts.failed(address)
+            await run_in_threadpool(sessions.refuse, given, address)
             return HTMLResponse(_form(wanted, say("web.login.wrong")), 401)
-        answer = onward(
-            _within(wanted)
-        )  # no redirect: a browser that came from elsewhere would not send the new cookie
-        answer.set_cookie(COOKIE, sessions.cookie(key), max_age=MONTH, path=ROOT, httponly=True, samesite="strict")
+        attempts.passed(address)
+        cookie = await run_in_threadpool(sessions.open, key, address)
+        answer = onward(_within(wanted))  # a redirect would not carry the new cookie of one who came from elsewhere
+        answer.set_cookie(COOKIE, cookie, max_age=MONTH, path=ROOT, httponly=True, samesite="strict")
         return answer
 
     return router

@@ -302,6 +302,8 @@ def _tools(desk: Desk, mode: Any) -> None:
         _remember(DARK_COOKIE, "0" if dark else "1")
 
     with box("tools"):
+        if desk.may("admin"):
+            labelled(button("", lambda: go("/keys"), icon="key"), desk.say("web.nav.keys"))
         button("中文" if other == "zh" else "English", lambda: _remember(LANGUAGE_COOKIE, other, again=True))
         labelled(button("", turn, icon="contrast"), desk.say("web.nav.dark"))
         with box(tag="form") as form:

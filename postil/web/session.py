@@ -1,6 +1,8 @@
-"""Signing in: by the link that `postil studio` prints, or with an API key; then a cookie for a month.
+"""Signing in: by the link that `postil studio` prints, or with an API key; then a cookie.
 
-The cookie names a key and is signed with a secret of this store, so that it holds over a restart and ends with the key.
+The cookie names a session, a row of the store: it holds over a restart, and ends by signing out, after a week without
+use, after a month, and with its key. It is signed with a secret of this store, so that what we never gave is not even
+looked up. Pages that are open end with it, within seconds.
 """
 
 from __future__ import annotations
@@ -8,8 +10,8 @@ from __future__ import annotations
 import hmac
 import html
 import secrets
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,13 +20,14 @@ from itsdangerous import BadSignature, TimestampSigner
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from postil.api import refused
-from postil.store import Store, write_bytes
+from postil.api import address_of, answer_while_holds, refused, while_holds
+from postil.store import Actor, Store, act_as, write_bytes
 from postil.web.sockets import is_owner, is_page
 
 if TYPE_CHECKING:
+    from postil.api.standing import Standing
     from postil.store.tables import Key
 
 ROOT = "/studio"
@@ -34,7 +37,6 @@ MONTH = 30 * 24 * 3600
 RATING = f"{ROOT}/rate/"
 OPEN = (f"{ROOT}/login", RATING, f"{ROOT}/_nicegui/", f"{ROOT}/favicon.ico")
 CLOSE = {"type": "websocket.close", "code": 1008}
-WATCH_SECONDS = 1.0
 OF_VISITORS = f"{ROOT}/_nicegui/client/"  # what a page of somebody's own receives
 SAFE = {
     b"content-security-policy": b"default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -61,42 +63,68 @@ class Sessions:
 
     def open_with(self, given: str) -> Key | None:
         """The key that a link's token or an API key opens, if it opens one."""
+        key = self._store.keys.check(given)  # always, so that it takes the same time
         if hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode()):
             return self._store.keys.of_pages()
-        return self._store.keys.check(given)
+        return key
 
-    def cookie(self, key: Key) -> str:
-        return self._signer.sign(key.id).decode()
+    def open(self, key: Key, address: str) -> str:
+        """A new session's cookie."""
+        return self._signer.sign(self._store.sessions.open(key, address)).decode()
+
+    def refuse(self, given: str, address: str) -> None:
+        """Write down that somebody did not get in; what they tried is not kept."""
+        act_as(Actor("-", "-", self._store.keys.project_of(given), address))
+        self._store.audit.note("sign_in_refused", "-")
 
     def key(self, cookie: str | None) -> Key | None:
-        """Whose cookie this is, unless it is too old, or the key was revoked."""
+        """Whose session this is, unless it has ended."""
+        session = self._unsigned(cookie)
+        return self._store.sessions.key(session) if session else None
+
+    def holds(self, cookie: str | None) -> bool:
+        """Whether this session has not ended."""
+        return self.key(cookie) is not None
+
+    def end(self, cookie: str | None, address: str) -> None:
+        """Sign out, on the server."""
+        session = self._unsigned(cookie)
+        if session:
+            self._store.sessions.end(session, address)
+
+    def _unsigned(self, cookie: str | None) -> str:
         try:
-            key_id = self._signer.unsign(cookie or "", max_age=MONTH).decode()
+            return self._signer.unsign(cookie or "", max_age=MONTH).decode()
         except BadSignature:
-            return None
-        return self._store.keys.active(key_id)
+            return ""
 
 
 class SignIn:
     """Lets nobody past who has not signed in, but for the door itself, the raters' pages and the pages' scripts."""
 
-    def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
-        self._app, self._sessions = app, sessions
+    def __init__(self, app: ASGIApp, sessions: Sessions, standing: Standing) -> None:
+        self._app, self._sessions, self._standing = app, sessions, standing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or not scope["path"].startswith(ROOT):
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
-        key = await run_in_threadpool(self._sessions.key, connection.cookies.get(COOKIE))
+        cookie = connection.cookies.get(COOKIE)
+        key = await run_in_threadpool(self._sessions.key, cookie)
         scope.setdefault("state", {})["key"] = key
+        if key is not None:
+            act_as(Actor(key.id, key.name, key.project, address_of(scope)))
         if scope["type"] == "websocket":
             if key is None and RATER_COOKIE not in connection.cookies and not is_page(connection.url.query):
                 await receive()
                 await send(CLOSE)
                 return
-            watch = Watch(lambda: self._sessions.key(connection.cookies.get(COOKIE)), receive, send)
-            await self._app(scope, *((watch.receive, watch.send) if key else (receive, send)))
+            served = self._app(scope, receive, send)
+            if key is None:
+                await served
+            elif not await while_holds(self._holds(cookie), served):
+                await send(CLOSE)
             return
         if scope["path"].startswith(OF_VISITORS) and key and not is_owner(scope["path"].split("/")[4], key):
             await refused("unknown_url", method=scope["method"][:20], path="").response()(scope, receive, send)
@@ -105,7 +133,15 @@ class SignIn:
             await _to_the_door(connection)(scope, receive, send)
             return
         votes = scope["path"].startswith(RATING)
-        await self._app(scope, receive, _dressed({**SAFE, **(RATER if votes else {})}, send))
+        dressed = _dressed({**SAFE, **(RATER if votes else {})}, send)
+        if key is None:
+            await self._app(scope, receive, dressed)
+        else:
+            out = RedirectResponse(f"{ROOT}/login", 303)
+            await answer_while_holds(self._holds(cookie), self._app, scope, receive, dressed, out)
+
+    def _holds(self, cookie: str | None) -> Callable[[], Awaitable[bool]]:
+        return partial(self._standing.holds, str(cookie), partial(self._sessions.holds, cookie))
 
 
 def _to_the_door(connection: HTTPConnection) -> Response:
@@ -125,35 +161,6 @@ def onward(path: str) -> HTMLResponse:
     return HTMLResponse(f'<!doctype html><meta http-equiv="refresh" content="0;url={there}"><title>Postil</title>'
                         f'<link rel="icon" href="data:,"><a href="{there}">Postil</a>',
                         headers={"cache-control": "no-store"})  # fmt: skip
-
-
-class Watch:
-    """An open socket of somebody who has signed in: it ends when they have not any more.
-
-    `who` tells the key. It is asked before each message that comes, and at most each second before one that goes.
-    """
-
-    def __init__(self, who: Callable[[], Any], receive: Receive, send: Send,
-                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
-        self._who, self._receive, self._send, self._clock = who, receive, send, clock
-        self._asked, self._over = clock(), False
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] != "websocket.receive" or await self._goes_on():
-            return message
-        return {"type": "websocket.disconnect", "code": CLOSE["code"]}
-
-    async def send(self, message: Message) -> None:
-        if message["type"] != "websocket.send" or self._clock() < self._asked + WATCH_SECONDS or await self._goes_on():
-            await self._send(message)
-
-    async def _goes_on(self) -> bool:
-        self._asked = self._clock()
-        if not self._over and await run_in_threadpool(self._who) is None:
-            self._over = True
-            await self._send(CLOSE)
-        return not self._over
 
 
 def _is_open(path: str) -> bool:

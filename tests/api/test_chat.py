@@ -301,7 +301,7 @@ def test_an_answer_with_an_idempotency_key_is_made_once(server: Served, http: ht
 
 
 def test_a_day_s_tokens_are_used_up(server: Served) -> None:
-    with server.http(server.key(tokens_per_day=3)) as limited:
+    with server.http(server.key(tokens_per_day=8)) as limited:
         assert limited.post("/chat/completions", json=body()).status_code == 200
         answer = limited.post("/chat/completions", json=body())
         refused(answer, 429, "insufficient_quota")

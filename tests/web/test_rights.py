@@ -26,7 +26,7 @@ from postil.store import tables as t
 from postil.web import carry
 from postil.web.desk import Desk
 from postil.web.rights import ACTS, FILES, PAGES, needed
-from postil.web.session import ROOT, Watch
+from postil.web.session import ROOT
 from tests.api.served import BASE
 from tests.web.lived import Lived, lived
 from tests.web.press import Sheet
@@ -291,25 +291,6 @@ def test_attack_27_29_an_open_socket_ends_with_the_key(house: Lived) -> None:
             assert ended.value.rcvd.code == 1008
         assert house.queue.get("proj_ours", job).status == "paused"
         assert client.get(path).status_code == 303
-
-
-def test_attack_27_29_a_page_that_only_listens_is_asked_about_each_second() -> None:
-    sent: list[str] = []
-    there, now = ["a key"], [0.0]
-
-    async def send(message: Any) -> None:
-        sent.append(message["type"].removeprefix("websocket."))
-
-    async def go() -> None:
-        watch = Watch(lambda: there[0] if there else None, None, send, clock=lambda: now[0])  # type: ignore[arg-type]
-        await watch.send({"type": "websocket.send"})
-        there.clear()
-        await watch.send({"type": "websocket.send"})  # within the same second
-        for now[0] in (1.5, 1.6, 3.0):
-            await watch.send({"type": "websocket.send"})
-
-    asyncio.run(go())
-    assert sent == ["send", "send", "close"]
 
 
 def test_a_link_that_was_replaced_votes_no_more(house: Lived) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from postil.api.bodies import StrictRoute
+from postil.api.booking import Booking, book
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
 from postil.api.once import fingerprint, once
@@ -35,7 +35,7 @@ from postil.api.openai.chat_shown import (
 from postil.api.refusals import Refused, documented, refused
 from postil.errors import PostilError
 from postil.serve import Engine, Piece, Reply, Running
-from postil.serve import Request as Wanted
+from postil.serve import Request as Question
 from postil.store import new_id, now
 
 if TYPE_CHECKING:
@@ -53,37 +53,43 @@ router = APIRouter(route_class=StrictRoute, tags=["Chat"], responses=documented(
 )  # fmt: skip
 async def create_completion(request: Request, body: ChatRequest, house: TheHouse, caller: Caller) -> Response:
     """Ask a base model, a fine-tuned model or a checkpoint."""
-    house.paces.check_tokens(caller)
     callee = await run_in_threadpool(house.find, caller.project, checked_name(body.model, "model"))
-    wanted = requests_of(body, callee.adapter, caller.project)
+    asked = requests_of(body, callee.adapter, caller.project)
     engine = await run_in_threadpool(house.engine, callee.base)
     if "idempotency-key" in request.headers and not body.stream:
-        return await run_in_threadpool(_remembered, request, house, caller, body, engine, wanted)
-    choir = Choir(engine, wanted)
+        return await run_in_threadpool(_remembered, request, house, caller, body, engine, asked)
+    booking = await run_in_threadpool(book, house, caller, engine, asked)
+    choir = Choir(booking)
     try:
         await choir.start(request)
         if body.stream:
-            return _streamed(house, caller, body, choir)
+            return _streamed(body, choir)
         replies = await choir.replies()
+        await booking.settled()
     except BaseException:  # whatever it was, nobody hears the rest
         choir.stop()
         raise
-    return JSONResponse(_told(house, caller, body, replies).model_dump(mode="json"))
+    return JSONResponse(_told(body, replies).model_dump(mode="json"))
 
 
 def _remembered(request: Request, house: House, caller: Key, body: ChatRequest, engine: Engine,
-                wanted: Sequence[Wanted]) -> JSONResponse:  # fmt: skip
+                asked: Sequence[Question]) -> JSONResponse:  # fmt: skip
     """With an Idempotency-Key the answer is made to its end, whoever is still there."""
 
     def make(reply: str | None) -> ChatCompletion:
-        running = [engine.start(one) for one in wanted]
-        return _told(house, caller, body, [one.result() for one in running])
+        booking = book(house, caller, engine, asked)
+        try:
+            running = [booking.start(question) for question in booking.wanted]
+            replies = [answer.result() for answer in running]
+            booking.wait()
+        finally:
+            booking.close()
+        return _told(body, replies)
 
     return once(request, house, caller, fingerprint(body.model_dump_json()), make)
 
 
-def _told(house: House, caller: Key, body: ChatRequest, replies: Sequence[Reply]) -> ChatCompletion:
-    house.paces.count_tokens(caller, sum(reply.prompt_tokens + reply.completion_tokens for reply in replies))
+def _told(body: ChatRequest, replies: Sequence[Reply]) -> ChatCompletion:
     return completion(new_id("chatcmpl-"), now(), body.model, replies, bool(body.logprobs))
 
 
@@ -99,8 +105,8 @@ class Heard:
 class Choir:
     """The answers to one request, under way together; what they say comes in one row."""
 
-    def __init__(self, engine: Engine, wanted: Sequence[Wanted]) -> None:
-        self._engine, self._wanted = engine, wanted
+    def __init__(self, booking: Booking) -> None:
+        self.booking = booking
         self._running: list[Running] = []
         self._row: asyncio.Queue[Heard] = asyncio.Queue()
         self._gone: asyncio.Task[None] | None = None
@@ -122,12 +128,12 @@ class Choir:
             with suppress(RuntimeError):  # the loop has closed: the server is going
                 loop.call_soon_threadsafe(self._row.put_nowait, heard)
 
-        def begin(index: int, wanted: Wanted) -> Running:
-            return self._engine.start(
+        def begin(index: int, wanted: Question) -> Running:
+            return self.booking.start(
                 wanted, lambda piece: put(Heard(index, piece=piece)), lambda ended: put(Heard(index, ended=ended))
             )
 
-        for i, wanted in enumerate(self._wanted):
+        for i, wanted in enumerate(self.booking.wanted):
             self._running.append(begin(i, wanted))
 
     async def next(self) -> Heard | None:
@@ -146,7 +152,7 @@ class Choir:
 
     async def replies(self) -> list[Reply]:
         """The whole answers. Raises what ended one of them, and Refused `client_gone`."""
-        left = len(self._wanted)
+        left = len(self.booking.wanted)
         heard = self.first
         while True:
             left -= bool(heard and heard.ended)
@@ -160,6 +166,7 @@ class Choir:
         """Nobody listens any more."""
         for running in self._running:
             running.cancel()
+        self.booking.close()
         if self._gone is not None:
             self._gone.cancel()
 
@@ -176,24 +183,23 @@ async def _left(request: Request) -> None:
         pass
 
 
-def _streamed(house: House, caller: Key, body: ChatRequest, choir: Choir) -> StreamingResponse:
+def _streamed(body: ChatRequest, choir: Choir) -> StreamingResponse:
     choir.let_go()
-    stream = Stream(house, caller, body, choir)
+    stream = Stream(body, choir)
     return StreamingResponse(stream.events(), media_type="text/event-stream", headers=STREAM_HEADERS)
 
 
 class Stream:
     """The chunks of an answer."""
 
-    def __init__(self, house: House, caller: Key, body: ChatRequest, choir: Choir) -> None:
-        self._house, self._caller, self._body, self._choir = house, caller, body, choir
+    def __init__(self, body: ChatRequest, choir: Choir) -> None:
+        self._body, self._choir = body, choir
         self._id, self._created = new_id("chatcmpl-"), now()
         self._with_usage = bool(body.stream_options and body.stream_options.include_usage)
 
     async def events(self) -> AsyncIterator[str]:
         """Server-sent events; an error in the middle is told, and then there is no [DONE]."""
         replies: dict[int, Reply] = {}
-        spoken: Counter[int] = Counter()  # pieces of answers that are not at their end, for when they never get there
         count = self._body.n or 1
         try:
             for i in range(count):
@@ -206,10 +212,10 @@ class Stream:
                     replies[heard.index] = heard.ended.result()
                     yield self._last(heard.index, replies[heard.index])
                 elif heard.piece is not None:
-                    spoken[heard.index] += 1
                     yield self._piece(heard.index, heard.piece)
                 if len(replies) < count:
                     heard = await self._choir.next()
+            await self._choir.booking.settled()
             if self._with_usage:
                 yield self._event({"choices": [], "usage": usage(list(replies.values())).model_dump()})
             yield "data: [DONE]\n\n"
@@ -217,9 +223,6 @@ class Stream:
             yield f"data: {Refused(error).told().model_dump_json()}\n\n"
         finally:
             self._choir.stop()
-            spent = sum(reply.prompt_tokens + reply.completion_tokens for reply in replies.values())
-            spent += sum(number for index, number in spoken.items() if index not in replies)
-            self._house.paces.count_tokens(self._caller, spent)
 
     def _last(self, index: int, reply: Reply) -> str:
         delta = {"x_postil": chances(reply).model_dump()} if reply.chances else {}

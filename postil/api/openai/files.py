@@ -156,6 +156,7 @@ def download_file(file_id: str, house: TheHouse, caller: Caller) -> StreamingRes
     """The file's own bytes."""
     row = house.store.files.get(caller.project, checked_name(file_id, "file"))
     opened = house.store.files.open(row)
+    house.store.audit.note("downloaded", row.id, row.filename)
 
     def pieces() -> Iterator[bytes]:
         with opened:

@@ -170,6 +170,7 @@ def ballot_sheet(ballot_id: str, house: TheHouse, caller: Caller) -> Response:
     with tempfile.TemporaryDirectory(prefix="sheet-", dir=house.store.directory) as directory:
         file = Path(directory) / "votes.xlsx"
         write_scores(file, *score_table(None, ballot.rows, votes=by_row))
+        house.store.audit.note("downloaded", ballot.id, ballot.name)
         headers = {"content-disposition": 'attachment; filename="votes.xlsx"'}
         return Response(file.read_bytes(), media_type=XLSX, headers=headers)
 

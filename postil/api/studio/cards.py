@@ -156,6 +156,7 @@ def model_report(
     file = house.store.directory / row.directory / f"report.{form}"
     if not file.exists():
         raise StoreError("report_missing", model=row.id)
+    house.store.audit.note("downloaded", row.id, file.name)
     kind = "text/html" if form == "html" else "text/markdown"
     return Response(file.read_bytes(), media_type=f"{kind}; charset=utf-8",
                     headers={"content-security-policy": REPORT_POLICY})  # fmt: skip

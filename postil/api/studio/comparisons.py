@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from postil.api.bodies import Body, StrictRoute
+from postil.api.booking import book
 from postil.api.house import Caller, TheHouse, may
 from postil.api.lists import checked_name
 from postil.api.refusals import documented, refused
@@ -51,7 +52,6 @@ class Comparison(BaseModel):
 def compare(body: CompareBody, house: TheHouse, caller: Caller) -> Comparison:
     """Ask a fine-tuned model and its base the same. Greedy unless `temperature` says otherwise. Models that are not
     released can be compared: that is how one sees whether they should be."""
-    house.paces.check_tokens(caller)
     if not body.model.startswith("ft:"):
         raise refused("invalid_value", param="model", detail="ft:...")
     model = house.store.models.get(caller.project, checked_name(body.model, "model"))
@@ -61,9 +61,13 @@ def compare(body: CompareBody, house: TheHouse, caller: Caller) -> Comparison:
     engine = house.engine(model.base)
     asked = Request(messages, adapter=directory, max_tokens=body.max_tokens or plan.get("max_new_tokens", 256),
                     temperature=body.temperature or 0.0, seed=body.seed, project=caller.project)  # fmt: skip
-    both = [engine.start(replace(asked, scale=scale)) for scale in (0.0, 1.0)]
-    base, tuned = (running.result() for running in both)
-    house.paces.count_tokens(caller, sum(one.prompt_tokens + one.completion_tokens for one in (base, tuned)))
+    booking = book(house, caller, engine, [replace(asked, scale=scale) for scale in (0.0, 1.0)])
+    try:
+        both = [booking.start(question) for question in booking.wanted]
+        base, tuned = (running.result() for running in both)
+        booking.wait()
+    finally:
+        booking.close()
     return Comparison(model=model.id, base_model=model.base, base=_shown(base), tuned=_shown(tuned))
 
 

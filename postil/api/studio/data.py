@@ -187,6 +187,7 @@ def marked(body: CheckBody, house: TheHouse, caller: Caller) -> Response:
         report = path.with_name("marked.xlsx")
         house.ask([*_command("check", body, options, path), f"--report={report}"], LONG_SECONDS)
         content = report.read_bytes()
+    house.store.audit.note("downloaded", row.id, row.filename, project=caller.project)
     name = quote(f"{Path(row.filename).stem}.marked.xlsx")
     return Response(content, media_type=XLSX, headers={"content-disposition": f"attachment; filename*=UTF-8''{name}"})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -19,7 +19,7 @@ from postil.api.refusals import Refused, documented
 from postil.api.studio.findings import evaluation_of
 from postil.api.studio.tasks import TaskObject, any_job, listed_tasks, shown
 from postil.errors import DataError, JobError, PlanError, StoreError
-from postil.evaluate import EndpointJudge, default_brief
+from postil.evaluate import Brief, EndpointJudge, default_brief
 from postil.jobs import Order
 from postil.judging import ENDPOINT, LOCAL
 from postil.records import Kind
@@ -90,6 +90,7 @@ def judge_order(house: House, caller: Key, body: JudgeBody) -> Order:
     _check_judge(house, body.judge)
     kind = kind_of(house, job)
     brief = default_brief(kind, body.lang, prompt=body.prompt or "", criteria=body.criteria or "")
+    house.store.tokens.spend(caller.limits, judged_tokens(rows, brief))
     settings = {"judge": body.judge, "kind": kind, "prompt": brief.prompt, "criteria": brief.criteria}
     return Order(kind="judgement", model=str(job.fine_tuned_model or job.model), settings=settings,
                  training_file=_kept(house, caller, rows), metadata=body.metadata or {}, priority=body.priority or 0,
@@ -132,6 +133,13 @@ def judged_rows(task_id: str, house: TheHouse, caller: Caller) -> JudgedRows:
             with house.store.files.open(file) as content:
                 return JudgedRows(task=task.id, judgement=json.loads(content.read()))
     raise JobError("job_not_evaluated", job=task.id)
+
+
+def judged_tokens(rows: Sequence[Mapping[str, Any]], brief: Brief) -> int:
+    """What a judgement counts for its key: a token for each character that the judge reads. It reads every question
+    twice, and whose tokens it counts itself is not known here."""
+    asked = len(brief.prompt) + len(brief.criteria)
+    return 2 * sum(asked + sum(len(str(row.get(name, ""))) for name in NAMES) for row in rows)
 
 
 def kind_of(house: House, job: Job) -> Kind:
