@@ -145,7 +145,8 @@ class Watch:
         return {"type": "websocket.disconnect", "code": CLOSE["code"]}
 
     async def send(self, message: Message) -> None:
-        if message["type"] != "websocket.send" or self._clock() < self._asked + WATCH_SECONDS or await self._goes_on():
+        fresh = self._clock() < self._asked + WATCH_SECONDS
+        if message["type"] != "websocket.send" or (fresh and not self._over) or await self._goes_on():
             await self._send(message)
 
     async def _goes_on(self) -> bool:
