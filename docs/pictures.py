@@ -82,7 +82,7 @@ def prepare(studio: Studio, browser: Any) -> dict[str, str]:
     return {
         "home": "/", "new": "/new", "data": data, "plan": plan, "xray": f"{data}/xray", "versions": f"{data}/versions",
         "datasets": "/data", "jobs": "/jobs", "job": job, "compare": question, "models": "/models", "model": model,
-        "evaluations": "/evaluations",
+        "evaluations": "/evaluations", "keys": "/keys", "audit": "/audit",
     }  # fmt: skip
 
 

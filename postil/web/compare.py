@@ -118,7 +118,8 @@ class Compare:
         with box("line"):
             for row in found.rows[:CHIPS]:
                 asked = str(row["question"])
-                button(_shortened(asked, self._plan.get("instruction")), guarded(desk, self._asking(asked)))
+                words = _shortened(asked, self._plan.get("instruction"))
+                act_button(desk, "evaluation.read", words, self._asking(asked))
 
     def _asking(self, asked: str) -> Any:
         async def run(*_: Any) -> None:

@@ -88,12 +88,16 @@ class Desk:
 
         Raises Refused `invalid_api_key`, `scope_missing`: then, and at each `do`, the store is asked what the key may.
         """
-        await run_in_threadpool(self._check, self.page, name)
+        await self.still_may(name)
         before = _ACT.set(name)
         try:
             yield
         finally:
             _ACT.reset(before)
+
+    async def still_may(self, *names: str) -> None:
+        """Raise Refused if this person's key may not be at this page any more, or not do these acts."""
+        await run_in_threadpool(self._check, self.page, *names)
 
     def _check(self, *names: str) -> None:
         """Refuse what this person's key may not do, as it is now and not as it was when the page was opened."""

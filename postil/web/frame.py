@@ -184,10 +184,11 @@ def notify(desk: Desk, error: Exception) -> None:
 
 
 def guarded(desk: Desk, act: Callable[..., Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
-    """The handler `act` of an event, which shows an error of ours instead of losing it."""
+    """The handler `act` of an event, for whoever may still be here. It shows an error of ours instead of losing it."""
 
     async def run(event: Any) -> None:
         try:
+            await desk.still_may()
             await act(event)
         except REFUSALS as error:
             notify(desk, error)

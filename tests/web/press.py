@@ -71,7 +71,7 @@ class Sheet:
             (name, listener)
             for name, element in self.elements.items()
             for listener in element.get("events", ())
-            if listener["type"] == "click"
+            if listener["type"] == "click" and not element.get("props", {}).get("disable")
         ]
 
     def word(self, name: str) -> str:

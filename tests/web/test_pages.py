@@ -14,7 +14,7 @@ from tests.web.conftest import BASE
 from tests.web.studio import LONG, Studio, Visitor, by
 
 pytestmark = pytest.mark.slow
-EMPTY = ("/", "/new", "/jobs", "/compare", "/models", "/evaluations", "/data")
+EMPTY = ("/", "/new", "/jobs", "/compare", "/models", "/evaluations", "/data", "/keys", "/audit")
 
 
 @pytest.mark.parametrize("path", EMPTY)
