@@ -37,7 +37,8 @@ CODES = {  # where OpenAI has a name of its own
     "correction_not_found": "not_found", "ballot_not_found": "not_found", "line_not_found": "not_found",
     "dataset_not_found": "not_found",
 }  # fmt: skip
-PARAMS = {"invalid_cursor": "after", "context_too_long": "messages", "template_refuses": "messages"}
+PARAMS = {"invalid_cursor": "after", "context_too_long": "messages", "template_refuses": "messages",
+          "template_cannot_say": "messages"}  # fmt: skip
 RETRY_SECONDS = {"engine_full": "2", "engine_lost": "1", "engine_closed": "5", "database_busy": "1",
                  "still_running": "1", "rate_limit_exceeded": "5", "tokens_booked": "5"}  # fmt: skip
 NEVER_AGAIN = (  # retrying would not help

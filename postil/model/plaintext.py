@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from postil.errors import ModelError
 from postil.model.labels import Fault, squeeze
 from postil.model.template import Span, Template, Tokens
 from postil.records import Example, Message
@@ -44,6 +45,12 @@ def begun(example: Example) -> Example:
 def beginning(messages: Sequence[Message], template: Template) -> list[int]:
     """The tokens after which a text is to go on."""
     return [*start_of(template), *template.text_ids("\n".join(message.content for message in messages))]
+
+
+def check_plain(messages: Sequence[Message]) -> None:
+    """Refuse calls: words alone cannot say them. Raises ModelError `template_cannot_say`."""
+    if any(message.extra.get("tool_calls") for message in messages):
+        raise ModelError("template_cannot_say", what="tool_calls")
 
 
 def blocks(text: str, template: Template, max_length: int, rows: tuple[int, ...] = ()) -> list[Tokens]:

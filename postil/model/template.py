@@ -35,6 +35,7 @@ PLAIN_TEMPLATE = (
 
 _OPEN_THINKING = re.compile(r"<think>\s*$")
 _PROBE_ANSWER = "POSTILANSWER"
+_SPEAKERS: tuple[Role, ...] = ("user", "assistant")
 _PROBE_ROLES: tuple[Role, ...] = ("system", "user", "assistant", "user")
 _DAY = datetime(2024, 7, 26)  # templates that print today's date would teach each day another prompt
 
@@ -141,6 +142,35 @@ class Template:
             Message(m.role, self._marks.hide(m.content, m.role), m.weight, self._marks.hide_all(_opened(m.extra)))
             for m in messages
         ]
+
+    def check_said(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Refuse what this template leaves out, or writes as if another had said it.
+
+        Raises ModelError `template_cannot_say`, whose `what` is a role, `tool_calls` or `tools`.
+        """
+        if all(message.role in _SPEAKERS and not message.extra for message in messages) and not tools:
+            return
+        text = self.prompt_text(messages, tools)
+        shown = _bare(text)
+        for place, message in enumerate(messages):
+            if not all(_bare(name) in shown for name in _names_of(message.extra.get("tool_calls"))):
+                raise ModelError("template_cannot_say", what="tool_calls")
+            odd = message.role == "tool" or (message.role == "system" and place > 0 and not self.folds_system)
+            lost = message.role not in _SPEAKERS and _bare(message.content) not in shown
+            if lost or (odd and any(self._as(role, messages, place, tools) == text for role in _SPEAKERS)):
+                raise ModelError("template_cannot_say", what=message.role)
+        if not all(_bare(name) in shown for name in _names_of(tools)):
+            raise ModelError("template_cannot_say", what="tools")
+
+    def _as(
+        self, role: Role, messages: Sequence[Message], place: int, tools: Sequence[Mapping[str, Any]]
+    ) -> str | None:
+        """What would be written if the message at `place` were of another role; None: it would be refused."""
+        try:
+            return self.prompt_text([*messages[:place], replace(messages[place], role=role), *messages[place + 1 :]],
+                                    tools)  # fmt: skip
+        except ModelError:
+            return None
 
     def count_marks(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> int:
         """How many marks stand in the texts of these messages; each is read as plain text."""
@@ -287,6 +317,18 @@ def _plain_template(tokenizer: Any) -> str:
         raise ModelError("no_end_token")
     starts = tokenizer.encode("x", add_special_tokens=True)[:1] == [tokenizer.bos_token_id]
     return PLAIN_TEMPLATE.replace("{{ bos }}", "{{ bos_token }}" if starts and tokenizer.bos_token else "")
+
+
+def _bare(text: str) -> str:
+    """Without white space: templates trim."""
+    return "".join(text.split())
+
+
+def _names_of(calls: Any) -> list[str]:
+    """The names of functions, of calls or of tools."""
+    entries = [call for call in calls or () if isinstance(call, Mapping)]
+    functions = [entry.get("function") or entry for entry in entries]
+    return [str(function.get("name", "")) for function in functions if isinstance(function, Mapping)]
 
 
 def _opened(extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from postil.errors import AdapterError, EngineError, PostilError
 from postil.model.boundary import adapter_boundary, reason_of
 from postil.model.load import load_template
 from postil.model.pair import Pair, open_pair
-from postil.model.plaintext import beginning
+from postil.model.plaintext import beginning, check_plain
 from postil.model.rewriting import source_of
 from postil.model.sample import Sampling
 from postil.model.template import Template
@@ -91,7 +91,12 @@ class Alone:
 
     def prompt(self, request: Request) -> list[int]:
         """The tokens of what is asked, as the adapter's task reads it."""
-        return READS.get(self._task(request), _dialogue)(self._template(request), request.messages)
+        task, template = self._task(request), self._template(request)
+        if task in READS and (task != "seq_cls" or getattr(template, "encoder", False)):
+            check_plain(request.messages)
+        else:
+            template.check_said(request.messages)
+        return READS.get(task, _dialogue)(template, request.messages)
 
     def _task(self, request: Request) -> str:
         plan = plan_of(request.adapter) if request.adapter else {}

@@ -18,7 +18,7 @@ from postil.model.apart import writer
 from postil.model.boundary import reason_of
 from postil.model.cells import Shared
 from postil.model.load import Loaded
-from postil.model.plaintext import beginning
+from postil.model.plaintext import beginning, check_plain
 from postil.model.sample import Chooser, Sampling, choose_all
 from postil.serve.engine import Finish, Limits, Reply, Request
 from postil.serve.kind import kind_of
@@ -67,9 +67,11 @@ class Batch:
         if request.prompt_ids:
             return list(request.prompt_ids)
         if request.adapter is not None and kind_of(request.adapter).plain:
+            check_plain(request.messages)
             return beginning(request.messages, self._loaded.template)
         template = copy(self._loaded.template)
         template.thinking = request.thinking
+        template.check_said(request.messages, request.tools)
         return template.prompt(request.messages, request.tools)
 
     def ask(self, request: Request, listener: Listener) -> Asked:

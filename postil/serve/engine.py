@@ -42,11 +42,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token of an answer: its text, its natural log probability, and the likeliest ones in its place."""
+    """One token of an answer: its text, its natural log probability, and the likeliest ones in its place.
+
+    raw: its own bytes, which may be a part of a character; empty: those of its text. top_raw: so for each of `top`.
+    """
 
     text: str
     logprob: float
     top: tuple[tuple[str, float], ...] = ()
+    raw: tuple[int, ...] = ()
+    top_raw: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ class InMemory:
     """Answers with what `says` returns, a word or a Chinese character at a time.
 
     gate: what is called before each piece (to hold an answer back, or to raise a PostilError in its midst).
-    chances: labels with their probabilities, told at the end. context: tokens that a prompt may have. most: answers
-    under way at once; one more is refused as `engine_full`.
+    chances: labels with their probabilities, told at the end; marks: how many were read as text. context: tokens that
+    a prompt may have. most: answers under way at once; one more is refused as `engine_full`.
     """
 
     def __init__(
@@ -36,10 +36,12 @@ class InMemory:
         *,
         gate: Callable[[Request], None] = lambda request: None,
         chances: Callable[[Request], tuple[tuple[str, float], ...]] = lambda request: (),
+        marks: Callable[[Request], int] = lambda request: 0,
         context: int = 2048,
         most: int = 256,
     ) -> None:
         self._base, self._says, self._gate, self._chances = base, says, gate, chances
+        self.marks = marks
         self._context, self._most = context, most
         self._lock = threading.Lock()
         self._resident: dict[Path, None] = {}
@@ -106,7 +108,8 @@ class InMemory:
     def _answer(self, answering: _Answering) -> None:
         try:
             request = answering.request
-            answering.run(self._says(request), self._gate, self._context, self._chances(request))
+            answering.run(self._says(request), self._gate, self._context, self._chances(request),
+                          self.marks(request))  # fmt: skip
         except PostilError as error:
             answering.break_off(error)
         finally:
@@ -134,8 +137,9 @@ class _Answering:
                 self._future.set_exception(error)
 
     def run(
-        self, text: str, gate: Callable[[Request], None], context: int, chances: tuple[tuple[str, float], ...]
-    ) -> None:
+        self, text: str, gate: Callable[[Request], None], context: int, chances: tuple[tuple[str, float], ...],
+        marks: int,
+    ) -> None:  # fmt: skip
         cut = min((at for at in map(text.find, self.request.stop) if at >= 0), default=len(text))
         parts = _PARTS.findall(text[:cut])
         limit = min(context - self._length, self.request.max_tokens or context)
@@ -149,7 +153,8 @@ class _Answering:
             self._heard(Piece(part, self._told(said[-1:])))
         finish: Finish = "cancelled" if len(said) < len(parts[:limit]) else "length" if len(parts) > limit else "stop"
         whole = "".join(token.text for token in said)
-        ended = Reply(whole, finish, self._length, len(said) + (finish == "stop"), 0, self._told(said), chances)
+        ended = Reply(whole, finish, self._length, len(said) + (finish == "stop"), 0, self._told(said), chances,
+                      marks)  # fmt: skip
         with self._lock:
             if not self._future.done():
                 self._future.set_result(ended)

@@ -8,6 +8,7 @@ import torch
 
 from postil.model.generate import Pieces, opens_thinking
 from postil.model.load import Loaded
+from postil.model.tokenbytes import bytes_by
 from postil.serve.engine import Piece, Token
 
 
@@ -58,11 +59,15 @@ class Text:
 
     def _told(self, token: int, logits: torch.Tensor) -> Token:
         chances = torch.log_softmax(logits.float(), -1)
+        raw = bytes_by(self._loaded.tokenizer)
         top: list[tuple[str, float]] = []
+        likely: list[int] = []
         if self._logprobs:
             values, ids = chances.topk(min(self._logprobs, len(chances)))
-            top = [(self._word(one), value) for one, value in zip(ids.tolist(), values.tolist(), strict=True)]
-        return Token(self._word(token), float(chances[token]), tuple(top))
+            likely = ids.tolist()
+            top = [(self._word(one), value) for one, value in zip(likely, values.tolist(), strict=True)]
+        return Token(self._word(token), float(chances[token]), tuple(top), tuple(raw(token)),
+                     tuple(tuple(raw(one)) for one in likely))  # fmt: skip
 
     def _word(self, token: int) -> str:
         word: str = self._loaded.tokenizer.decode([token])

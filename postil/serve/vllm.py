@@ -215,17 +215,23 @@ class Vllm:
     def _without_marks(self, request: Request) -> tuple[Request, int]:
         """The request as tokens where marks of the model stand in its texts, and how many: vLLM would read them as
         what they are."""
-        if request.prompt_ids or not self._base.is_dir():  # where there is no base there is no tokenizer to ask
+        if (
+            request.prompt_ids or not (self._base / "config.json").is_file()
+        ):  # where there is no base there is no tokenizer to ask
             return request, 0
         from postil.model.load import load_template
-        from postil.model.plaintext import beginning
+        from postil.model.plaintext import beginning, check_plain
 
         template = copy(load_template(self._base))
         template.thinking = request.thinking
+        plain = request.adapter is not None and kind_of(request.adapter).plain
+        if plain:
+            check_plain(request.messages)
+        else:
+            template.check_said(request.messages, request.tools)
         marks = template.count_marks(request.messages, request.tools)
         if not marks:
             return request, 0
-        plain = request.adapter is not None and kind_of(request.adapter).plain
         ids = beginning(request.messages, template) if plain else template.prompt(request.messages, request.tools)
         return replace(request, prompt_ids=tuple(ids)), marks
 
@@ -394,7 +400,13 @@ def _tokens(told: Mapping[str, Any]) -> tuple[Token, ...]:
     """The log probabilities of a piece: a chat's, or a completion's."""
     if "content" in told:
         return tuple(
-            Token(one["token"], one["logprob"], tuple((top["token"], top["logprob"]) for top in one["top_logprobs"]))
+            Token(
+                one["token"],
+                one["logprob"],
+                tuple((top["token"], top["logprob"]) for top in one["top_logprobs"]),
+                tuple(one.get("bytes") or ()),
+                tuple(tuple(top.get("bytes") or ()) for top in one["top_logprobs"]),
+            )
             for one in told["content"] or ()
         )
     tops = told.get("top_logprobs") or [{}] * len(told.get("tokens", ()))

@@ -62,7 +62,13 @@ def reply_of(told: Mapping[str, Any]) -> Reply:
 
 def _tokens(told: Mapping[str, Any]) -> tuple[Token, ...]:
     return tuple(
-        Token(one["text"], one["logprob"], tuple((text, logprob) for text, logprob in one["top"]))
+        Token(
+            one["text"],
+            one["logprob"],
+            tuple((text, logprob) for text, logprob in one["top"]),
+            tuple(one["raw"]),
+            tuple(map(tuple, one["top_raw"])),
+        )
         for one in told["tokens"]
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -145,11 +145,15 @@ def usage(replies: Sequence[Reply]) -> Usage:
 
 def logprobs(tokens: Sequence[Token]) -> Logprobs:
     return Logprobs(content=[
-        LikelyToken(**_likely(token.text, token.logprob), top_logprobs=[Likely(**_likely(*one)) for one in token.top])
-        for token in tokens
+        LikelyToken(**_likely(token.text, token.logprob, token.raw), top_logprobs=_top(token)) for token in tokens
     ])  # fmt: skip
 
 
-def _likely(text: str, logprob: float) -> dict[str, object]:
+def _top(token: Token) -> list[Likely]:
+    raw = token.top_raw or ((),) * len(token.top)
+    return [Likely(**_likely(text, chance, own)) for (text, chance), own in zip(token.top, raw, strict=True)]
+
+
+def _likely(text: str, logprob: float, raw: Sequence[int]) -> dict[str, Any]:
     """JSON has no minus infinity: OpenAI writes -9999."""
-    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(text.encode("utf-8", "replace"))}
+    return {"token": text, "logprob": max(logprob, -9999.0), "bytes": list(raw or text.encode("utf-8", "replace"))}

@@ -188,7 +188,8 @@ def _hyperparameters(body: CreateJob) -> Hyperparameters:
     """Those of the method, or the deprecated ones beside it, which mean the same."""
     method = body.method or Method()
     if method.type == "reinforcement":
-        raise refused("unsupported_method", param="method.type", method=method.type)
+        raise refused("unsupported_method", param="method.type", method=method.type,
+                      known=", ".join(name for name in METHODS if name != method.type))  # fmt: skip
     block = method.dpo if method.type == "dpo" else method.supervised
     told = block.hyperparameters if block else None
     new = Hyperparameters(**{name: getattr(told, name) for name in Hyperparameters.model_fields}) if told else None
