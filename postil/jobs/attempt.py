@@ -17,10 +17,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from postil.records import Event
 from postil.store import in_our_words, read_json, write_json
+
+if TYPE_CHECKING:
+    from postil.records import Event
 
 EVENTS, BEAT, OUTCOME, FENCE, SPEC, RUN = "events.jsonl", "beat", "outcome.json", "fence", "spec.json", "run"
 FENCED = 76  # exit code: another attempt counts, or somebody else works in this directory

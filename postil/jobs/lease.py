@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from postil.jobs.ledger import end, finite, held, tell, tell_code
+from postil.jobs.ledger import end, finite, held, pause, tell, tell_code
 from postil.store import TERMINAL, Store, now
 from postil.store.tables import Job, JobEvent, Server
 
@@ -138,10 +138,11 @@ class Lease:
             row = held(session, job)
             if row is None:
                 return False
-            row.status, row.claimed, row.needs = "queued", False, needs
+            row.status, row.needs = "queued", needs
             row.resolved = {**told["plan"], "examples": told["examples"], "estimate": told["estimate"]}
             row.without_progress = 0
             tell(session, row, "Files validated, moving job to queued state", key="validated")
+            self._let_go(session, row)
         return True
 
     def back(self, job: Job, *, hold: str | None = None) -> bool:
@@ -150,10 +151,8 @@ class Lease:
             row = held(session, job)
             if row is None:
                 return False
-            row.claimed, row.estimated_finish = False, None
-            row.status = "queued" if row.status == "running" else row.status
-            self._pause(session, row)
-            if hold and row.hold is None:
+            self._let_go(session, row)
+            if hold and row.hold is None and row.status != "paused":
                 row.hold = hold
                 tell_code(session, row, hold, level="warn")
         return True
@@ -172,17 +171,16 @@ class Lease:
                 self._fail(session, row, {"code": "worker_lost", "postil": error.code, "message": error.cause("en"),
                                           "remedy": error.remedy("en"), "values": error.values})  # fmt: skip
                 return True
-            row.claimed, row.estimated_finish = False, None
-            row.status = "queued" if row.status == "running" else row.status
             tell_code(session, row, "worker_lost", level="warn", reason=reason, step=row.last_checkpoint)
-            self._pause(session, row)
+            self._let_go(session, row)
         return True
 
-    def _pause(self, session: Session, job: Job) -> None:
-        """A pause that was wished takes place as soon as no worker is at it."""
-        if job.wish == "pause" and job.status == "queued":
-            job.status, job.wish = "paused", None
-            tell_code(session, job, "job_paused", step=job.last_checkpoint)
+    def _let_go(self, session: Session, job: Job) -> None:
+        """No worker is at it any more: it waits for the next one, or rests if that was wished meanwhile."""
+        job.claimed, job.estimated_finish = False, None
+        job.status = "queued" if job.status == "running" else job.status
+        if job.wish == "pause":
+            pause(session, job)
 
     def failed(self, job: Job, told: Mapping[str, Any]) -> bool:
         """It cannot succeed; `told`: the worker's outcome."""

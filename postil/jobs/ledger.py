@@ -50,6 +50,17 @@ def tell_code(session: Session, job: Job, code: str, *, level: str = "info", key
     return tell(session, job, say(f"event.{code}", "en", **values), level=level, code=code, data=values, key=key)
 
 
+def waits_as(job: Job) -> str:
+    """The state in which the job waits for a worker: one that trains has its data looked at first."""
+    return "validating_files" if job.kind == "training" and not job.resolved else "queued"
+
+
+def pause(session: Session, job: Job) -> None:
+    """A locked job that no worker is at rests until it is resumed."""
+    job.status, job.wish, job.hold = "paused", None, None
+    tell_code(session, job, "job_paused", step=job.last_checkpoint)
+
+
 def end(job: Job, status: str) -> None:
     """Into a terminal state, for good."""
     job.status, job.finished_at, job.claimed = status, now(), False

@@ -1,7 +1,7 @@
 """The queue as its clients see it: create, look, cancel, pause, resume, stop and keep.
 
 create → validating_files → queued → running → succeeded | failed | cancelled
-queued | running ── pause → paused ── resume → queued;  a lost worker → queued
+any of the first three ── pause → paused ── resume → where it waits for what comes next;  a lost worker → queued
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, exists, func, select
 from sqlalchemy.orm import Session
 
 from postil.errors import JobError, StoreError
-from postil.jobs.ledger import end, locked, tell, tell_code
+from postil.jobs.ledger import end, locked, pause, tell, tell_code, waits_as
 from postil.jobs.order import Order
 from postil.plan import known
 from postil.settings import Settings
@@ -211,31 +211,33 @@ class Queue:
         return job
 
     def pause(self, project: str, job_id: str) -> Job:
-        """At once when it waits; a running one first saves a checkpoint. Raises JobError `job_not_pausable`."""
+        """At once when it waits; with a worker at it, as soon as that has stopped: one that trains first saves a
+        checkpoint. Raises JobError `job_not_pausable` when it has ended."""
         with self._database.write() as session:
             job = locked(session, job_id, project)
-            if job.status == "queued":
-                job.status, job.hold = "paused", None
-                tell_code(session, job, "job_paused", step=job.last_checkpoint)
-            elif job.status == "running":
-                if job.wish is None:
-                    job.wish = "pause"
-            elif job.status != "paused":
+            if job.status in TERMINAL:
                 raise JobError("job_not_pausable", job=job.id, status=job.status)
+            if job.claimed:
+                job.wish = job.wish or "pause"
+            elif job.status != "paused":
+                pause(session, job)
             record(session, "job_paused", job.id, job.kind, project=project)
         return job
 
     def resume(self, project: str, job_id: str) -> Job:
-        """Back into the queue, at its old place. Raises JobError `job_not_resumable`."""
+        """Back into the queue, at its old place; a pause that was wished is not wished any more.
+
+        Raises JobError `job_not_resumable` when it has ended.
+        """
         with self._database.write() as session:
             job = locked(session, job_id, project)
-            if job.status == "paused":
-                job.status, job.wish = "queued", None
-                tell_code(session, job, "job_resumed")
-            elif job.status in ("running", "queued"):
-                job.wish = None if job.wish == "pause" else job.wish
-            else:
+            if job.status in TERMINAL:
                 raise JobError("job_not_resumable", job=job.id, status=job.status)
+            if job.status == "paused":
+                job.status, job.wish = waits_as(job), None
+                tell_code(session, job, "job_resumed")
+            elif job.wish == "pause":
+                job.wish = None
             record(session, "job_resumed", job.id, job.kind, project=project)
         return job
 
@@ -249,7 +251,7 @@ class Queue:
             job.wish = "keep"
             record(session, "job_kept", job.id, job.kind, project=project)
             if job.status == "paused":
-                job.status = "queued"
+                job.status = waits_as(job)
         return job
 
     def delete(self, project: str, job_id: str) -> None:

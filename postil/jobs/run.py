@@ -1,27 +1,21 @@
-"""The worker's program: `python -m postil.jobs.run --spec FILE`, one process for one attempt at one job.
-
-It writes only into the directory of its attempt, and ends itself when its attempt is not the one that counts any more.
-"""
+"""What a worker does for each kind of job, and how its end is written."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postil import flow, judging
 from postil.errors import ModelError, PostilError, TrainError
 from postil.jobs.attempt import RUN, STORAGE_FULL, Desk
-from postil.locales import LANGUAGES, speak_to_clients
+from postil.locales import LANGUAGES
 from postil.records import Event, Plan
-from postil.settings import quiet
 from postil.store import FULL, in_our_words, read_json, sha256
 
 if TYPE_CHECKING:
-    from postil.records import Base, Dataset, Left
+    from postil.records import Dataset, Left
 
 MOST_NAMED = 20  # rows in one event
 RETRIED = ("storage_full", "storage_broken")  # the disk's fault, not the job's
@@ -30,18 +24,6 @@ NAMES = {  # of ours in the words of the API
     "out_of_memory": "out_of_memory", "memory_short": "out_of_memory",
     "model_memory": "out_of_memory", **dict.fromkeys(RETRIED, "storage_full"),
 }  # fmt: skip
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Returns the exit code: 0 when the outcome was written."""
-    parser = argparse.ArgumentParser(prog="postil.jobs.run")
-    parser.add_argument("--spec", required=True, type=Path)
-    spec = read_json(parser.parse_args(arguments).spec)
-    quiet()
-    speak_to_clients()
-    desk = Desk(Path(spec["directory"]), spec["attempt"], spec["wish"])
-    desk.start()
-    return work(spec, desk)
 
 
 def work(spec: Mapping[str, Any], desk: Desk) -> int:
@@ -149,12 +131,11 @@ def _lay_out(spec: Mapping[str, Any], desk: Desk, run: Path) -> None:
         if checked is not None:
             _tell_left_out(checked, desk)
     start = Path(spec["adapter"]) if spec["adapter"] else None
-    settings = {"seed": str(spec["seed"]), **_shape_of(start), **spec["settings"]}
-    prepared = _plan(dataset, base, validation, settings, spec, desk.directory)
-    multiplier = spec["learning_rate_multiplier"]
-    if multiplier and "learning_rate" not in settings:
-        settings["learning_rate"] = str(prepared.proposal.plan.learning_rate * multiplier)
-        prepared = _plan(dataset, base, validation, settings, spec, desk.directory)
+    prepared = flow.plan(
+        dataset, base, preset=spec["preset"], validation=validation, measure=spec["measure"], output=desk.directory,
+        settings={"seed": str(spec["seed"]), **_shape_of(start), **spec["settings"]},
+        rate_multiplier=spec["learning_rate_multiplier"],
+    )  # fmt: skip
     flow.lay_out(prepared, run, start=start)
 
 
@@ -170,12 +151,6 @@ def _tell_left_out(dataset: Dataset, desk: Desk) -> None:
             "code": "rows_left_out", "reason": code, "file": dataset.path.name, "n": len(rows), "rows": dataset.rows,
             "numbers": numbers, "why": {lang: rows[0].message(lang) for lang in LANGUAGES},
         }, "warn"))  # fmt: skip
-
-
-def _plan(dataset: Dataset, base: Base, validation: Dataset | None, settings: Mapping[str, str],
-          spec: Mapping[str, Any], place: Path) -> flow.Prepared:  # fmt: skip
-    return flow.plan(dataset, base, preset=spec["preset"], settings=settings, validation=validation,
-                     measure=spec["measure"], output=place)  # fmt: skip
 
 
 def _shape_of(start: Path | None) -> dict[str, str]:
@@ -292,6 +267,3 @@ def export(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
 SUMMARY = ("judge", "preference", "agreement", "first_share", "unclear", "base_mark", "tuned_mark")
 KINDS = {"training": training, "evaluation": evaluation, "answers": answers,
          "judgement": judgement, "base": base, "export": export}  # fmt: skip
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -31,7 +31,7 @@ from postil.store import FULL, Store, free_bytes, letters
 from postil.store.tables import Job
 
 log = logging.getLogger(__name__)
-PROGRAM = ("-m", "postil.jobs.run")
+PROGRAM = ("-m", "postil.jobs.worker")
 ROOM_AGAIN_BYTES = 256 << 20  # nothing begins below it; what waits for room goes on a little above it
 UNREADABLE = (LookupError, TypeError, ValueError)  # of files of a worker that are not what they should be
 REFUSED = (PostilError, SQLAlchemyError, OSError)  # by the disk, the database or the system: tried again later

@@ -44,6 +44,7 @@ STAGES = {"prepare": (0, 15), "train": (15, 80), "select": (80, 82), "evaluate":
 KINDS = ("training", "evaluation", "answers", "judgement", "base", "export")
 SHOWN_EVENTS = 200
 SHOWN_SAMPLES = 12
+WAITING = ("validating_files", "queued")
 WAITS = ("too_large_here", "no_gpu_here")  # why a job may stay in the queue for ever
 EXAMINED_SECONDS = 15.0  # between two looks of the run doctor
 
@@ -269,7 +270,7 @@ class Live:
     def _show_acts(self) -> None:
         desk, job, queue = self._desk, self._job, self._desk.house.queue
         acts: list[tuple[str, Callable[[str, str], Any]]] = []
-        if job.kind == "training" and job.status in ("running", "queued") and not job.wish:
+        if job.kind == "training" and job.status in (*WAITING, "running") and not job.wish:
             acts.append(("pause", queue.pause))
         if job.status == "paused" or job.wish == "pause":
             acts.append(("resume", queue.resume))

@@ -169,8 +169,9 @@ def test_12_an_ended_job_stays_as_it_is(
 
 def test_13_pause_and_resume_of_one_that_waits(server: Served, http: httpx.Client) -> None:
     job = http.post("/fine_tuning/jobs", json=order(upload(http))).json()["id"]
-    refused(http.post(f"/fine_tuning/jobs/{job}/pause"), 400, "job_not_pausable")
-    server.set(job, status="queued")
+    for action, status in (("pause", "paused"), ("pause", "paused"), ("resume", "validating_files")):
+        assert http.post(f"/fine_tuning/jobs/{job}/{action}").json()["status"] == status  # right after it was ordered
+    server.set(job, status="queued", resolved={"n_epochs": 1})
     assert http.post(f"/fine_tuning/jobs/{job}/pause").json()["status"] == "paused"
     assert http.post(f"/fine_tuning/jobs/{job}/pause").json()["status"] == "paused"
     assert http.post(f"/fine_tuning/jobs/{job}/resume").json()["status"] == "queued"

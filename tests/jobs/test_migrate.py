@@ -12,7 +12,7 @@ import pytest
 
 from postil.errors import JobError
 from postil.jobs import Migration, migrate, read_description
-from postil.jobs.migrate import _services
+from postil.jobs.migration import _services
 from postil.plan import bases, check_settings
 from tests.jobs.described import BAILIAN, OPENAI, TOGETHER
 

@@ -80,9 +80,9 @@ STATES = ("validating_files", "queued", "running", "paused", "cancelled", "succe
 EXPECTED = {
     "cancel": ("cancelled", "cancelled", "cancelled", "cancelled", "cancelled", "job_already_terminal",
                "job_already_terminal"),
-    "pause": ("job_not_pausable", "paused", "running", "paused", "job_not_pausable", "job_not_pausable",
+    "pause": ("paused", "paused", "running", "paused", "job_not_pausable", "job_not_pausable",
               "job_not_pausable"),
-    "resume": ("job_not_resumable", "queued", "running", "queued", "job_not_resumable", "job_not_resumable",
+    "resume": ("validating_files", "queued", "running", "queued", "job_not_resumable", "job_not_resumable",
                "job_not_resumable"),
     "keep": ("nothing_to_keep", "nothing_to_keep", "running", "nothing_to_keep", "nothing_to_keep", "nothing_to_keep",
              "nothing_to_keep"),
@@ -93,7 +93,8 @@ CASES = [(action, state, wanted) for action, row in EXPECTED.items() for state, 
 @pytest.mark.parametrize(("action", "state", "wanted"), CASES)
 def test_every_action_in_every_state(sqlite_shop: Shop, action: str, state: str, wanted: str) -> None:
     job = sqlite_shop.order()
-    put(sqlite_shop, job, status=state, claimed=state == "running", attempt=1)
+    put(sqlite_shop, job, status=state, claimed=state == "running", attempt=1,
+        resolved={"n_epochs": 1} if state != "validating_files" else {})  # fmt: skip
     before = len(sqlite_shop.messages(job))
     if wanted in STATES:
         for _ in range(2):  # twice is once
@@ -107,7 +108,7 @@ def test_every_action_in_every_state(sqlite_shop: Shop, action: str, state: str,
 
 def test_a_wish_is_taken_back(sqlite_shop: Shop) -> None:
     job = sqlite_shop.order()
-    put(sqlite_shop, job, status="running", claimed=True, attempt=1)
+    put(sqlite_shop, job, status="running", claimed=True, attempt=1, resolved={"n_epochs": 1})
     assert sqlite_shop.queue.pause(LOCAL, job.id).wish == "pause"
     assert sqlite_shop.queue.resume(LOCAL, job.id).wish is None
     put(sqlite_shop, job, status="paused", claimed=False, last_checkpoint=5)

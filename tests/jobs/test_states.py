@@ -20,10 +20,10 @@ from tests.jobs.shop import Shop
 
 CALM = Pace(tick=0.01, silence=3600.0, grace=0.1, sweep=0.0)
 LEGAL = {
-    "validating_files": {"queued", "running", "failed", "cancelled"},  # queued is passed within one look
+    "validating_files": {"queued", "running", "paused", "failed", "cancelled"},  # queued: within one look
     "queued": {"running", "paused", "cancelled"},
     "running": {"queued", "paused", "succeeded", "failed", "cancelled"},
-    "paused": {"queued", "running", "cancelled"},
+    "paused": {"validating_files", "queued", "running", "cancelled"},
 }  # fmt: skip
 
 

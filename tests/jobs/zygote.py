@@ -31,9 +31,10 @@ import peft  # noqa: E402, F401 - loaded once, before any fork
 import torch  # noqa: E402, F401
 import transformers  # noqa: E402, F401
 
+import postil.jobs.run  # noqa: E402
 import postil.model.pair  # noqa: E402
 import postil.train  # noqa: E402, F401
-from postil.jobs import run as program  # noqa: E402
+from postil.jobs import worker as program  # noqa: E402
 from tests.jobs.powercut import Recorder  # noqa: E402
 
 
@@ -62,7 +63,7 @@ def work(order: dict[str, Any]) -> None:
         if order["fault"]:
             arm(order["fault"])
         arguments = order["argv"]
-        if arguments[:2] == ["-m", "postil.jobs.run"]:
+        if arguments[:2] == ["-m", "postil.jobs.worker"]:
             code = program.main(arguments[2:])
     finally:
         sys.stdout.flush()
