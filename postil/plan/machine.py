@@ -14,6 +14,8 @@ def machine(place: Path | None = None, probe: Probe | None = None) -> Machine:
 
     Nothing is asked of a GPU here: the probe, which needs a model library anyway, does that and tells of it.
     """
+    import psutil
+
     from postil.model.memory import total_and_free
 
     total, free = total_and_free()
@@ -25,6 +27,7 @@ def machine(place: Path | None = None, probe: Probe | None = None) -> Machine:
         disk_free_bytes=shutil.disk_usage(_existing(place or Path.cwd())).free,
         gpu=probe.gpu if probe else None,
         gpu_memory_bytes=probe.gpu_memory_bytes if probe else 0,
+        load=psutil.getloadavg()[0],  # Windows has none of its own; psutil counts there
     )
 
 
