@@ -46,7 +46,7 @@ from postil.records import (
     Split,
     Target,
 )  # fmt: skip
-from postil.settings import EMBEDDED, Settings, quiet
+from postil.settings import EMBEDDED, Ranks, Settings, quiet
 
 if TYPE_CHECKING:
     from postil.dataset import Raw
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "adopted", "advice_on_base", "answer",
     "check", "count_votes", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish",
-    "is_adapter", "judge", "judge_run", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second",
+    "is_adapter", "judge", "judge_run", "keep", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second",
     "recommended_base", "report", "resume", "train", "vote_sheet", "write_scores", "xray",
 ]  # fmt: skip
 
@@ -315,8 +315,12 @@ def train(
     prepared: Prepared, output: Path, emit: Emit, *, force: bool = False, stop: Stop = lambda: False
 ) -> dict[str, Any]:
     """A plan becomes an adapter in `output`, with its proof and its report."""
-    lay_out(prepared, output, force=force)
-    return finish(output, emit, stop, prepared.dataset)
+    from postil import train as room
+
+    room.refuse_to_overwrite(output, force=force)
+    with room.in_use(output):
+        lay_out(prepared, output, force=force)
+        return finish(output, emit, stop, prepared.dataset)
 
 
 def lay_out(prepared: Prepared, output: Path, *, force: bool = False, start: Path | None = None) -> None:
@@ -339,19 +343,42 @@ def resume(output: Path, emit: Emit, path: Path | None = None, *, stop: Stop = l
     from postil.errors import TrainError
     from postil.store import read_json, sha256
 
-    if not (output / "plan.json").exists():
-        raise TrainError("nothing_to_resume", path=str(output))
+    _require_a_run(output)
     if path and (not path.is_file() or sha256(path) != read_json(output / "plan.json")["data"]["sha256"]):
         raise TrainError("data_changed", path=str(path))
     on_its_base(room.read_unfinished(output))
-    return finish(output, emit, stop, None)
+    if Ranks().rank:  # the process that writes holds it for all
+        return finish(output, emit, stop, None)
+    with room.in_use(output):
+        return finish(output, emit, stop, None)
+
+
+def keep(output: Path, emit: Emit) -> dict[str, Any]:
+    """End an unfinished run where it stands: the best that it has learned so far is the adapter, proven like any other.
+
+    Raises TrainError `nothing_to_resume` when it has not learned anything yet, `run_in_use` while it goes on.
+    """
+    from postil import train as room
+
+    _require_a_run(output)
+    on_its_base(room.read_unfinished(output))
+    with room.in_use(output):
+        if not (output / "result.json").exists():
+            room.keep(output)
+        return finish(output, emit, lambda: False, None)
+
+
+def _require_a_run(output: Path) -> None:
+    from postil.errors import TrainError
+
+    if not (output / "plan.json").exists():
+        raise TrainError("nothing_to_resume", path=str(output))
 
 
 def finish(output: Path, emit: Emit, stop: Stop, dataset: Dataset | None) -> dict[str, Any]:
     """Train what is laid out in `output`, prove it on the test part, write the report."""
     quiet()
     from postil import train as room
-    from postil.settings import Ranks
     from postil.store import read_json, write_json
 
     done = output / "result.json"
@@ -362,15 +389,28 @@ def finish(output: Path, emit: Emit, stop: Stop, dataset: Dataset | None) -> dic
         return result
     started = time.monotonic()
     evaluation = None
-    if room.examples_of(output, "test"):
-        evaluation = evaluate(output, emit=emit)
+    left_out = room.time_left_out(output)
+    if questions := len(room.examples_of(output, "test")):
+        most = _test_questions(questions, result)
+        if most < questions:
+            emit(Event("message", {"code": "proof_shortened", "n": most, "of": questions}, "warn"))
+            left_out["test_rows"] = [most, questions]
+        evaluation = evaluate(output, emit=emit, most=most)
         result = {**result, "verdict": evaluation.verdict.as_json(), "forgetting": evaluation.forgetting}
+    result["left_out"] = left_out
     result["evaluation_seconds"] = round(time.monotonic() - started, 2)
     result["stages"] = {**result.get("stages", {}), "evaluate": result["evaluation_seconds"]}
     report(output, result, evaluation, dataset)
     write_json(done, result)
     emit(Event("done", {"percent": 100.0, "path": str(output)}))
     return result
+
+
+def _test_questions(n: int, result: Mapping[str, Any]) -> int:
+    """For how many of them there is time after the training; never so few that no verdict is possible."""
+    from postil.plan import FEWEST_TEST
+
+    return min(n, max(FEWEST_TEST, round(n * float(result.get("proof_share", 1.0)))))
 
 
 def price_per_second() -> float:
@@ -394,8 +434,9 @@ def evaluate(
     path: Path | None = None,
     reading: Reading = Reading(),
     emit: Emit = lambda event: None,
+    most: int | None = None,
 ) -> Evaluation:
-    """Base and tuned answer the same questions: those of the test part, or those of a file."""
+    """Base and tuned answer the same questions: those of the test part, or of a file; at most the first `most`."""
     quiet()
     from postil import evaluate as room
     from postil import train as training
@@ -417,6 +458,7 @@ def evaluate(
     if not examples:
         raise DataError("nothing_to_evaluate", path=str(path or directory))
     check_rows(adapter.plan.task, examples)
+    examples = examples[:most]
 
     told_at: list[float] = []  # of the answers
 
