@@ -26,6 +26,7 @@ class Crew:
         self.threads, self._cores, self._others, self._clock = threads, cores, others, clock
         self._looked = clock()
         self._alone: bool | None = None  # when the threads were chosen; None: not known
+        self._wanted: int | None = None  # to be tried, once it is known how fast the present ones are by now
         self._before: tuple[int, float] | None = None  # while it tries: the threads until then, and their speed
         self._tokens, self._seconds, self._updates = 0, 0.0, 0
 
@@ -38,33 +39,44 @@ class Crew:
             return None
         if self._before is not None:
             return self._judge()
-        if self._clock() - self._looked < LOOK_SECONDS:
-            return None
-        return self._look()
+        if self._wanted is not None:
+            self._before, wanted = (self.threads, self._speed()), self._wanted
+            self._wanted = None
+            return wanted
+        if self._clock() - self._looked >= LOOK_SECONDS:
+            self._look()
+        return None
 
     def is_trying(self) -> bool:
         return self._before is not None
 
     def turn_to(self, threads: int) -> None:
-        """Others compute from here on: what was heard so far says nothing of them."""
+        """Others compute from here on."""
         self.threads = threads
+        self._begin()
+
+    def _begin(self) -> None:
+        """What was heard so far says nothing of what follows."""
         self._tokens, self._seconds, self._updates = 0, 0.0, 0
+
+    def _speed(self) -> float:
+        """Seconds for a token."""
+        return self._seconds / max(1, self._tokens)
 
     def _judge(self) -> int | None:
         assert self._before is not None
         threads, speed = self._before
-        self._before, now = None, self._seconds / max(1, self._tokens)
+        self._before = None
         self._looked = self._clock()
-        self._others.cores()
-        return threads if now > BETTER * speed else None
+        self._others.cores()  # from here on they are looked at anew
+        return threads if self._speed() > BETTER * speed else None
 
-    def _look(self) -> int | None:
-        """Try other threads when the machine is no longer what it was when these were chosen."""
+    def _look(self) -> None:
+        """Want other threads when the machine is no longer what it was when these were chosen."""
         self._looked, busy = self._clock(), self._others.cores()
         alone = busy < ALONE if not ALONE <= busy <= CROWDED else self._alone
         changed, self._alone = alone is not None and alone is not self._alone, alone
-        wanted = self._cores if alone else max(1, self._cores - round(busy))
-        if not changed or wanted == self.threads or (not alone and wanted > self.threads):
-            return None
-        self._before = self.threads, self._seconds / max(1, self._tokens)
-        return wanted
+        wanted = self._cores if alone else max(1, min(self.threads, self._cores - round(busy)))
+        if changed and wanted != self.threads:
+            self._wanted = wanted
+            self._begin()
