@@ -203,7 +203,8 @@ def plan(
         machine = room.machine(output)
         minutes = choose(None)[0].minutes  # refuses what does not go together, too
         started = time.monotonic()
-        probe, doubts = None, []
+        probe: Probe | None = None
+        doubts: list[Issue] = []
         if ask and template:
             most = 60 * minutes * room.PROBE_SHARE
             probe, doubts = _measured(ask, split, base, template, task, limit, most)

@@ -481,7 +481,10 @@ class Screen:
 
     def left_out(self, changes: Mapping[str, Sequence[Any]]) -> None:
         """What there was no time for: name -> how much there is, and how much there would be."""
-        parts = [f"{say(f'left_out.{name}')} {after}/{before}" for name, (after, before) in changes.items()]
+        parts = [
+            say(f"left_out.{name}") + ("" if isinstance(after, bool) else f" {after}/{before}")
+            for name, (after, before) in changes.items()
+        ]
         if parts:
             self.say("show.left_out", "yellow", parts=" · ".join(parts))
 

@@ -1,4 +1,4 @@
-"""No command that a person gives is cut short by a timer; CI sets its own, and each of them is one that `make` heeds."""
+"""No command that a person gives is cut short by a timer; CI sets its own, which `make` heeds."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def test_nothing_is_cut_short_unless_ci_asks_for_it(target: str) -> None:
 def test_the_timers_of_ci_fit_into_its_time() -> None:
     script = (ROOT / ".ci" / "run").read_text("utf-8")
     limits = dict(re.findall(r"^LIMIT_SECONDS=(\d+) make (\S+)", script, re.M))
-    assert {target for target in limits.values()} == {"test", "quickstart", "test-slow"}
+    assert set(limits.values()) == {"test", "quickstart", "test-slow"}
     assert sum(map(int, limits)) <= CI_SECONDS

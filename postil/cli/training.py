@@ -1,5 +1,6 @@
 """From a sheet to a plan and a model; somebody else's job as one of ours; the sample job."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -177,7 +178,7 @@ def _refuse_early(
     refuse_while_in_use(output)
     refuse_to_overwrite(output, force=force)
     for path in (file, *others.values()):
-        if path is not None and not path.exists():
+        if path is not None and not os.path.exists(path):  # noqa: PTH110 - a name that no system takes is missing, too
             raise FileError("file_missing", path=str(path))
     return flow.find_base(base)
 

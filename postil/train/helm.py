@@ -77,26 +77,27 @@ class Helm:
         total = self.schedule.total
         extra = validation_seconds * self._validations(total - done)
         news = self._pace.news(done, total, extra)
-        updates = self._pace.affordable(done, total, self._progress.seconds, extra)
+        updates = self._pace.affordable(done, total, self.schedule.planned, self._progress.seconds, extra)
         if news is not None:
             self._tell(news, done, limited=self._pace.limit > 0)
-        if updates < total:
-            self._shorten(done, updates)
+        if updates != total:
+            self._end_at(done, updates)
 
     def _tell(self, news: News, done: int, *, limited: bool) -> None:
-        numbers = {"step": done, "left": _minutes(news.left), "planned": _minutes(news.planned)}
+        numbers = {"left": _minutes(news.left), "planned": _minutes(news.planned)}
         if not news.slower:
-            self._progress.tell("pace_faster", **numbers)
+            self._progress.tell("pace_faster", step=done, **numbers)
         elif limited:
-            self._progress.tell("pace_slower_limited", "warn", **numbers)
+            self._progress.tell("pace_slower_limited", "warn", step=done, **numbers)
         else:
-            self._progress.tell("pace_slower", "warn", **numbers, epochs=self._epochs(news.updates),
-                                of=self._epochs(self.schedule.total))  # fmt: skip
+            fit, of = self._epochs(news.updates), self._epochs(self.schedule.total)
+            self._progress.tell("pace_slower", "warn", step=done, epochs=fit, of=of, **numbers)
 
-    def _shorten(self, done: int, updates: int) -> None:
+    def _end_at(self, done: int, updates: int) -> None:
         before = self.schedule.total
         self._take(Turn(done, updates=updates))
-        self._progress.tell("shortened", "warn", step=done, updates=updates, of=before, epochs=self._epochs(updates),
+        code = "shortened" if updates < before else "lengthened"
+        self._progress.tell(code, "warn", step=done, updates=updates, of=before, epochs=self._epochs(updates),
                             of_epochs=self._epochs(before), minutes=f"{self._pace.limit / 60:g}")  # fmt: skip
 
     def _epochs(self, updates: int) -> str:

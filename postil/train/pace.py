@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 WRONG = 1.5  # times as slow or as fast: then the time left is said anew
 LEAST_SECONDS = 60.0  # sooner or later: less is no news
-FEWEST = 3  # updates, and seconds, of which a speed is the mean
-SECONDS = 10.0
+FEWEST = 3  # updates, and seconds, of which a speed is the mean: others come and go within seconds
+SECONDS = 30.0
 SLACK = 0.05  # of the updates; to end by so few sooner is not worth a word
-FEWEST_UPDATES = 8  # of a run: with fewer it would be for nothing
+FEWEST_UPDATES = 12  # of a run: with fewer it would be for nothing
+LONGER = 1.25  # times as many updates: then a run that was cut goes on longer after all
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,9 @@ class Pace:
         self._expected = now
         return News(left, planned, min(fit, total))
 
-    def affordable(self, done: int, total: int, seconds: float, extra: float = 0.0) -> int:
-        """With how many updates in all the job ends within its limit. `total` where that does, too, or nearly.
+    def affordable(self, done: int, total: int, planned: int, seconds: float, extra: float = 0.0) -> int:
+        """With how many updates in all, of those planned, the job ends within its limit; `total`, as it stands, where
+        that does or nearly does, too.
 
         seconds: since the loop began; extra: of the validations that are left.
         """
@@ -96,8 +98,8 @@ class Pace:
         if not self._budget.limit or now is None:
             return total
         left = self._budget.limit - self._budget.spent - seconds - self._proof(now) - extra
-        updates = max(min(total, FEWEST_UPDATES), done + max(0, int(left / now)))
-        return updates if updates < total * (1 - SLACK) else total
+        updates = min(planned, max(done + max(0, int(left / now)), FEWEST_UPDATES))
+        return updates if updates < total * (1 - SLACK) or updates > total * LONGER else total
 
     def proof_share(self, seconds: float) -> float:
         """Of the test questions, for how many there is time after the training; 1 without a limit."""
