@@ -28,7 +28,7 @@ def adapter() -> Path:
 
     if not (ADAPTER / "result.json").exists():
         base = flow.fetched(flow.find_base(flow.EMBEDDED))
-        wishes = {"n_epochs": "1", "training_rows": "96", "dtype": "float32", "threads": "1"}
+        wishes = {"n_epochs": "1", "training_rows": "96", "dtype": "float32", "threads": "1", "minutes": "0"}
         made = flow.plan(sample_titles(), base, preset="quick_try", settings=wishes, measure=False)
         source = {"path": str(made.dataset.path), "sha256": made.dataset.sha256}
         train.prepare(ADAPTER, made.proposal, base, flow.fingerprint(base), made.split, source, force=True)

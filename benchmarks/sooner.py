@@ -154,7 +154,7 @@ def run(rounds: int, quick: bool, command: str) -> None:
 
 def own_plan(seed: int) -> Plan:
     """What `postil quickstart` plans for these titles, in float32 on one thread."""
-    wishes = {"seed": str(seed), "dtype": "float32", "threads": "1"}
+    wishes = {"seed": str(seed), "dtype": "float32", "threads": "1", "minutes": "0"}
     prepared = flow.plan(sample_titles(), flow.fetched(flow.find_base(flow.EMBEDDED)), preset="quick_try",
                          settings=wishes, measure=False)  # fmt: skip
     return prepared.proposal.plan

@@ -114,8 +114,10 @@ def parameters() -> Iterator[str]:
 def commands() -> Iterator[str]:
     """The help of every command, as it is printed."""
     yield from ("# Commands · 命令", "", MADE, "")
-    yield "Exit codes: 0 done, 1 refused or failed (with a code: [errors](errors.md)), 2 wrong usage, 130 interrupted."
-    yield "退出码：0 完成，1 拒绝或失败（带[错误](errors.md)代码），2 用法不对，130 被中断。"
+    yield "Exit codes: 0 done, 1 refused or failed (with a code: [errors](errors.md)), 2 wrong usage, 130 interrupted"
+    yield "by Ctrl-C, 143 by a request to end (SIGTERM). An interrupted training saves its state; it is not done."
+    yield "退出码：0 完成，1 拒绝或失败（带[错误](errors.md)代码），2 用法不对，130 被 Ctrl-C 中断，"
+    yield "143 被要求结束（SIGTERM）。训练被中断时会存好进度，但还没有做完。"
     texts = {lang: _helps(lang) for lang in LANGUAGES}
     for i, command in enumerate(COMMANDS):
         yield from ("", f"## postil {' '.join(command)}".rstrip())

@@ -22,9 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         speak_to_clients()
     if argv is None and "--debug" not in arguments:
         sys.excepthook = _unforeseen
-    from postil.cli import run
+    try:
+        from postil.cli import run
 
-    return run(arguments)
+        return run(arguments)
+    except KeyboardInterrupt:  # while libraries load
+        return 130
 
 
 def _unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -34,6 +34,7 @@ def examine() -> dict[str, Any]:
             say("doctor.python"): f"{platform.python_version()} ({sys.executable})",
             say("doctor.system"): machine.system,
             say("doctor.cores"): machine.cores,
+            say("doctor.load"): _load(machine.load, machine.cores),
             say("doctor.free_memory"): f"{machine.free_bytes / 1e9:.1f} / {machine.memory_bytes / 1e9:.1f} GB",
             say("doctor.free_disk"): f"{machine.disk_free_bytes / 1e9:.1f} GB",
             say("doctor.models"): ", ".join(here) or "-",
@@ -42,6 +43,12 @@ def examine() -> dict[str, Any]:
         "differences": _differences(),
         "problems": problems,
     }
+
+
+def _load(load: float, cores: int) -> str:
+    """How busy the machine is, and what that means: with twice as many programs as cores each has half of one."""
+    state = "busy" if load >= cores else "free"
+    return say(f"doctor.load_{state}", load=f"{load:.1f}", cores=cores, times=f"{1 + load / cores:.1f}")
 
 
 def _short_of(what: str, have: int, need: int) -> str:

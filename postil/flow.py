@@ -31,31 +31,34 @@ from postil.errors import DataError
 from postil.exporting import pack
 from postil.records import (
     Base,
+    Choice,
     Counts,
     Dataset,
+    Estimate,
     Evaluation,
     Event,
     Finding,
     Issue,
     Kind,
+    Plan,
     Probe,
     Proposal,
     Split,
     Target,
 )  # fmt: skip
-from postil.settings import EMBEDDED, Settings, quiet
+from postil.settings import EMBEDDED, Ranks, Settings, quiet
 
 if TYPE_CHECKING:
     from postil.dataset import Raw
     from postil.evaluate import Judgement, Tally
     from postil.model.probe import Ask
     from postil.model.template import Template
-    from postil.plan import Given
+    from postil.plan import Changes, Given
 
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "adopted", "advice_on_base", "answer",
     "check", "count_votes", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish",
-    "is_adapter", "judge", "judge_run", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second",
+    "is_adapter", "judge", "judge_run", "keep", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second",
     "recommended_base", "report", "resume", "train", "vote_sheet", "write_scores", "xray",
 ]  # fmt: skip
 
@@ -168,13 +171,15 @@ def plan(
     from postil import dataset as data
     from postil import plan as room
 
+    begin = time.monotonic()
+    room.preset(preset)  # a name that there is not, and a wrong value, are told before anything is measured
+    wishes = {"system": dataset.system, "instruction": dataset.instruction, **room.check_settings(settings or {})}
+    wishes = {name: value for name, value in wishes.items() if value is not None}
+    kept = given.values if given else {}
     with ExitStack() as leave:
         ask = leave.enter_context(_measuring()) if measure and base.path and not given else None
         from postil.model.count import count  # loads libraries for seconds: the child has begun to do the same
 
-        wishes = {"system": dataset.system, "instruction": dataset.instruction, **room.check_settings(settings or {})}
-        wishes = {name: value for name, value in wishes.items() if value is not None}
-        kept = given.values if given else {}
         task = room.settled_task(dataset.examples, base, {**kept, **wishes})
         dataset = data.for_task(dataset, task)
         thinking = {"thinking": thinks(dataset.examples), **kept, **wishes}["thinking"]
@@ -183,22 +188,50 @@ def plan(
         if template:
             dataset = _proven(dataset, template, limit, task, skip_faulty)
         data.require_enough(dataset)
-        split = _split(dataset, preset, {**kept, **wishes}, validation, test, task)
-        counts = count(split, template, task, limit) if template else room.rough_counts(
-            split.training, base, len(split.validation), len(split.test)
-        )  # fmt: skip
+
+        def parted(sizes: Mapping[str, Any]) -> tuple[Split, Counts]:
+            split = _split(dataset, preset, {**kept, **wishes, **sizes}, validation, test, task)
+            if template:
+                return split, count(split, template, task, limit)
+            return split, room.rough_counts(split.training, base, len(split.validation), len(split.test))
+
+        split, counts = parted({})
+
+        def choose(probe: Probe | None, changes: Changes | None = None) -> tuple[Plan, dict[str, Choice]]:
+            return room.choose(split.training, counts, base, machine, probe, preset, wishes, kept, changes)
+
+        machine = room.machine(output)
+        minutes = choose(None)[0].minutes  # refuses what does not go together, too
         started = time.monotonic()
-        probe = _measured(ask, split, base, template, task, limit) if ask and template else None
+        probe: Probe | None = None
+        doubts: list[Issue] = []
+        if ask and template:
+            most = 60 * minutes * room.PROBE_SHARE
+            probe, doubts = _measured(ask, split, base, template, task, limit, most)
         stages = {"measure": time.monotonic() - started} if probe else {}
         machine = room.machine(output, probe)
-        chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
+        chosen, reasons = choose(probe)
         if rate_multiplier and "learning_rate" not in wishes:
             wishes = {**wishes, **room.check_settings({"learning_rate": str(chosen.learning_rate * rate_multiplier)})}
-            chosen, reasons = room.choose(split.training, counts, base, machine, probe, preset, wishes, kept)
-        estimate = room.estimate(chosen, counts, base, machine, probe, Settings())
+            chosen, reasons = choose(probe)
+
+        def estimate(plan: Plan) -> Estimate:
+            return room.estimate(plan, counts, base, machine, probe, Settings())
+
+        if minutes and probe and probe.step_seconds:
+            own = [*(["validation_rows"] if validation else []), *(["test_rows"] if test else [])]
+            fixed = [*own, *(name for name, choice in reasons.items() if choice.source in ("user", "plan"))]
+            left = 60 * minutes - (time.monotonic() - begin)
+            changes = room.fit(chosen, counts.n, left, lambda plan: sum(estimate(plan).seconds) / 2, fixed)
+            if changes:
+                split, counts = parted({name: change.after for name, change in changes.items()})
+                chosen, reasons = choose(probe, changes)
+            whole = sum(estimate(chosen).seconds) / 2
+            doubts += room.issues_of(changes, chosen, whole, left, machine.load, machine.cores)
         hints = room.suggestions(task, dataset.examples, tagged=data.looks_tagged(dataset.examples))
-        doubts = (*room.doubts(chosen, counts, estimate, machine), *hints, *_marks(dataset, template))
-        return Prepared(dataset, split, base, counts, Proposal(chosen, reasons, estimate), doubts, stages)
+        proposal = Proposal(chosen, reasons, estimate(chosen))
+        doubts += [*room.doubts(chosen, counts, proposal.estimate, machine), *hints, *_marks(dataset, template)]
+        return Prepared(dataset, split, base, counts, proposal, tuple(doubts), stages)
 
 
 def _proven(dataset: Dataset, template: Template, max_length: int, task: str, skip_faulty: bool) -> Dataset:
@@ -258,15 +291,28 @@ def _measuring() -> AbstractContextManager[Ask]:
     return begun()
 
 
-def _measured(ask: Ask, split: Split, base: Base, template: Template, task: str, max_length: int) -> Probe | None:
-    """A short real step of rows like these, in that child; of a base with an encoder the machine alone."""
-    from postil.model.readings import reading
+def _measured(
+    ask: Ask, split: Split, base: Base, template: Template, task: str, max_length: int, most: float
+) -> tuple[Probe | None, list[Issue]]:
+    """A short real step of rows like these, in that child; of a base with an encoder the machine alone.
 
-    if base.shape.encoder_layers or template.end_id is None:  # what reads with an encoder takes no such step
-        return ask(None)
-    make = reading(task)
-    rows = [row for example in split.training[:8] for row in make(example, template, max_length)[0]][:8]
-    return ask(base.path, rows)
+    most: seconds after which it makes do with what it has, 0: as long as it takes. Where nothing could be measured, an
+    issue says why, and how busy the machine is.
+    """
+    from postil.model.probe import Unmeasured
+    from postil.model.readings import reading
+    from postil.plan import machine
+
+    try:
+        if base.shape.encoder_layers or template.end_id is None:  # what reads with an encoder takes no such step
+            return ask(None), []
+        make = reading(task)
+        rows = [row for example in split.training[:8] for row in make(example, template, max_length)[0]][:8]
+        return ask(base.path, rows, most), []
+    except Unmeasured as error:
+        here = machine()
+        values = {"detail": error.detail or "-", "load": f"{here.load:.1f}", "cores": here.cores}
+        return None, [Issue(f"not_measured_{error.cause}", "warning", values=values)]
 
 
 # ── train ─────────────────────────────────────────────────────────────────────────────────────────
@@ -276,8 +322,12 @@ def train(
     prepared: Prepared, output: Path, emit: Emit, *, force: bool = False, stop: Stop = lambda: False
 ) -> dict[str, Any]:
     """A plan becomes an adapter in `output`, with its proof and its report."""
-    lay_out(prepared, output, force=force)
-    return finish(output, emit, stop, prepared.dataset)
+    from postil import train as room
+
+    room.refuse_to_overwrite(output, force=force)
+    with room.in_use(output):
+        lay_out(prepared, output, force=force)
+        return finish(output, emit, stop, prepared.dataset)
 
 
 def lay_out(prepared: Prepared, output: Path, *, force: bool = False, start: Path | None = None) -> None:
@@ -300,19 +350,42 @@ def resume(output: Path, emit: Emit, path: Path | None = None, *, stop: Stop = l
     from postil.errors import TrainError
     from postil.store import read_json, sha256
 
-    if not (output / "plan.json").exists():
-        raise TrainError("nothing_to_resume", path=str(output))
+    _require_a_run(output)
     if path and (not path.is_file() or sha256(path) != read_json(output / "plan.json")["data"]["sha256"]):
         raise TrainError("data_changed", path=str(path))
     on_its_base(room.read_unfinished(output))
-    return finish(output, emit, stop, None)
+    if Ranks().rank:  # the process that writes holds it for all
+        return finish(output, emit, stop, None)
+    with room.in_use(output):
+        return finish(output, emit, stop, None)
+
+
+def keep(output: Path, emit: Emit) -> dict[str, Any]:
+    """End an unfinished run where it stands: the best that it has learned so far is the adapter, proven like any other.
+
+    Raises TrainError `nothing_to_resume` when it has not learned anything yet, `run_in_use` while it goes on.
+    """
+    from postil import train as room
+
+    _require_a_run(output)
+    on_its_base(room.read_unfinished(output))
+    with room.in_use(output):
+        if not (output / "result.json").exists():
+            room.keep(output)
+        return finish(output, emit, lambda: False, None)
+
+
+def _require_a_run(output: Path) -> None:
+    from postil.errors import TrainError
+
+    if not (output / "plan.json").exists():
+        raise TrainError("nothing_to_resume", path=str(output))
 
 
 def finish(output: Path, emit: Emit, stop: Stop, dataset: Dataset | None) -> dict[str, Any]:
     """Train what is laid out in `output`, prove it on the test part, write the report."""
     quiet()
     from postil import train as room
-    from postil.settings import Ranks
     from postil.store import read_json, write_json
 
     done = output / "result.json"
@@ -323,15 +396,28 @@ def finish(output: Path, emit: Emit, stop: Stop, dataset: Dataset | None) -> dic
         return result
     started = time.monotonic()
     evaluation = None
-    if room.examples_of(output, "test"):
-        evaluation = evaluate(output, emit=emit)
+    left_out = room.time_left_out(output)
+    if questions := len(room.examples_of(output, "test")):
+        most = _test_questions(questions, result)
+        if most < questions:
+            emit(Event("message", {"code": "proof_shortened", "n": most, "of": questions}, "warn"))
+            left_out["test_rows"] = [most, questions]
+        evaluation = evaluate(output, emit=emit, most=most)
         result = {**result, "verdict": evaluation.verdict.as_json(), "forgetting": evaluation.forgetting}
+    result["left_out"] = left_out
     result["evaluation_seconds"] = round(time.monotonic() - started, 2)
     result["stages"] = {**result.get("stages", {}), "evaluate": result["evaluation_seconds"]}
     report(output, result, evaluation, dataset)
     write_json(done, result)
     emit(Event("done", {"percent": 100.0, "path": str(output)}))
     return result
+
+
+def _test_questions(n: int, result: Mapping[str, Any]) -> int:
+    """For how many of them there is time after the training; never so few that no verdict is possible."""
+    from postil.plan import FEWEST_TEST
+
+    return min(n, max(FEWEST_TEST, round(n * float(result.get("proof_share", 1.0)))))
 
 
 def price_per_second() -> float:
@@ -355,8 +441,9 @@ def evaluate(
     path: Path | None = None,
     reading: Reading = Reading(),
     emit: Emit = lambda event: None,
+    most: int | None = None,
 ) -> Evaluation:
-    """Base and tuned answer the same questions: those of the test part, or those of a file."""
+    """Base and tuned answer the same questions: those of the test part, or of a file; at most the first `most`."""
     quiet()
     from postil import evaluate as room
     from postil import train as training
@@ -378,6 +465,7 @@ def evaluate(
     if not examples:
         raise DataError("nothing_to_evaluate", path=str(path or directory))
     check_rows(adapter.plan.task, examples)
+    examples = examples[:most]
 
     told_at: list[float] = []  # of the answers
 

@@ -483,6 +483,15 @@ class Screen:
         if told:
             self.say("show.stages", "bright_black", stages=" · ".join(told))
 
+    def left_out(self, changes: Mapping[str, Sequence[Any]]) -> None:
+        """What there was no time for: name -> how much there is, and how much there would be."""
+        parts = [
+            say(f"left_out.{name}") + ("" if isinstance(after, bool) else f" {after}/{before}")
+            for name, (after, before) in changes.items()
+        ]
+        if parts:
+            self.say("show.left_out", "yellow", parts=" · ".join(parts))
+
     # ── proof ──
 
     def evaluation(self, evaluation: Evaluation, *, most: int = FEW) -> None:

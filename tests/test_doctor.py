@@ -37,3 +37,16 @@ def test_too_little_memory_and_disk_are_problems(monkeypatch: pytest.MonkeyPatch
 def test_the_tested_set_is_the_pinned_one() -> None:
     pinned = (Path(doctor.__file__).parents[1] / "constraints.txt").read_text("utf-8")
     assert f"torch=={doctor._tested()['torch']}" in pinned
+
+
+@pytest.mark.parametrize(("load", "words"), [(0.3, "0.3"), (7.9, "5.0 times")])
+def test_it_says_how_busy_the_machine_is_and_what_that_means(
+    monkeypatch: pytest.MonkeyPatch, load: float, words: str
+) -> None:
+    from postil.locales import speak
+
+    monkeypatch.setattr("psutil.getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr("postil.model.memory.usable_cores", lambda: 2)
+    speak("en")
+    line = examine()["facts"][doctor.say("doctor.load")]
+    assert words in line and "2" in line

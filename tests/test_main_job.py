@@ -13,7 +13,7 @@ from postil.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 READING = flow.Reading(system=TITLES_SYSTEM, instruction=TITLES_INSTRUCTION)
-WISHES = {"training_rows": "96", "n_epochs": "2", "validation_rows": "12", "test_rows": "24"}
+WISHES = {"training_rows": "96", "n_epochs": "2", "validation_rows": "12", "test_rows": "24", "minutes": "0"}
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""The command line: parse, call flow, print. Exit codes: 0 done, 1 a coded error, 2 wrong usage, 130 interrupted.
+"""The command line: parse, call flow, print. Exit codes: 0 done, 1 a coded error, 2 wrong usage, 130 interrupted
+(Ctrl-C), 143 asked to end (SIGTERM) in the middle of a training; see `stopping.py`.
 
 Nothing is imported here that a help text does not need: `--help` takes hardly longer than Typer itself.
 """
@@ -37,8 +38,6 @@ def run(arguments: Sequence[str]) -> int:
             raise
         open_screen("--json" in arguments).error(error)
         return 1
-    except typer.Abort:
-        return 130
     except WrongUsage as error:
         if is_a_call_for_help(error):
             error.show()
@@ -46,6 +45,6 @@ def run(arguments: Sequence[str]) -> int:
             sys.stderr.write("" if "--json" in arguments else usage_of(error) + "\n")
             open_screen("--json" in arguments).error(coded(error))
         return int(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # the second is what Click makes of the first
         sys.stderr.write("\n" + say("cli.interrupted") + "\n")
         return 130

@@ -1,9 +1,7 @@
 """From a sheet to a plan and a model; somebody else's job as one of ours; the sample job."""
 
-import signal
+import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,11 +32,13 @@ from postil.cli.options import (
     reading_of,
     verb,
 )
+from postil.cli.stopping import stoppable
 from postil.locales import say
 from postil.settings import EMBEDDED, Settings
 
 if TYPE_CHECKING:
     from postil import flow
+    from postil.records import Base
     from postil.show import Screen
 
 
@@ -73,8 +73,9 @@ def plan(
     if theirs and not reading.columns:
         reading = replace(reading, columns=theirs.columns)
     reading = replace(reading, task=wishes.get("task"))
-    dataset = flow.check(file, reading)
+    room.preset(preset)  # a wrong name is told before the file is read
     found = flow.find_base(base or (theirs.base if theirs else None) or EMBEDDED)
+    dataset = flow.check(file, reading)
     if not no_measure:
         screen.measuring(found)
     prepared = flow.plan(dataset, found, preset=preset, settings=wishes, skip_faulty=skip_faulty,
@@ -97,6 +98,7 @@ def train(
     test: Annotated[Path | None, typer.Option("--test", metavar="FILE", help=say("cli.test"))] = None,
     given: GivenPlan = None, preset: Preset = None, settings: Set = None, skip_faulty: SkipFaulty = False,
     resume: Annotated[bool, typer.Option("--resume", help=say("cli.resume"))] = False,
+    keep: Annotated[bool, typer.Option("--keep", help=say("cli.train.keep"))] = False,
     force: Annotated[bool, typer.Option("--force", help=say("cli.force"))] = False,
     as_json: Json = False, lang: Lang = None, debug: Debug = False,
 ) -> None:  # fmt: skip
@@ -104,9 +106,12 @@ def train(
     from postil.plan import checked_settings, read_given
 
     screen = open_screen(as_json)
-    if resume:
-        with _stoppable(screen) as stop:
-            result = flow.resume(output, screen.emit, file, stop=stop)
+    if keep:
+        with stoppable(screen) as (_, emit):
+            result = flow.keep(output, emit)
+    elif resume:
+        with stoppable(screen) as (stop, emit):
+            result = flow.resume(output, emit, file, stop=stop)
     else:
         wishes = checked_settings(settings or [])
         earlier = read_given(given) if given else None
@@ -130,7 +135,6 @@ def _train(
 ) -> dict[str, Any]:  # fmt: skip
     """`others`: the user's own validation and test file; `choice`: what `flow.plan` is to obey."""
     from postil import flow
-    from postil.train import refuse_to_overwrite
     from postil.wording import duration
 
     started = time.monotonic()
@@ -140,12 +144,11 @@ def _train(
         screen.say("show.took", "bright_black", stage=say(f"stage.{name}"), time=duration(time.monotonic() - started))
         started = time.monotonic()
 
-    refuse_to_overwrite(output, force=force)
+    wanted = _refuse_early(file, output, base, others, choice.get("preset"), force)
     dataset = flow.check(file, reading)
     screen.dataset(dataset)
     own = {name: flow.check(path, reading.of_another_file()) if path else None for name, path in others.items()}
     stage("check")
-    wanted = flow.find_base(base)
     found = flow.fetched(wanted, heard_by(screen))
     if wanted.path is None:
         stage("fetch")
@@ -158,8 +161,26 @@ def _train(
     _advise(screen, prepared)
     stage("plan")
     screen.title("show.training")
-    with _stoppable(screen) as stop:
-        return flow.train(prepared, output, screen.emit, force=force, stop=stop)
+    with stoppable(screen) as (stop, emit):
+        return flow.train(prepared, output, emit, force=force, stop=stop)
+
+
+def _refuse_early(
+    file: Path, output: Path, base: str, others: dict[str, Path | None], preset: str | None, force: bool
+) -> "Base":
+    """Tell what is wrong in the options before anything takes time. Returns the base model as it is known so far."""
+    from postil import flow
+    from postil import plan as room
+    from postil.errors import FileError
+    from postil.train import refuse_to_overwrite, refuse_while_in_use
+
+    room.preset(preset)
+    refuse_while_in_use(output)
+    refuse_to_overwrite(output, force=force)
+    for path in (file, *others.values()):
+        if path is not None and not os.path.exists(path):  # noqa: PTH110 - a name that no system takes is missing, too
+            raise FileError("file_missing", path=str(path))
+    return flow.find_base(base)
 
 
 @verb("import-job", help=say("cli.import_job.help"))
@@ -197,26 +218,6 @@ def import_job(
     screen.result({**told, **result})
 
 
-@contextmanager
-def _stoppable(screen: "Screen") -> "Iterator[flow.Stop]":
-    """The first Ctrl-C ends the run after the present update, with a checkpoint; the second ends it at once."""
-    wanted = False
-
-    def hear(number: int, frame: object) -> None:
-        nonlocal wanted
-        if wanted:
-            raise KeyboardInterrupt
-        wanted = True
-        screen.say("show.stopping", "yellow")
-
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: wanted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _finished(screen: "Screen", output: Path, result: dict[str, Any]) -> None:
     from postil import flow
     from postil.evaluate import read_evaluation
@@ -231,6 +232,7 @@ def _finished(screen: "Screen", output: Path, result: dict[str, Any]) -> None:
     took = result["seconds"] + result["evaluation_seconds"]
     screen.say("show.estimated", "bright_black", low=duration(low), high=duration(high), time=duration(took))
     screen.stages(result["stages"])
+    screen.left_out(result.get("left_out", {}))
     if evaluation:
         screen.evaluation(evaluation)
     if found := flow.diagnose(output):

@@ -31,12 +31,13 @@ def carry(directory: Path, earlier: Sequence[Path]) -> tuple[int, list[Event]]:
         return -1, []
     for name in LAID_OUT:
         write_bytes(run / "data" / name, (plan / "data" / name).read_bytes())
+    _copy_course(earlier, run)
     damaged: list[Event] = []
     step = 0
     for found in _checkpoints(earlier):
         if _copied(found, run / "checkpoints" / found.name):
             step = int(found.name.removeprefix("step-"))
-            _copy_metrics(found.parents[1], run)
+            _copy("metrics.jsonl", found.parents[1], run)
             break
         damaged.append(Event("message", {"code": "checkpoint_broken", "name": found.name}, "warn"))
     write_bytes(run / "plan.json", (plan / "plan.json").read_bytes())  # last: then the run is laid out
@@ -73,6 +74,13 @@ def _copied(source: Path, final: Path) -> bool:
     return True
 
 
-def _copy_metrics(old: Path, run: Path) -> None:
-    if (old / "metrics.jsonl").exists():
-        write_bytes(run / "metrics.jsonl", (old / "metrics.jsonl").read_bytes())
+def _copy_course(earlier: Sequence[Path], run: Path) -> None:
+    """What the newest attempt has decided on its way: it holds what those before it had."""
+    newest = next((attempt / RUN for attempt in earlier if (attempt / RUN / "course.json").exists()), None)
+    if newest is not None:
+        _copy("course.json", newest, run)
+
+
+def _copy(name: str, old: Path, run: Path) -> None:
+    if (old / name).exists():
+        write_bytes(run / name, (old / name).read_bytes())

@@ -1,4 +1,4 @@
-"""How much memory this process has used, and how much this machine has: a container's limits count, not its host's."""
+"""How much memory this process has used; how much memory and how many cores this machine has, or the container."""
 
 from __future__ import annotations
 
@@ -55,6 +55,24 @@ def _number(file: Path) -> int | None:
         return int(file.read_text("ascii"))
     except (OSError, ValueError):
         return None
+
+
+def group_cores(root: Path) -> float | None:
+    """How many cores a container may use; None without a limit. Reads cgroup v2's cpu.max: "200000 100000" is 2."""
+    try:
+        quota, period = (root / "cpu.max").read_text("ascii").split()
+        return int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def usable_cores() -> int:
+    """How many cores we may use."""
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    if hasattr(psutil.Process, "cpu_affinity"):  # macOS has none
+        cores = min(cores, len(psutil.Process().cpu_affinity() or [0]))
+    limit = group_cores(GROUPS)
+    return max(1, min(cores, int(limit)) if limit else cores)
 
 
 def lie_in_huge_pages(spans: Sequence[range]) -> int:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from postil.model.template import Tokens
 
 TIMEOUT_SECONDS = 180
+KILLED = 9  # SIGKILL, which Windows does not know
 FEW = 2  # rows
+NEW_TOKENS, FEW_NEW_TOKENS = 8, 2  # of an answer
 
 # How much faster a matmul in bfloat16 must be before it is taken, elsewhere and on a CPU. There, matmuls 2.2 to 3.6
 # times faster (AVX512-BF16) made a whole training step of a 135M model 1.3 times faster (5.5 against 7.4 CPU seconds,
@@ -32,10 +34,19 @@ FEW = 2  # rows
 WORTH_BFLOAT16 = (1.5, 6.0)
 
 
-class Ask(Protocol):
-    """What `probe` does, of a child that has begun."""
+class Unmeasured(Exception):
+    """The machine could not be measured. `cause`: slow (not within its time), memory, or failed, with a `detail`."""
 
-    def __call__(self, base: Path | None, rows: Sequence[Tokens] = ()) -> Probe | None: ...
+    def __init__(self, cause: str, detail: str = "") -> None:
+        super().__init__(f"{cause}: {detail}")
+        self.cause, self.detail = cause, detail
+
+
+class Ask(Protocol):
+    """What `probe` does, of a child that has begun. seconds: after which it makes do with what it has measured so far;
+    0: it measures all. Raises Unmeasured."""
+
+    def __call__(self, base: Path | None, rows: Sequence[Tokens] = (), seconds: float = 0.0) -> Probe: ...
 
 
 @contextmanager
@@ -47,32 +58,51 @@ def begun() -> Iterator[Ask]:
         env=for_child(),
     ) as child:  # fmt: skip
         try:
-            yield lambda base, rows=(): _asked(child, base, rows)
+            yield lambda base, rows=(), seconds=0.0: _asked(child, base, rows, seconds)
         finally:
             child.kill()  # it has answered, or nobody wants to hear it
 
 
-def probe(base: Path | None, rows: Sequence[Tokens] = ()) -> Probe | None:
+def probe(base: Path | None, rows: Sequence[Tokens] = ()) -> Probe:
     """Measure this machine, with the model in `base` and an update of these rows if given.
 
-    Returns None when the child process cannot measure (no memory for the model, say): an estimate is then made from
-    the sizes alone.
+    Raises Unmeasured when the child process cannot (no memory for the model, say): an estimate is then made from the
+    sizes alone.
     """
     with begun() as ask:
         return ask(base, rows)
 
 
-def _asked(child: subprocess.Popen[str], base: Path | None, rows: Sequence[Tokens]) -> Probe | None:
-    told = [{"ids": row.ids, "weights": row.weights} for row in rows]
-    request = json.dumps({"base": str(base) if base else None, "rows": told})
+def _asked(child: subprocess.Popen[str], base: Path | None, rows: Sequence[Tokens], seconds: float) -> Probe:
+    sequences = [{"ids": row.ids, "weights": row.weights} for row in rows]
+    request = json.dumps({"base": str(base) if base else None, "rows": sequences, "seconds": seconds})
     try:
         said, why = child.communicate(request, TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        return None
+    except subprocess.TimeoutExpired as expired:
+        raise Unmeasured("slow", str(TIMEOUT_SECONDS)) from expired
     if child.returncode:
         logging.getLogger(__name__).info("the probe failed: %s", why)
-        return None
+        raise _failure(child.returncode, why)
     return Probe(**json.loads(said.splitlines()[-1]))
+
+
+def _failure(code: int, said: str) -> Unmeasured:
+    """Why a child ended with `code`, by the last line of what it `said`. A system short of memory kills it."""
+    from postil.model.memory import NO_MEMORY
+
+    last = next((line for line in reversed(said.splitlines()) if line.strip()), "")
+    short = code == -KILLED or any(words in last.lower() for words in (*NO_MEMORY, "memoryerror"))
+    return Unmeasured("memory" if short else "failed", last.strip()[:200])
+
+
+class _Patience:
+    """How long measuring may go on for a better answer."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds if seconds else float("inf")
+
+    def allows(self, seconds: float = 0.0) -> bool:
+        return time.monotonic() + seconds < self._end
 
 
 def _measure(request: dict[str, Any]) -> Probe:
@@ -81,6 +111,7 @@ def _measure(request: dict[str, Any]) -> Probe:
     from postil.errors import ModelError
     from postil.model.memory import lacks_memory
 
+    patience = _Patience(request.get("seconds", 0.0))
     device = _device()
     card = _card() if device == "cuda" else {}  # before anything lies on it
     cores = torch.get_num_threads()
@@ -97,7 +128,7 @@ def _measure(request: dict[str, Any]) -> Probe:
     step: dict[str, Any] = {}
     if request["base"]:
         try:
-            threads, step = _with_base(request, dtype, device, choices)
+            threads, step = _with_base(request, dtype, device, choices, patience)
         except (RuntimeError, ModelError) as error:
             if device == "cpu" or not lacks_memory(error.__cause__ or error):
                 raise
@@ -166,7 +197,9 @@ def _seconds(work: Callable[[], Any], device: str, budget: float, *, warm: bool 
     return best
 
 
-def _with_base(request: dict[str, Any], dtype: str, device: str, choices: list[int]) -> tuple[int, dict[str, Any]]:
+def _with_base(
+    request: dict[str, Any], dtype: str, device: str, choices: list[int], patience: _Patience
+) -> tuple[int, dict[str, Any]]:
     """The best number of threads for real training steps, and what they took."""
     import torch
 
@@ -196,13 +229,19 @@ def _with_base(request: dict[str, Any], dtype: str, device: str, choices: list[i
         step(rows[:FEW])
     took: dict[int, float] = {}
     for threads in [choices[-1], *choices]:  # a few rows show which is faster; how long it takes, all of them
+        if took and not patience.allows(max(took.values())):
+            break
         torch.set_num_threads(threads)
         once = _seconds(lambda: step(rows[:FEW]), device, budget=0.0, warm=True)
         took[threads] = min(once, took.get(threads, once))
-    threads = min(choices, key=lambda count: took[count])
+    threads = min(took, key=lambda count: took[count])
     torch.set_num_threads(threads)
-    step_seconds = _seconds(lambda: step(rows), device, budget=0.0, warm=device == "cpu")
-    prompts, new = [row.ids[: row.weights.index(max(row.weights))] for row in rows], 8
+    if patience.allows(took[threads] * len(rows) / FEW):
+        step_seconds = _seconds(lambda: step(rows), device, budget=0.0, warm=device == "cpu")
+    else:
+        rows, step_seconds = rows[:FEW], took[threads]
+    prompts = [row.ids[: row.weights.index(max(row.weights))] for row in rows]
+    new = NEW_TOKENS if patience.allows() else FEW_NEW_TOKENS
     start = time.perf_counter()
     generate(loaded, prompts, max_new_tokens=new)
     return threads, {

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from postil.errors import PlanError
 from postil.plan import sizes
+from postil.plan.fit import PARTS, Changes
 from postil.plan.kinds import kind_of
 from postil.plan.methods import WAYS, check_method
 from postil.plan.presets import Preset, preset
@@ -51,13 +52,14 @@ def choose(
     preset_name: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     given: Mapping[str, Any] | None = None,
+    changes: Changes | None = None,
 ) -> tuple[Plan, dict[str, Choice]]:
     """A plan for the training examples, and for each of its fields the reason.
 
-    overrides: wishes by field name, as texts or values; given: values of an earlier plan. Raises PlanError:
-    unknown_field, setting_*, unknown_preset, method_*.
+    overrides: wishes by field name, as texts or values; given: values of an earlier plan; changes: what `fit` made of
+    values that are no wishes. Raises PlanError: unknown_field, setting_*, unknown_preset, method_*.
     """
-    draft = _Draft(preset(preset_name), check_settings(overrides or {}), check_settings(given or {}))
+    draft = _Draft(preset(preset_name), check_settings(overrides or {}), check_settings(given or {}), changes or {})
     _about_data(draft, examples, counts, base)
     _about_machine(draft, machine, probe)
     _about_adapter(draft, counts, base.shape, machine)
@@ -73,8 +75,10 @@ def choose(
 class _Draft:
     """Values as they are decided, one field after the other."""
 
-    def __init__(self, chosen: Preset | None, wishes: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-        self._preset, self._wishes, self._given = chosen, wishes, given
+    def __init__(
+        self, chosen: Preset | None, wishes: Mapping[str, Any], given: Mapping[str, Any], changes: Changes
+    ) -> None:
+        self._preset, self._wishes, self._given, self._changes = chosen, wishes, given, changes
         self._taken: dict[str, Choice] = {}
 
     def take(self, name: str, value: Any, reason: str, source: str = "rule", **values: Any) -> Any:
@@ -84,6 +88,8 @@ class _Draft:
             choice = Choice(self._wishes[name], reason, "user", {"rule": _shown(value)})
         elif name in self._given:
             choice = Choice(self._given[name], "given", "plan", {"rule": _shown(value)})
+        elif name in self._changes:
+            choice = self._changed(name, value)
         elif self._preset and name in self._preset.plan:
             taken = self._preset.plan[name]
             code = f"preset_{self._preset.name}_{name}"
@@ -92,6 +98,12 @@ class _Draft:
             choice = Choice(value, reason, source, {"value": _shown(value), **values})
         self._taken[name] = choice
         return choice.value
+
+    def _changed(self, name: str, value: Any) -> Choice:
+        """Parts of the split are as large as they have become; the others as `fit` has made them."""
+        change = self._changes[name]
+        chosen = value if name in PARTS else change.after
+        return Choice(chosen, f"fit_{name}", "measured", {"value": _shown(chosen), "rule": _shown(change.before)})
 
     def __getitem__(self, name: str) -> Any:
         return self._taken[name].value
@@ -331,6 +343,7 @@ def _about_stopping(draft: _Draft, counts: Counts) -> None:
     draft.take("logging_steps", 1 if planned <= 500 else 10, "logging", updates=planned)
     draft.take("save_steps", min(max(planned // 10, 20), 100), "saving", updates=planned)
     draft.take("save_total_limit", 3, "keep_three", ARTICLES)
+    draft.take("minutes", 0.0, "minutes_none")
 
 
 # ── the proof ─────────────────────────────────────────────────────────────────────────────────────

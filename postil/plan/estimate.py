@@ -43,6 +43,7 @@ def estimate(
         tokens=round(tokens),
         trained_parameters=sizes.trained_parameters(base.shape, plan),
         proof_seconds=(round(low + low_rate * proof, 1), round(high + high_rate * proof, 1)),
+        update_seconds=round((low_rate + high_rate) / 2 * counts.mean_length * min(plan.batch_size, n), 3),
     )
 
 

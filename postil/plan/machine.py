@@ -14,39 +14,21 @@ def machine(place: Path | None = None, probe: Probe | None = None) -> Machine:
 
     Nothing is asked of a GPU here: the probe, which needs a model library anyway, does that and tells of it.
     """
-    from postil.model.memory import total_and_free
+    import psutil
+
+    from postil.model.memory import total_and_free, usable_cores
 
     total, free = total_and_free()
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
-        cores=_cores(),
+        cores=usable_cores(),
         memory_bytes=total,
         free_bytes=free,
         disk_free_bytes=shutil.disk_usage(_existing(place or Path.cwd())).free,
         gpu=probe.gpu if probe else None,
         gpu_memory_bytes=probe.gpu_memory_bytes if probe else 0,
+        load=psutil.getloadavg()[0],  # Windows has none of its own; psutil counts there
     )
-
-
-def group_cores(root: Path) -> float | None:
-    """How many cores a container may use; None without a limit. Reads cgroup v2's cpu.max: "200000 100000" is 2."""
-    try:
-        quota, period = (root / "cpu.max").read_text("ascii").split()
-        return int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
-
-
-def _cores() -> int:
-    import psutil
-
-    from postil.model.memory import GROUPS
-
-    cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    if hasattr(psutil.Process, "cpu_affinity"):  # macOS has none
-        cores = min(cores, len(psutil.Process().cpu_affinity() or [0]))
-    limit = group_cores(GROUPS)
-    return max(1, min(cores, int(limit)) if limit else cores)
 
 
 def _existing(place: Path) -> Path:

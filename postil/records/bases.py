@@ -121,7 +121,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What this machine has. Bytes and counts."""
+    """What this machine has: bytes and counts. `load`: programs that wanted a core, on average over the last minute."""
 
     system: str
     cores: int
@@ -130,3 +130,4 @@ class Machine:
     disk_free_bytes: int
     gpu: str | None = None
     gpu_memory_bytes: int = 0
+    load: float = 0.0

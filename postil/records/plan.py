@@ -68,6 +68,7 @@ class Plan(BaseModel):
     logging_steps: int = Field(1, ge=1, le=10_000)
     save_steps: int = Field(50, ge=1, le=100_000)
     save_total_limit: int = Field(3, ge=2, le=100)
+    minutes: float = Field(0.0, ge=0, le=100_000)  # for the whole job; 0: as long as it takes
 
     # the proof
     metric: Literal["exact_match", "char_f1", "rouge_l", "bleu", "loss", "entity_f1", "preferred"] = "char_f1"
@@ -103,7 +104,8 @@ class Choice:
 class Estimate:
     """What a run will need. `seconds` is a range, and so is `proof_seconds`, the part of it for the answers of base and
     tuned model; cost is in `currency`. `memory_bytes`: where it computes; `host_bytes`: of the machine's own memory,
-    which is less when it computes on a card that has its own."""
+    which is less when it computes on a card that has its own; `update_seconds`: of one update, the middle of the range.
+    """
 
     seconds: tuple[float, float]
     memory_bytes: int
@@ -115,6 +117,7 @@ class Estimate:
     trained_parameters: int = 0
     proof_seconds: tuple[float, float] = (0.0, 0.0)
     host_bytes: int = 0
+    update_seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

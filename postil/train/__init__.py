@@ -14,7 +14,9 @@ from postil.train.directory import (
     read_run,
     read_unfinished,
     refuse_to_overwrite,
+    time_left_out,
 )  # fmt: skip
+from postil.train.lock import in_use, refuse_while_in_use
 from postil.train.trackers import order_trackers
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from postil.train.work import keep, run
 
 __all__ = [
-    "Told", "examples_of", "has_examples", "keep", "order_trackers", "prepare", "read_adapter", "read_run",
-    "read_unfinished", "refuse_to_overwrite", "run", "whole",
+    "Told", "examples_of", "has_examples", "in_use", "keep", "order_trackers", "prepare", "read_adapter", "read_run",
+    "read_unfinished", "refuse_to_overwrite", "refuse_while_in_use", "run", "time_left_out", "whole",
 ]  # fmt: skip
 
 _LATER = {"keep": "work", "run": "work", "whole": "checkpoint"}  # what needs torch is loaded by whoever trains

@@ -37,6 +37,7 @@ class Position:
     trained_parameters: int = 0
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)  # of these seconds, what was not training itself
+    dropout: str = ""  # how its seeds are made; older versions: otherwise, and they did not say
 
 
 @dataclass(frozen=True)

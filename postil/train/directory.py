@@ -3,6 +3,7 @@
 plan.json            the plan, its reasons, the base model and the hashes of the data
 data/*.jsonl         training, validation and test examples, as they were split
 metrics.jsonl        a line for each logged update
+course.json          what the run has decided on its way because of the machine; where there is nothing, no file
 tensorboard/         the same as event files; wandb/, swanlab/, mlflow/ where they are switched on
 checkpoints/         while it runs, and the last ones after that
 adapter_*.{json,safetensors}, tokenizer files: a plain PEFT adapter
@@ -12,6 +13,7 @@ result.json          written last: a run is finished when it is there
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,9 @@ from postil.records import (
     Split,
 )  # fmt: skip
 from postil.store import read_json, sha256, write_json, write_text
+from postil.train.course import COURSE, read_cuts
+from postil.train.lock import HOLDER, LOCK, PLACE, is_only_locked
+from postil.train.pace import Budget
 from postil.train.trackers import KINDS
 
 NO_SHAPE = Shape(0, 0, 0, 0, 0, 0, 0, 0)  # of a base of which only name and place are written
@@ -78,8 +83,17 @@ def refuse_to_overwrite(directory: Path, *, force: bool) -> None:
         if not force:
             finished = (directory / "result.json").exists()
             raise TrainError("run_finished" if finished else "run_unfinished", path=str(directory))
-    elif directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    elif directory.exists() and (not directory.is_dir() or not is_only_locked(directory)):
         raise TrainError("directory_not_empty", path=str(directory))
+    _refuse_unwritable(directory)
+
+
+def _refuse_unwritable(directory: Path) -> None:
+    """Raise TrainError `directory_not_writable` where nothing can be written, without writing anything."""
+    place = directory.absolute()
+    nearest = next(folder for folder in (place, *place.parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise TrainError("directory_not_writable", path=str(directory), place=str(nearest))
 
 
 def examples_of(directory: Path, part: str) -> tuple[Example, ...]:
@@ -162,6 +176,35 @@ def proof_seconds(directory: Path) -> float:
     return float(low + high) / 2
 
 
+def budget_of(directory: Path) -> Budget:
+    """What the plan says of the time that a run and its proof may take."""
+    content = read_plan(directory)
+    estimate = content["estimate"]
+    return Budget(
+        update=float(estimate.get("update_seconds", 0.0)),  # plans of older versions do not say
+        proof=proof_seconds(directory),
+        limit=60 * float(content["plan"].get("minutes", 0.0)),
+        spent=sum(content.get("stages", {}).values()),
+    )
+
+
+def time_left_out(directory: Path) -> dict[str, list[Any]]:
+    """What there was no time for: field of the plan, or "updates" -> [how many there are, how many there would be]."""
+    content = read_plan(directory)
+    changes = {name: [choice["value"], choice["values"]["rule"]] for name, choice in content["reasons"].items()
+               if choice["code"] == f"fit_{name}"}  # fmt: skip
+    if cuts := read_cuts(directory):
+        rows, plan = len(lines_of(directory / "data" / "training.jsonl")), content["plan"]
+        changes["updates"] = [cuts[-1][1], -(-rows // plan["batch_size"]) * plan["n_epochs"]]
+    return changes
+
+
+def threads_are_settled(directory: Path) -> bool:
+    """Whether somebody has decided how many threads compute: what was measured may be measured again."""
+    choice = read_plan(directory)["reasons"].get("threads", {})
+    return choice.get("source") not in ("measured", "rule")
+
+
 def read_plan(directory: Path) -> dict[str, Any]:
     """All that plan.json says. Raises TrainError `nothing_to_resume` when there is no run."""
     if not _is_run(directory):
@@ -194,8 +237,20 @@ def _example(told: Mapping[str, Any]) -> Example:
 
 def _clear(directory: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    for name in ("checkpoints", "data", *KINDS):
+    for name in ("data", *KINDS):
         rmtree(directory / name, ignore_errors=True)
-    ours = ("result.json", "evaluation.json", "metrics.jsonl", "plan.json", ADAPTER_CONFIG, ADAPTER_WEIGHTS, LABELS)
+    for path in (directory / PLACE).glob("*"):
+        if path.name not in (LOCK, HOLDER):  # which this process may hold
+            rmtree(path, ignore_errors=True)
+    ours = (
+        "result.json",
+        "evaluation.json",
+        "metrics.jsonl",
+        "plan.json",
+        COURSE,
+        ADAPTER_CONFIG,
+        ADAPTER_WEIGHTS,
+        LABELS,
+    )
     for name in ours:
         (directory / name).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from math import isfinite
@@ -25,6 +26,11 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # AdamW's own names
 Tensors = dict[str, torch.Tensor]
 Result = TypeVar("Result")
 Rows = Sequence[Sequence[Any]]  # for each example, its sequences
+
+
+def dropout_seed(seed: int, step: int, micro: int, rank: int) -> int:
+    """The same on every machine and in every Python, which `hash` does not promise."""
+    return zlib.crc32(f"{seed}:{step}:{micro}:{rank}".encode("ascii"))
 
 
 class Learner:
@@ -81,7 +87,7 @@ class Learner:
             compile_blocks(self.model)
             self._compiles = False
         for micro, batch in enumerate(self._batches(mine, learning=True)):
-            torch.manual_seed(hash((self.plan.seed, step, micro, self.ranks.rank)) & 0x7FFF_FFFF)
+            torch.manual_seed(dropout_seed(self.plan.seed, step, micro, self.ranks.rank))
             part = self.objective.sum(batch)[0] / total
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach()

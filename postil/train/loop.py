@@ -22,13 +22,18 @@ from postil.settings import Ranks
 from postil.train import checkpoint
 from postil.train.batches import Schedule
 from postil.train.checkpoint import Position, Saved
+from postil.train.course import Course
+from postil.train.helm import Helm
 from postil.train.learner import Learner, Rows
 from postil.train.objectives import Objective
+from postil.train.pace import Budget, Pace
 from postil.train.progress import Progress
 
 PROBE_FACTORS = (0.3, 1.0, 3.0)
 PROBE_SHARE = 0.06  # of the updates, for each factor: 18 % more time in all
 FEWEST_PROBE_UPDATES = 5
+SAVE_SECONDS = 120.0  # between checkpoints at most: what a kill may cost
+DROPOUT = "crc32"  # how `learner.dropout_seed` makes its numbers
 GAIN = 1e-4  # nats; a smaller fall of the validation loss is no gain
 
 
@@ -38,19 +43,25 @@ class Loop:
     def __init__(
         self, objective: Objective, plan: Plan, training: Rows, validation: Rows, directory: Path, progress: Progress,
         stop: Callable[[], bool], ranks: Ranks, sample: Callable[[int], None] = lambda step: None,
+        helm: Helm | None = None, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        """`sample`: called with the step after each validation."""
+        """`sample`: called with the step after each validation; `helm`: what may end it sooner, None: nothing."""
         self._sample = sample
         self._plan, self._training, self._validation = plan, training, validation
         self._checkpoints = directory / "checkpoints"
         self._progress, self._stop, self._ranks = progress, stop, ranks
-        self._schedule = Schedule(len(training), plan)
+        self._helm = helm or Helm(Schedule(len(training), plan), Course(directory), Pace(Budget()), None, progress)
+        self._clock, self._saved_at, self._validation_seconds = clock, clock(), 0.0
         self._learner = Learner(objective, plan, ranks)
         self._model = objective.model
         self._best = weights_of(self._model)
         self._told: dict[str, str] = {}  # what the learner lacks, as the user has heard it
         self._trained = trained_parameters(self._model, plan)
         self._at = Position(micro_batch_tokens=plan.micro_batch_tokens, trained_parameters=self._trained)
+
+    @property
+    def _schedule(self) -> Schedule:
+        return self._helm.schedule
 
     def run(self) -> tuple[Position, dict[str, Any]]:
         """Train to the end. Returns the final position and the best adapter's tensors.
@@ -61,15 +72,16 @@ class Loop:
         self._go_on()
         if self._at.base_loss is None:
             with self._progress.timed("base_loss"):
-                self._validate()
+                self._timed_validation()
         if self._at.learning_rate is None:
             with self._progress.timed("probe"):
                 self._at = replace(self._at, learning_rate=self._probe())
             self._save()
+        self._progress.stage("train", self._at.step / max(1, self._schedule.total))
         while self._at.step < self._schedule.total and not self._gained_nothing():
-            started = time.monotonic()
+            started = self._clock()
             loss = self._update(self._at.step, self._learning_rate())
-            self._after(loss, time.monotonic() - started)
+            self._after(loss, self._clock() - started)
         self._progress.stage("select", 1.0, step=self._at.best_step)
         return self._at, self._best
 
@@ -92,7 +104,8 @@ class Loop:
             step=done,
             trained_tokens=self._at.trained_tokens + tokens,
         )
-        validation = self._validate() if self._is_time_to_validate(done) else None
+        self._helm.after(done, tokens, seconds, self._validation_seconds)
+        validation = self._timed_validation() if self._is_time_to_validate(done) else None
         if done % self._plan.logging_steps == 0 or validation is not None or done == self._schedule.total:
             numbers = {
                 "epoch": done / self._schedule.per_epoch,
@@ -104,19 +117,24 @@ class Loop:
             self._progress.step(done, self._schedule.total, numbers)
         if validation is not None:
             self._sample(done)
-        if done % self._plan.save_steps == 0 or done == self._schedule.total:
+        due = self._is_time_to_save()
+        if due or done % self._plan.save_steps == 0 or done == self._schedule.total:
             self._save()
-        if self._told_to_stop():
+        if self._agreed(self._stop()):
             self._save()
             raise TrainError("interrupted", step=done)
 
-    def _told_to_stop(self) -> bool:
-        """Whether rank 0 was told to stop: all processes have to stop after the same update."""
+    def _is_time_to_save(self) -> bool:
+        """Whether a kill would cost more than a few minutes."""
+        return self._agreed(self._clock() - self._saved_at >= SAVE_SECONDS)
+
+    def _agreed(self, wish: bool) -> bool:
+        """What rank 0 wishes: all processes have to do the same after the same update."""
         if self._ranks.world == 1:
-            return self._stop()
-        told = torch.tensor(float(self._ranks.rank == 0 and self._stop()))
-        dist.all_reduce(told)
-        return bool(told)
+            return wish
+        vote = torch.tensor(float(self._ranks.rank == 0 and wish))
+        dist.all_reduce(vote)
+        return bool(vote)
 
     def _learning_rate(self) -> float:
         assert self._at.learning_rate is not None, "the probe comes first"
@@ -129,6 +147,12 @@ class Loop:
         every = max(1, round(self._schedule.per_epoch / self._plan.evaluations_per_epoch))
         left = self._schedule.total - done
         return bool(self._validation) and (left == 0 or (done % every == 0 and 2 * left >= every))
+
+    def _timed_validation(self) -> float | None:
+        started = self._clock()
+        loss = self._validate()
+        self._validation_seconds = self._clock() - started
+        return loss
 
     def _validate(self) -> float | None:
         """The validation loss, which decides what is best; without validation rows the last state is the best."""
@@ -194,7 +218,7 @@ class Loop:
     def _save(self) -> None:
         self._at = replace(
             self._at, seconds=self._progress.seconds, stages=dict(self._progress.stages), packs=self._learner.packs,
-            micro_batch_tokens=self._learner.micro_batch_tokens,
+            micro_batch_tokens=self._learner.micro_batch_tokens, dropout=DROPOUT,
         )  # fmt: skip
         if not self._validation:
             self._best = weights_of(self._model)
@@ -204,6 +228,7 @@ class Loop:
             checkpoint.save(self._checkpoints, Saved(self._at, weights, self._best, moments))
             checkpoint.tidy(self._checkpoints, self._plan.save_total_limit)
             self._progress.checkpoint(self._at.step)
+        self._saved_at = self._clock()
         self._wait_for_all()
 
     def _wait_for_all(self) -> None:
@@ -229,5 +254,8 @@ class Loop:
             saved.position.packs,
         )
         self._best, self._at = saved.best, replace(saved.position, trained_parameters=self._trained)
+        self._helm.go_on(saved.position.step)
         self._progress.go_on(saved.position.step, saved.position.seconds, saved.position.stages)
         self._progress.tell("resumed", step=saved.position.step)
+        if self._plan.lora_dropout and saved.position.dropout != DROPOUT:
+            self._progress.tell("dropout_changed", "warn", step=saved.position.step)

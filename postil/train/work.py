@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,31 @@ from postil.errors import AdapterError, ModelError, TrainError
 from postil.model.adapt import CONFIG, METHODS, WEIGHTS, attach, config_bytes, put_weights, read_tensors, to_bytes
 from postil.model.labelset import Labels, labels_of, read_labels, write_labels
 from postil.model.load import Loaded, load_planned, stored_dtypes
-from postil.model.memory import peak_bytes
+from postil.model.memory import peak_bytes, usable_cores
+from postil.model.neighbours import Neighbours
 from postil.model.trust import fingerprint
 from postil.records import Adapter, Plan
 from postil.settings import Ranks
 from postil.store import sha256, write_bytes, write_json
+from postil.train.batches import Schedule
 from postil.train.checkpoint import Position, latest, whole
-from postil.train.directory import PARTS, examples_of, lines_of, proof_seconds, read_plan, read_unfinished
+from postil.train.course import Course
+from postil.train.crew import Crew
+from postil.train.directory import (
+    PARTS,
+    budget_of,
+    examples_of,
+    lines_of,
+    proof_seconds,
+    read_plan,
+    read_unfinished,
+    threads_are_settled,
+)
+from postil.train.helm import Helm
 from postil.train.learner import Rows
 from postil.train.loop import Loop
 from postil.train.objectives import Objective, objective
+from postil.train.pace import Pace
 from postil.train.progress import WITHIN, Emit, Progress
 from postil.train.samples import Samples
 from postil.train.trackers import Trackers
@@ -68,14 +84,29 @@ def run(
             _dress(directory, model, loaded)
         progress.stage("prepare", 1.0)
         samples = Samples(loaded, model, examples_of(directory, "validation"), told, progress)
+        helm = _helm(directory, plan, len(rows["training"]), progress, ranks)
         loop = Loop(learned, plan, rows["training"], rows["validation"], directory, progress, stop, ranks,
-                    samples.show if ranks.rank == 0 else lambda step: None)  # fmt: skip
+                    samples.show if ranks.rank == 0 else lambda step: None, helm)  # fmt: skip
         position, best = loop.run()
         _check_base(told)  # its weights were mapped into memory: what was written into them meanwhile was trained on
         result = _result(directory, position, plan, len(rows["training"]), progress.seconds, progress.stages)
+        result["proof_share"] = round(helm.proof_share(), 3)
         if ranks.rank == 0:
             _publish(directory, best, result)
     return result
+
+
+def _helm(directory: Path, plan: Plan, examples: int, progress: Progress, ranks: Ranks) -> Helm:
+    """What may end the run sooner, or let other threads compute. Several processes would have to agree: they do not."""
+    budget = budget_of(directory)
+    budget = replace(budget, spent=budget.spent + progress.stages.get("load", 0.0))
+    if ranks.world > 1:
+        budget = replace(budget, limit=0.0)
+    crew = None
+    if ranks.world == 1 and plan.device == "cpu" and not threads_are_settled(directory):
+        crew = Crew(plan.threads, usable_cores(), Neighbours())
+    course = Course(directory, writes=ranks.rank == 0)
+    return Helm(Schedule(examples, plan), course, Pace(budget), crew, progress)
 
 
 def keep(directory: Path) -> dict[str, Any]:

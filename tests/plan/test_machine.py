@@ -1,4 +1,5 @@
-from postil.plan.machine import group_cores, machine
+from postil.model.memory import group_cores
+from postil.plan.machine import machine
 
 
 def test_this_machine_has_cores_memory_and_disk(tmp_path):

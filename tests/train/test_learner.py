@@ -274,3 +274,10 @@ def test_in_bfloat16_the_adapter_itself_stays_in_float32(make):
     learner.update(0, rows[:7], 1e-2)
     assert {tensor.dtype for tensor in learner.state()[0].values()} == {torch.float32}
     assert learner.packs is True
+
+
+def test_the_seeds_of_dropout_are_the_same_in_every_python() -> None:
+    from postil.train.learner import dropout_seed
+
+    assert dropout_seed(42, 0, 0, 0) == 3_876_895_064
+    assert len({dropout_seed(42, *place) for place in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (10, 0, 0)]}) == 5
