@@ -2,10 +2,14 @@
 
 from postil.api.app import create_app
 from postil.api.asking import CommandRefused, on_disk
+from postil.api.bodies import StrictRoute, address_of
 from postil.api.forms import read_form
 from postil.api.gate import FILE_BYTES, LANGUAGE_COOKIE, PAGE_UPLOAD
 from postil.api.house import House, holds
 from postil.api.keyring import add_key, add_model, list_keys, revoke_key
+from postil.api.lanes import Lanes, Name, lane, lane_of
+from postil.api.rate import Opened as Link
+from postil.api.rate import opened
 from postil.api.refusals import Refused
 from postil.api.server import serve
 from postil.api.studio import (
@@ -34,9 +38,10 @@ from postil.api.studio import (
 )  # fmt: skip
 
 __all__ = [
-    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "BallotBody", "CheckBody", "CommandRefused", "DiffBody", "FileBody",
-    "House", "JudgeBody", "PlanBody", "PreviewBody", "Refused", "XrayBody", "add_key", "add_model", "begun_ballot",
-    "case_of", "check", "counted", "create_app", "difference", "differing", "file_of_corrections", "holds",
-    "judge_defaults", "judge_order", "list_keys", "marked", "on_disk", "order_again", "plan", "preview", "read_form",
-    "revoke_key", "serve", "xray",
+    "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "BallotBody", "CheckBody", "CommandRefused", "DiffBody",
+    "FileBody", "House", "JudgeBody", "Lanes", "Link", "Name", "PlanBody", "PreviewBody", "Refused", "StrictRoute",
+    "XrayBody", "add_key", "add_model", "address_of", "begun_ballot", "case_of", "check", "counted", "create_app",
+    "difference", "differing", "file_of_corrections", "holds", "judge_defaults", "judge_order", "lane", "lane_of",
+    "list_keys", "marked", "on_disk", "opened", "order_again", "plan", "preview", "read_form", "revoke_key", "serve",
+    "xray",
 ]  # fmt: skip

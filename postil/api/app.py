@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -41,8 +43,11 @@ def create_app(house: House, hosts: Callable[[], Iterable[str]], *, begin: Calla
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = house.lanes.threads
+        watching = asyncio.create_task(house.streams.watch(house.may_listen))
         begin()
         yield
+        watching.cancel()
         house.close()
         end()
 
@@ -61,7 +66,9 @@ def create_app(house: House, hosts: Callable[[], Iterable[str]], *, begin: Calla
         return Healthy()
 
     pages(app)
-    app.add_middleware(Gate, keys=house.store.keys, hosts=hosts, paces=house.paces)  # the last one added comes first
+    app.add_middleware(
+        Gate, keys=house.store.keys, hosts=hosts, paces=house.paces, lanes=house.lanes
+    )  # the last one added comes first
     app.openapi = lambda: _documented(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     return app
 

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from postil.api.lanes import Lanes
 from postil.api.paces import Paces
 from postil.api.refusals import Refused, refused
 from postil.errors import PostilError
@@ -57,8 +57,9 @@ class Gate:
     raters their links.
     """
 
-    def __init__(self, app: ASGIApp, keys: Knows, hosts: Callable[[], Iterable[str]], paces: Paces) -> None:
-        self._app, self._keys, self._hosts, self._paces = app, keys, hosts, paces
+    def __init__(self, app: ASGIApp, keys: Knows, hosts: Callable[[], Iterable[str]], paces: Paces,
+                 lanes: Lanes) -> None:  # fmt: skip
+        self._app, self._keys, self._hosts, self._paces, self._lanes = app, keys, hosts, paces, lanes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -76,7 +77,7 @@ class Gate:
         try:
             self._check_address(headers)
             if _needs_key(scope["path"]):
-                state["key"] = await self._key(headers)
+                state["key"] = await self._key(headers, (scope.get("client") or ("",))[0])
                 self._paces.count_request(state["key"])
             receive = _bounded(receive, headers, _most_bytes(scope["path"]))
         except (Refused, PostilError) as error:
@@ -105,12 +106,12 @@ class Gate:
         if any(origin.lower() not in ours for origin in origins) or headers.get("sec-fetch-site") == "cross-site":
             raise refused("origin_not_allowed")
 
-    async def _key(self, headers: Headers) -> Any:
+    async def _key(self, headers: Headers, address: str) -> Any:
         kind, _, secret = headers.get("authorization", "").partition(" ")
         secret = secret.strip()
         if kind.lower() != "bearer" or not _SECRET.match(secret):
             raise refused("invalid_api_key")
-        key = await run_in_threadpool(self._keys.check, secret)
+        key = await self._lanes.run("keys", address, self._keys.check, secret)
         if key is None:
             raise refused("invalid_api_key")
         return key

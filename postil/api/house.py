@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, Request
 
 from postil.api.asking import Ask
+from postil.api.broadcast import Broadcast
+from postil.api.lanes import Lanes, holder
 from postil.api.looks import Looks
 from postil.api.paces import Paces
 from postil.api.refusals import refused
+from postil.api.streams import Streams
 from postil.errors import StoreError
 from postil.jobs import Queue
 from postil.plan import known
@@ -50,6 +53,7 @@ class House:
     ask: Ask
     settings: Settings = field(default_factory=Settings)
     paces: Paces = field(default_factory=Paces)
+    lanes: Lanes = field(default_factory=Lanes)
     closing: threading.Event = field(default_factory=threading.Event)
     _engines: dict[str, Engine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -58,6 +62,30 @@ class House:
     def looks(self) -> Looks:
         """Tables that were looked at, for the next window."""
         return Looks(self.store.directory / "looks", self.store.blobs.exists)
+
+    @cached_property
+    def broadcast(self) -> Broadcast:
+        """What is new in jobs that are listened to."""
+        return Broadcast(self.queue, self.lanes)
+
+    @cached_property
+    def streams(self) -> Streams:
+        """What goes on for as long as somebody listens, by their keys."""
+        return Streams(self.lanes)
+
+    def may_listen(self, who: str) -> bool:
+        """Whether this key or rater still opens anything."""
+        return self.store.ballots.knows(who) if who.startswith("rater_") else self.store.keys.active(who) is not None
+
+    def command(self, arguments: Sequence[str], seconds: float) -> Any:
+        """What a command of ours says, once there is a place for it. Raises what `ask` does, Refused `too_busy`."""
+        with self.lanes.place_here("commands", holder()):
+            return self.ask(arguments, seconds)
+
+    def judged(self, path: Path) -> str | None:
+        """What is wrong with a training file, if anything; a command, too."""
+        with self.lanes.place_here("commands", holder()):
+            return self.judge(path)
 
     def bases(self) -> list[Base]:
         """The base models whose files are on this machine."""

@@ -1,8 +1,8 @@
 """Classes of work, and who may do how much of each at once: what one project waits for takes no place of another's.
 
 A place in a lane is the right to do one piece of such work. Nobody holds more than their part of a lane, so that there
-is always one left for somebody else; those who wait go in their own order, and projects take turns. A line that is full,
-or that did not move for long, is refused with 429 and `retry-after`.
+is always one left for somebody else; those who wait go in their own order, and projects take turns. Where a line is
+full, or did not move for long, the answer is 429 with `retry-after`.
 """
 
 from __future__ import annotations

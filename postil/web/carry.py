@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from postil.api import FILE_BYTES, PAGE_UPLOAD, CheckBody, House, Refused, marked, read_form
+from postil.api import FILE_BYTES, PAGE_UPLOAD, CheckBody, House, Refused, StrictRoute, lane, marked, read_form
 from postil.errors import PostilError
 from postil.web.session import ROOT
 
-PIECE = 1 << 20
 IN_MEMORY = 16 << 20
 
 
 def routes(house: House) -> APIRouter:
     """Upload, download."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(route_class=StrictRoute, include_in_schema=False)
 
     @router.post(PAGE_UPLOAD)
     async def upload(request: Request) -> Response:
@@ -31,31 +29,38 @@ def routes(house: House) -> APIRouter:
         key = request.scope["state"]["key"]
         try:
             with house.store.files.incoming(most=FILE_BYTES) as made:
-                form = await read_form(request.headers, request.stream(), "file", made)
-                row = await run_in_threadpool(
-                    house.store.files.keep, key.project, form.filename or "upload", "user_data", made
-                )
+                write = partial(house.lanes.run, "files", key.project, made.write)
+                form = await read_form(request.headers, request.stream(), "file", write)
+                row = await house.lanes.run(
+                    "files", key.project, house.store.files.keep, key.project, form.filename or "upload", "user_data",
+                    made,
+                )  # fmt: skip
         except (PostilError, Refused) as error:
             refused = error if isinstance(error, Refused) else Refused(error)
             return refused.response()
         return JSONResponse({"id": row.id, "filename": row.filename})
 
     @router.get(f"{ROOT}/files/{{file_id}}/content")
+    @lane("files")
     def download(file_id: str, request: Request) -> Response:
         """A file of the project, under its own name."""
-        row = house.store.files.get(request.scope["state"]["key"].project, file_id)
-        return StreamingResponse(_pieces(house.store.files.open(row)), media_type="application/octet-stream",
-                                 headers=_as_file(row.filename))  # fmt: skip
+        project = request.scope["state"]["key"].project
+        row = house.store.files.get(project, file_id)
+        pieces = house.lanes.pieces(project, house.store.files.open(row))
+        return StreamingResponse(pieces, media_type="application/octet-stream", headers=_as_file(row.filename))
 
     @router.get(f"{ROOT}/adapters/{{model:path}}.zip")
+    @lane("files")
     def adapter(model: str, request: Request) -> Response:
         """A fine-tuned model's PEFT directory in one file."""
-        row = house.store.models.get(request.scope["state"]["key"].project, model)
-        packed = _packed(house.store.directory / row.directory)
-        return StreamingResponse(_pieces(packed), media_type="application/zip",
-                                 headers=_as_file(model.replace(":", "_").replace("/", "_") + ".zip"))  # fmt: skip
+        project = request.scope["state"]["key"].project
+        row = house.store.models.get(project, model)
+        pieces = house.lanes.pieces(project, _packed(house.store.directory / row.directory))
+        name = model.replace(":", "_").replace("/", "_") + ".zip"
+        return StreamingResponse(pieces, media_type="application/zip", headers=_as_file(name))
 
     @router.get(f"{ROOT}/data/{{dataset_id}}/marked.xlsx")
+    @lane("looks")
     def marked_workbook(dataset_id: str, request: Request) -> Response:
         """The data set's workbook with its marks."""
         key = request.scope["state"]["key"]
@@ -74,12 +79,6 @@ def _packed(directory: Path) -> IO[bytes]:
     packed.seek(0)
     made: IO[bytes] = packed
     return made
-
-
-def _pieces(opened: IO[bytes]) -> Iterator[bytes]:
-    with opened:
-        while piece := opened.read(PIECE):
-            yield piece
 
 
 def _as_file(name: str) -> dict[str, str]:

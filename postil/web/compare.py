@@ -14,11 +14,10 @@ from fastapi import Request
 from nicegui import ui
 
 from postil.dataset import ask
-from postil.errors import PostilError
 from postil.evaluate import read_evaluation
 from postil.serve import Piece
 from postil.serve import Request as Question
-from postil.web.desk import Desk, desk_of
+from postil.web.desk import REFUSALS, Desk, desk_of
 from postil.web.frame import (
     Text,
     address_shown,
@@ -184,16 +183,17 @@ class Compare:
             loop.call_soon_threadsafe(heard.put_nowait, None)
 
         try:
-            engine = await desk.do(desk.house.engine, self._base)
-            request = self._request(name, words)
-            running = await desk.do(engine.start, request, hear, ended)
-            try:
-                while (piece := await heard.get()) is not None:
-                    shown.text += piece.text
-                reply = await desk.do(running.result)
-            finally:
-                running.cancel()
-        except PostilError as error:
+            async with desk.house.lanes.place("answers", desk.project):
+                engine = await desk.do(desk.house.engine, self._base, lane="engines")
+                request = self._request(name, words)
+                running = await desk.do(engine.start, request, hear, ended, lane="engines")
+                try:
+                    while (piece := await heard.get()) is not None:
+                        shown.text += piece.text
+                    reply = running.result()  # it has ended
+                finally:
+                    running.cancel()
+        except REFUSALS as error:
             place.clear()
             with place:
                 told(desk, error)

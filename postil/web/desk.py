@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 
-from postil.api import CommandRefused, House, Refused, holds
+from postil.api import CommandRefused, House, Name, Refused, holds, lane_of
 from postil.errors import PostilError
 from postil.locales import knows, language, say, speak, speak_to_clients
 
@@ -43,11 +42,15 @@ class Desk:
         speak_to_clients()
         return say(key, self.lang, **values)
 
-    async def do(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Run `work` on a thread, in this person's language."""
+    async def do(self, work: Callable[..., T], *arguments: Any, lane: Name | None = None, **named: Any) -> T:
+        """Run `work` on a thread, in this person's language and in their project's turn.
+
+        lane: the class of work, where the function itself does not say it. Raises Refused `too_busy`.
+        """
         speak(self.lang)
         speak_to_clients()
-        return await run_in_threadpool(work, *arguments, **named)
+        who = self.project if self.key is not None else ""
+        return await self.house.lanes.run(lane or lane_of(work, "reads"), who, work, *arguments, **named)
 
     def words(self, error: Exception) -> tuple[str, str, str]:
         """What to say of an error: what happened, what to do, and its code."""

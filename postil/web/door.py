@@ -6,9 +6,9 @@ import html
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from postil.api import House
 from postil.locales import language, say
 from postil.web.session import COOKIE, MONTH, ROOT, Sessions
 
@@ -27,7 +27,7 @@ button { background: #b3261e; color: #fff; border: 0; font-weight: 650; margin-t
 """
 
 
-def routes(sessions: Sessions) -> APIRouter:
+def routes(sessions: Sessions, house: House) -> APIRouter:
     """Sign in, sign out."""
     router = APIRouter(prefix=ROOT, include_in_schema=False)
 
@@ -48,7 +48,7 @@ def routes(sessions: Sessions) -> APIRouter:
         return gone
 
     async def _let_in(given: str, wanted: str) -> Response:
-        key = await run_in_threadpool(sessions.open_with, given)
+        key = await house.lanes.run("keys", "", sessions.open_with, given)
         if key is None:
             return HTMLResponse(_form(wanted, say("web.login.wrong")), 401)
         # no redirect: a browser that came from elsewhere would not send the new cookie along with it

@@ -12,7 +12,7 @@ from nicegui import ui
 from postil.api import BallotBody, begun_ballot, counted, differing
 from postil.evaluate import shown_rows
 from postil.locales import language
-from postil.web.desk import REFUSALS, Desk, desk_of
+from postil.web.desk import Desk, desk_of
 from postil.web.frame import (
     bar,
     box,
@@ -27,7 +27,6 @@ from postil.web.frame import (
     plain_frame,
     table,
     text,
-    told,
 )  # fmt: skip
 from postil.web.jobs import sure
 from postil.web.session import ROOT
@@ -149,13 +148,9 @@ async def _delete(desk: Desk, ballot_id: str, event: Any) -> None:
 async def rate(token: str, request: Request) -> None:
     """Whoever has the link may vote, and sees nothing else."""
     desk = Desk(request.app.state.house, None, language(), dict(request.cookies))
+    link = request.scope["state"]["link"]  # looked up by SignIn, before this page began to be built
     async with plain_frame(desk, desk.say("web.rate.title")):
-        try:
-            ballot, rater = await desk.do(desk.house.store.ballots.of_link, token)
-        except REFUSALS as error:
-            told(desk, error)
-            return
-        await Voting(desk, ballot, rater).build()
+        await Voting(desk, link.ballot, link.rater).build()
 
 
 class Voting:

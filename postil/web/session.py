@@ -5,6 +5,7 @@ The cookie names a key and is signed with a secret of this store, so that it hol
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 from collections.abc import Mapping
@@ -13,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from itsdangerous import BadSignature, TimestampSigner
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from postil.api import House, Refused, address_of
+from postil.errors import PostilError
 from postil.store import Store, write_bytes
+from postil.web.raters import Raters, refusal_page
 
 if TYPE_CHECKING:
     from postil.store.tables import Key
 
 ROOT = "/studio"
 COOKIE = "postil_session"
-RATER_COOKIE = "postil_rater"  # with which the socket of a page of votes is let in
 MONTH = 30 * 24 * 3600
 RATING = f"{ROOT}/rate/"
 OPEN = (f"{ROOT}/login", RATING, f"{ROOT}/_nicegui/", f"{ROOT}/favicon.ico")
@@ -40,9 +42,7 @@ SAFE = {
     b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
 }
-RATER = {
-    b"set-cookie": f"{RATER_COOKIE}=1; HttpOnly; Max-Age={24 * 3600}; Path={ROOT}; SameSite=strict".encode()
-}  # here, because a page of NiceGUI answers with a response of its own
+FULL, REVOKED = 1013, 1008  # why a socket is closed
 
 
 class Sessions:
@@ -50,7 +50,8 @@ class Sessions:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._signer = TimestampSigner(_secret(store.directory / "pages.secret"), salt="pages")
+        self.secret = _secret(store.directory / "pages.secret")
+        self._signer = TimestampSigner(self.secret, salt="pages")
         self.token = secrets.token_urlsafe(32)
 
     def open_with(self, given: str) -> Key | None:
@@ -74,29 +75,59 @@ class Sessions:
 class SignIn:
     """Lets nobody past who has not signed in, but for the door itself, the raters' pages and the pages' scripts."""
 
-    def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
-        self._app, self._sessions = app, sessions
+    def __init__(self, app: ASGIApp, sessions: Sessions, house: House) -> None:
+        self._app, self._sessions, self._house = app, sessions, house
+        self._raters = Raters(house, sessions.secret)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or not scope["path"].startswith(ROOT):
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
-        key = await run_in_threadpool(self._sessions.key, connection.cookies.get(COOKIE))
+        whose, cookie = self._sessions.key, connection.cookies.get(COOKIE)
+        key = await self._house.lanes.run("keys", address_of(connection), whose, cookie) if cookie else None
         scope.setdefault("state", {})["key"] = key
         if scope["type"] == "websocket":
-            if key is None and RATER_COOKIE not in connection.cookies:
-                await receive()
-                await send({"type": "websocket.close", "code": 1008})
-                return
-            await self._app(scope, receive, send)
+            await self._socket(key.id if key else await self._raters.known(connection), connection, receive, send)
             return
         if key is None and not _is_open(scope["path"]):
             wanted = quote(scope["path"], safe="/")
             await RedirectResponse(f"{ROOT}/login?next={wanted}", 303)(scope, receive, send)
             return
-        votes = scope["path"].startswith(RATING)
-        await self._app(scope, receive, _dressed({**SAFE, **(RATER if votes else {})}, send))
+        more = {}
+        if scope["path"].startswith(RATING):
+            try:
+                link = await self._raters.look_up(scope["path"].removeprefix(RATING), connection)
+            except (PostilError, Refused) as error:
+                await refusal_page(error)(scope, receive, _dressed(SAFE, send))
+                return
+            scope["state"]["link"] = link
+            more[b"set-cookie"] = self._raters.cookie(link.rater.id, ROOT)  # NiceGUI answers with its own response
+        await self._app(scope, receive, _dressed({**SAFE, **more}, send))
+
+    async def _socket(self, who: str | None, connection: HTTPConnection, receive: Receive, send: Send) -> None:
+        """The socket of a page, while there is room for it and whoever opened it may have it."""
+        if who is None:
+            await receive()
+            await send({"type": "websocket.close", "code": REVOKED})
+            return
+        try:
+            async with self._house.streams.open("sockets", who, address_of(connection)) as entry:
+                page = asyncio.ensure_future(self._app(connection.scope, receive, send))
+                over = asyncio.ensure_future(entry.over.wait())
+                try:
+                    await asyncio.wait({page, over}, return_when=asyncio.FIRST_COMPLETED)
+                    if page.done():
+                        page.result()
+                    else:
+                        await send({"type": "websocket.close", "code": REVOKED})
+                finally:
+                    page.cancel()
+                    over.cancel()
+        except Refused as refusal:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": FULL, "reason": str(refusal.error)[:40]})
 
 
 def _is_open(path: str) -> bool:
