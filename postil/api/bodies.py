@@ -47,7 +47,7 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         inner = super().get_route_handler()
         waits = iscoroutinefunction(self.endpoint)  # then it takes its places itself
-        lane = lane_of(self.endpoint, "reads" if self.methods <= {"GET", "HEAD"} else "writes")
+        lane = lane_of(self.endpoint, "reads" if (self.methods or set()) <= {"GET", "HEAD"} else "writes")
 
         async def handle(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
