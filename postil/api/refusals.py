@@ -25,6 +25,7 @@ STATUS = {
     "internal_error": 500, "unexpected": 500, "bytes_changed": 500,
     "storage_full": 503, "storage_broken": 503, "database_busy": 503, "database_unreachable": 503,
     "engine_full": 503, "engine_lost": 503, "engine_closed": 503, "engine_start_failed": 503, "took_too_long": 503,
+    "waited_too_long": 503,
     "vllm_base": 503, "vllm_missing": 503,
 }  # fmt: skip
 CODES = {  # where OpenAI has a name of its own
@@ -38,7 +39,7 @@ CODES = {  # where OpenAI has a name of its own
 PARAMS = {"invalid_cursor": "after", "context_too_long": "messages", "template_refuses": "messages"}
 RETRY_SECONDS = {"engine_full": "2", "engine_lost": "1", "engine_closed": "5", "database_busy": "1",
                  "still_running": "1", "rate_limit_exceeded": "5", "too_busy": "5",
-                 "too_many_open": "30"}  # fmt: skip
+                 "too_many_open": "30", "waited_too_long": "60"}  # fmt: skip
 NEVER_AGAIN = ("storage_full", "quota_exceeded", "insufficient_quota", "took_too_long")  # retrying would not help
 
 
