@@ -2,11 +2,15 @@
 
 from postil.api.app import create_app
 from postil.api.asking import CommandRefused, on_disk
+from postil.api.bodies import StrictRoute, address_of
 from postil.api.booking import book
 from postil.api.forms import read_form
 from postil.api.gate import FILE_BYTES, LANGUAGE_COOKIE, PAGE_UPLOAD
-from postil.api.house import Caller, House, address_of, holds, may
+from postil.api.house import Caller, House, holds, may
 from postil.api.keyring import add_key, add_model, list_audit, list_keys, revoke_any_key, rotate_any_key
+from postil.api.lanes import Lanes, Name, lane, lane_of
+from postil.api.rate import Opened as Link
+from postil.api.rate import opened
 from postil.api.refusals import Refused, refused
 from postil.api.scopes import scopes_of_routes
 from postil.api.server import serve
@@ -46,10 +50,11 @@ from postil.api.studio import (
 
 __all__ = [
     "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "AuditObject", "BallotBody", "Caller", "CheckBody",
-    "CommandRefused", "DiffBody", "FileBody", "House", "JudgeBody", "KeyBody", "KeyObject", "PlanBody", "PreviewBody",
-    "Refused", "XrayBody", "add_key", "add_model", "address_of", "answer_while_holds", "audit_object", "begun_ballot",
-    "book", "case_of", "check", "counted", "create_app", "create_key", "difference", "differing", "file_of_corrections",
-    "holds", "judge_defaults", "judge_order", "key_objects", "list_audit", "list_keys", "marked", "may", "on_disk",
-    "order_again", "plan", "preview", "read_form", "refused", "revoke_any_key", "revoke_key", "rotate_any_key",
-    "rotate_key", "scopes_of_routes", "serve", "while_holds", "xray",
+    "CommandRefused", "DiffBody", "FileBody", "House", "JudgeBody", "KeyBody", "KeyObject", "Lanes", "Link", "Name",
+    "PlanBody", "PreviewBody", "Refused", "StrictRoute", "XrayBody", "add_key", "add_model", "address_of",
+    "answer_while_holds", "audit_object", "begun_ballot", "book", "case_of", "check", "counted", "create_app",
+    "create_key", "difference", "differing", "file_of_corrections", "holds", "judge_defaults", "judge_order",
+    "key_objects", "lane", "lane_of", "list_audit", "list_keys", "marked", "may", "on_disk", "opened", "order_again",
+    "plan", "preview", "read_form", "refused", "revoke_any_key", "revoke_key", "rotate_any_key", "rotate_key",
+    "scopes_of_routes", "serve", "while_holds", "xray",
 ]  # fmt: skip

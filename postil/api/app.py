@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -41,6 +42,7 @@ def create_app(house: House, hosts: Callable[[], Iterable[str]], *, begin: Calla
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = house.lanes.threads
         begin()
         yield
         house.close()
@@ -61,7 +63,7 @@ def create_app(house: House, hosts: Callable[[], Iterable[str]], *, begin: Calla
         return Healthy()
 
     pages(app)
-    app.add_middleware(Gate, keys=house.store.keys, hosts=hosts, rate_limits=house.rate_limits,
+    app.add_middleware(Gate, keys=house.store.keys, hosts=hosts, rate_limits=house.rate_limits, lanes=house.lanes,
                        standing=house.standing)  # fmt: skip  # the last one added comes first
     app.openapi = lambda: _documented(app)  # type: ignore[method-assign]  # FastAPI's own way to change it
     return app

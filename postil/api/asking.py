@@ -6,7 +6,7 @@ The server itself loads no model library, and reads no file that came from outsi
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from postil.api.refusals import refused
+from postil.child import Limit, TookTooLong, run
 from postil.locales import in_a_row, language, say
 from postil.settings import for_worker
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from postil.store import Store
     from postil.store.tables import File
 
-Ask = Callable[[Sequence[str], float], Any]  # a command of ours, with its time in seconds
+Ask = Callable[[Sequence[str], float], Any]  # a command of ours, with the seconds that it may compute
+ON_ALL_CORES = ("plan",)  # it measures them
 JUDGE_SECONDS = 60.0
 CHECK_SECONDS = 120.0
 NEEDED_EXAMPLES = 1
@@ -40,13 +42,18 @@ class CommandRefused(Exception):
 
 
 def ask(arguments: Sequence[str], seconds: float) -> Any:
-    """What `postil ... --json` says. Raises Refused `took_too_long`, and the error that the command ends with."""
+    """What `postil ... --json` says. seconds: of computing, on each core that such a command takes.
+
+    Raises Refused `took_too_long`, `waited_too_long`, and the error that the command ends with.
+    """
     command = [sys.executable, "-m", "postil", *arguments, "--json", "--lang", language()]
+    threads = os.cpu_count() or 1 if arguments[0] in ON_ALL_CORES else 1
     try:
-        done = subprocess.run(command, capture_output=True, timeout=seconds, env=for_worker(), check=False,
-                              stdin=subprocess.DEVNULL)  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise refused("took_too_long", seconds=round(seconds)) from None
+        done = run(command, Limit(seconds, threads), env=for_worker())
+    except TookTooLong as error:
+        raise refused(
+            "took_too_long" if error.by == "cpu" else "waited_too_long", seconds=round(error.seconds)
+        ) from None
     lines = done.stdout.decode("utf-8", "replace").strip().splitlines()
     try:
         told = json.loads(lines[-1]) if lines else None

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from inspect import iscoroutinefunction
 from typing import Annotated, Any, NoReturn
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import HTTPConnection
 
+from postil.api.lanes import lane_of, on_behalf_of
 from postil.api.refusals import Refused, refused
 from postil.locales import knows, say
 
@@ -39,15 +42,36 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """The routes of this API."""
+    """The routes of this API; a plain function is called in its turn, on a thread."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         inner = super().get_route_handler()
+        waits = iscoroutinefunction(self.endpoint)  # then it takes its places itself
+        lane = lane_of(self.endpoint, "reads" if (self.methods or set()) <= {"GET", "HEAD"} else "writes")
 
         async def handle(request: Request) -> Response:
-            return await inner(StrictRequest(request.scope, request.receive))
+            strict = StrictRequest(request.scope, request.receive)
+            if waits:
+                return await inner(strict)
+            await strict.body()  # whoever sends slowly has no place meanwhile
+            who = caller_of(request)
+            async with request.app.state.house.lanes.place(lane, who):
+                with on_behalf_of(who):
+                    return await inner(strict)
 
         return handle
+
+
+def caller_of(request: HTTPConnection) -> str:
+    """Whose request it is: the project of its key, else the address that it came from."""
+    key = request.scope.get("state", {}).get("key")
+    return str(key.project) if key is not None else address_of(request)
+
+
+def address_of(scope: Mapping[str, Any]) -> str:
+    """The network address that a request or a connection came from; empty where that is not known."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def read(body: bytes) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from postil.api.bodies import writable
@@ -21,12 +20,7 @@ FIELDS = 32
 FIELD_BYTES = 8192
 HEADER_BYTES = 16_384
 AT_ONCE = 1 << 20
-
-
-class Sink(Protocol):
-    """Where the file's bytes go."""
-
-    def write(self, piece: bytes) -> None: ...
+Write = Callable[[bytes], Awaitable[object]]  # takes a piece of the file
 
 
 @dataclass
@@ -37,8 +31,11 @@ class Form:
     filename: str | None = None
 
 
-async def read_form(headers: Mapping[str, str], stream: AsyncIterator[bytes], name: str, sink: Sink) -> Form:
-    """Read a form whose file part is called `name` into `sink`. Raises Refused `invalid_form`, `missing_file`."""
+async def read_form(headers: Mapping[str, str], stream: AsyncIterator[bytes], name: str, write: Write) -> Form:
+    """Read a form whose file part is called `name`; `write` gets that, piece by piece.
+
+    Raises Refused `invalid_form`, `missing_file`.
+    """
     kind, options = parse_options_header(headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= 200:
@@ -49,13 +46,13 @@ async def read_form(headers: Mapping[str, str], stream: AsyncIterator[bytes], na
         async for piece in stream:
             for start in range(0, len(piece), AT_ONCE):
                 parser.write(piece[start : start + AT_ONCE])
-            await reader.flush(sink, AT_ONCE)
+            await reader.flush(write, AT_ONCE)
         parser.finalize()
     except FormParserError as error:
         raise refused("invalid_form", detail=str(error)[:100]) from None
     except ClientDisconnect:
         raise refused("client_gone") from None
-    await reader.flush(sink, 1)
+    await reader.flush(write, 1)
     if reader.form.filename is None or not reader.ended:
         raise refused("missing_file", param=name)
     return reader.form
@@ -82,11 +79,11 @@ class _Reader:
             "on_part_data": self._data, "on_part_end": self._end, "on_end": self._finish,
         }  # fmt: skip
 
-    async def flush(self, sink: Sink, least: int) -> None:
+    async def flush(self, write: Write, least: int) -> None:
         """Give the file's bytes on when there are at least so many."""
         if self._held >= least:
             piece, self._waiting, self._held = b"".join(self._waiting), [], 0
-            await run_in_threadpool(sink.write, piece)
+            await write(piece)
 
     def _begin(self) -> None:
         self._disposition, self._name, self._value = b"", None, bytearray()

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from postil.api.bodies import address_of
+from postil.api.lanes import Lanes
 from postil.api.origin import is_ours
 from postil.api.rate_limits import RateLimits
 from postil.api.refusals import Refused, refused
@@ -62,9 +63,9 @@ class Gate:
     """
 
     def __init__(self, app: ASGIApp, keys: Knows, hosts: Callable[[], Iterable[str]], rate_limits: RateLimits,
-                 standing: Standing) -> None:  # fmt: skip
+                 lanes: Lanes, standing: Standing) -> None:  # fmt: skip
         self._app, self._keys, self._hosts = app, keys, hosts
-        self._rate_limits, self._standing = rate_limits, standing
+        self._rate_limits, self._lanes, self._standing = rate_limits, lanes, standing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -82,7 +83,7 @@ class Gate:
         try:
             self._check_address(scope["method"], headers)
             if _needs_key(scope["path"]):
-                state["key"] = await self._key(headers)
+                state["key"] = await self._key(headers, address_of(scope))
                 self._rate_limits.count_request(state["key"])
             receive = _bounded(receive, headers, _most_bytes(scope["path"]))
         except (Refused, PostilError) as error:
@@ -116,12 +117,12 @@ class Gate:
         if not is_ours(method, headers, ours):
             raise refused("origin_not_allowed")
 
-    async def _key(self, headers: Headers) -> Any:
+    async def _key(self, headers: Headers, address: str) -> Any:
         kind, _, secret = headers.get("authorization", "").partition(" ")
         secret = secret.strip()
         if kind.lower() != "bearer" or not _SECRET.match(secret):
             raise refused("invalid_api_key")
-        key = await run_in_threadpool(self._keys.check, secret)
+        key = await self._lanes.run("keys", address, self._keys.check, secret)
         if key is None:
             raise refused("invalid_api_key")
         return key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, Request, params
 
 from postil.api.asking import Ask
+from postil.api.bodies import address_of
+from postil.api.broadcast import Broadcast
+from postil.api.lanes import Lanes, holder
 from postil.api.looks import Looks
 from postil.api.rate_limits import RateLimits
 from postil.api.refusals import refused
 from postil.api.standing import Standing
+from postil.api.streams import Streams
 from postil.errors import StoreError
 from postil.jobs import Queue
 from postil.plan import known
@@ -51,7 +55,7 @@ class House:
     ask: Ask
     settings: Settings = field(default_factory=Settings)
     rate_limits: RateLimits = field(default_factory=RateLimits)
-    standing: Standing = field(default_factory=Standing)
+    lanes: Lanes = field(default_factory=Lanes)
     closing: threading.Event = field(default_factory=threading.Event)
     _engines: dict[str, Engine] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -60,6 +64,31 @@ class House:
     def looks(self) -> Looks:
         """Tables that were looked at, for the next window."""
         return Looks(self.store.directory / "looks", self.store.blobs.exists)
+
+    @cached_property
+    def broadcast(self) -> Broadcast:
+        """What is new in jobs that are listened to."""
+        return Broadcast(self.queue, self.lanes)
+
+    @cached_property
+    def standing(self) -> Standing:
+        """Whether keys and sessions that came in still hold."""
+        return Standing(self.lanes)
+
+    @cached_property
+    def streams(self) -> Streams:
+        """What goes on for as long as somebody listens, by their keys."""
+        return Streams(self.lanes)
+
+    def command(self, arguments: Sequence[str], seconds: float) -> Any:
+        """What a command of ours says, once there is a place for it. Raises what `ask` does, Refused `too_busy`."""
+        with self.lanes.place_here("commands", holder()):
+            return self.ask(arguments, seconds)
+
+    def judged(self, path: Path) -> str | None:
+        """What is wrong with a training file, if anything; a command, too."""
+        with self.lanes.place_here("commands", holder()):
+            return self.judge(path)
 
     def bases(self) -> list[Base]:
         """The base models whose files are on this machine."""
@@ -134,14 +163,8 @@ async def _house(request: Request) -> House:
 
 async def _caller(request: Request) -> Any:
     key = request.scope["state"]["key"]
-    act_as(Actor(key.id, key.name, key.project, address_of(request.scope)))
+    act_as(Actor(key.id, key.name, key.project, address_of(request)))
     return key
-
-
-def address_of(scope: Mapping[str, Any]) -> str:
-    """The network address that a request came from; empty where there is none."""
-    client = scope.get("client")
-    return str(client[0]) if client else ""
 
 
 TheHouse = Annotated[House, Depends(_house)]

@@ -109,7 +109,8 @@ class Opened:
     rater: Rater
 
 
-def _opened(token: str, house: TheHouse) -> Opened:
+def opened(token: str, house: House) -> Opened:
+    """Whose link this is, in its pace. Raises StoreError `rater_not_found`, Refused `rate_limit_exceeded`."""
     try:
         ballot, rater = house.store.ballots.of_link(token)
     except StoreError:
@@ -119,7 +120,11 @@ def _opened(token: str, house: TheHouse) -> Opened:
     return Opened(ballot, rater)
 
 
-Link = Annotated[Any, Depends(_opened)]
+def _link(token: str, house: TheHouse) -> Opened:
+    return opened(token, house)
+
+
+Link = Annotated[Any, Depends(_link)]
 
 
 @router.get("/{token}/ballot")

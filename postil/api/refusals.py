@@ -21,12 +21,13 @@ STATUS = {
     "dataset_not_found": 404,
     "method_not_allowed": 405, "request_too_slow": 408, "still_running": 409,
     "upload_too_large": 413, "request_too_large": 413,
-    "rate_limit_exceeded": 429, "insufficient_quota": 429, "quota_exceeded": 429,
+    "rate_limit_exceeded": 429, "too_busy": 429, "too_many_open": 429, "insufficient_quota": 429, "quota_exceeded": 429,
     "tokens_booked": 429, "key_beyond": 403, "key_beyond_limits": 403, "key_ended": 401,
     "internal_error": 500, "unexpected": 500, "bytes_changed": 500, "answer_not_finite": 500, "adapter_fault": 500,
     "answer_failed": 500,
     "storage_full": 503, "storage_broken": 503, "database_busy": 503, "database_unreachable": 503,
     "engine_full": 503, "engine_lost": 503, "engine_closed": 503, "engine_start_failed": 503, "took_too_long": 503,
+    "waited_too_long": 503,
     "vllm_base": 503, "vllm_missing": 503,
 }  # fmt: skip
 CODES = {  # where OpenAI has a name of its own
@@ -40,7 +41,8 @@ CODES = {  # where OpenAI has a name of its own
 PARAMS = {"invalid_cursor": "after", "context_too_long": "messages", "template_refuses": "messages",
           "template_cannot_say": "messages"}  # fmt: skip
 RETRY_SECONDS = {"engine_full": "2", "engine_lost": "1", "engine_closed": "5", "database_busy": "1",
-                 "still_running": "1", "rate_limit_exceeded": "5", "tokens_booked": "5"}  # fmt: skip
+                 "still_running": "1", "rate_limit_exceeded": "5", "tokens_booked": "5", "too_busy": "5",
+                 "too_many_open": "30", "waited_too_long": "60"}  # fmt: skip
 NEVER_AGAIN = (  # retrying would not help
     "storage_full",
     "quota_exceeded",

@@ -7,72 +7,25 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-import h11
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from postil.api.app import create_app
 from postil.api.asking import ask, judge
+from postil.api.connections import Connections, as_many_as_there_are_files, http_protocol, socket_protocol
 from postil.api.house import House
-from postil.api.refusals import refused
 from postil.errors import RequestError
 from postil.jobs import Queue, Watch
 from postil.serve import opener
 from postil.settings import Settings
 from postil.store import open_store
 
-HEADER_SECONDS = 30.0
 GRACE_SECONDS = 20
 QUIET_SECONDS = 30.0  # an engine that was asked later is in use, and would be back at once
 SOCKET_BYTES = 4 << 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Tell = Callable[[str, dict[str, Any]], None]  # a key of `locales/` and its values
 Pages = Callable[[FastAPI, House], str]  # adds pages, and says at which path they begin
-
-
-class PatientH11(H11Protocol):
-    """uvicorn's protocol, which ends a connection that has not sent its headers in time, and refuses in JSON."""
-
-    _hurry: Any = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._wait_for_headers()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.their_state is h11.IDLE:
-            self._wait_for_headers()
-        else:
-            self._stop_waiting()
-
-    def send_400_response(self, msg: str) -> None:
-        body = refused("invalid_form", detail="HTTP").told().model_dump_json().encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
-                   (b"connection", b"close")]  # fmt: skip
-        for event in (h11.Response(status_code=400, headers=headers, reason=b"Bad Request"), h11.Data(data=body),
-                      h11.EndOfMessage()):  # fmt: skip
-            self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
-
-    def _wait_for_headers(self) -> None:
-        if self._hurry is None:
-            self._hurry = self.loop.call_later(HEADER_SECONDS, self._too_slow)
-
-    def _stop_waiting(self) -> None:
-        if self._hurry is not None:
-            self._hurry.cancel()
-            self._hurry = None
-
-    def _too_slow(self) -> None:
-        self._hurry = None
-        if not self.transport.is_closing():
-            self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -90,10 +43,11 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
 
-def configured(app: Any, *, sockets: bool = False) -> uvicorn.Config:
+def configured(app: Any, *, sockets: bool = False, most: Connections | None = None) -> uvicorn.Config:
     """uvicorn with our limits; it says nothing of requests, in which secrets may stand. `sockets`: for live pages."""
+    counted = most or as_many_as_there_are_files()
     return uvicorn.Config(
-        app, http=PatientH11, ws="websockets-sansio" if sockets else "none", ws_max_size=SOCKET_BYTES,
+        app, http=http_protocol(counted), ws=socket_protocol(counted) if sockets else "none", ws_max_size=SOCKET_BYTES,
         log_level="warning", access_log=False, server_header=False,
         proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=64 << 10,

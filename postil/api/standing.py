@@ -10,12 +10,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from postil.api.refusals import refused
+from postil.api.lanes import Lanes
+from postil.api.refusals import Refused, refused
 from postil.errors import PostilError
 
 LOOK_SECONDS = 2.0
@@ -25,8 +25,8 @@ MOST_NAMES = 10_000
 class Standing:
     """What was found when somebody last looked. `clock`: seconds that only grow."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, lanes: Lanes, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lanes, self._clock = lanes, clock
         self._looked: dict[str, tuple[float, bool]] = {}  # name -> (when, whether it held)
 
     async def holds(self, name: str, look: Callable[[], bool]) -> bool:
@@ -38,8 +38,8 @@ class Standing:
             self._looked.clear()
         self._looked[name] = (self._clock(), held)  # the others need not look, too
         try:
-            held = await run_in_threadpool(look)
-        except PostilError:
+            held = await self._lanes.run("keys", "", look)
+        except (PostilError, Refused):
             return True
         self._looked[name] = (self._clock(), held)
         return held

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from postil.child import Limit, TookTooLong, Watch
 from postil.dataset import limits
 from postil.dataset.raw import Findings, Record, Row, Sheet
 from postil.errors import FileError
@@ -98,15 +99,14 @@ class _Child:
     def __init__(self, path: Path, kind: str) -> None:
         self.memory = _memory_for(path)
         self.most_told = limits.MAX_TOLD + limits.MAX_TOLD_PER_BYTE * path.stat().st_size
-        self.deadline = (
-            time.monotonic() + limits.CHILD_SECONDS + limits.CHILD_SECONDS_PER_MB * path.stat().st_size / limits.MB
-        )
+        limit = Limit(limits.CHILD_SECONDS + limits.CHILD_SECONDS_PER_MB * path.stat().st_size / limits.MB)
         spare = 4 * 1024 * limits.MB if kind == "parquet" else 256 * limits.MB  # address space that is never touched
         program = [sys.executable, "-m", "postil.dataset.opener", kind, str(path.absolute()), str(self.memory + spare)]
         self.process = subprocess.Popen(
             program, cwd=_PACKAGE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             creationflags=_NO_WINDOW,
         )  # fmt: skip
+        self.time = Watch(self.process, limit)
         self.why = ""
         self.watch = threading.Thread(target=self._watch, daemon=True)
 
@@ -144,16 +144,17 @@ class _Child:
         try:
             watched = psutil.Process(self.process.pid)
             while self.process.poll() is None:
-                if time.monotonic() > self.deadline:
-                    self.why = "file_takes_too_long"
-                elif watched.memory_info().rss > self.memory:
+                self.time.look()
+                if watched.memory_info().rss > self.memory:
                     self.why = "file_needs_memory"
-                if self.why:
-                    self.process.kill()
-                    return
+                    break
                 time.sleep(0.02)
+        except TookTooLong:
+            self.why = "file_takes_too_long"
         except psutil.Error:
             return  # it has ended
+        if self.why:
+            self.process.kill()
 
 
 def _memory_for(path: Path) -> int:

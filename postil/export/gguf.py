@@ -5,24 +5,25 @@ Written tensor by tensor like the merged safetensors, so that memory holds one t
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, GGUFWriter, LlamaFileType, get_tensor_name_map
 from gguf.quants import quant_shape_to_byte_shape, quantize
 
 from postil import __version__
+from postil.child import Limit, TookTooLong, run
 from postil.errors import ExportError
 from postil.export.families import Array, Model, describe, read_model, rope_factors
 from postil.export.merge import Planned, Updates, merged
 from postil.export.vocabulary import write_vocabulary
 from postil.model.template import Template
+from postil.settings import for_child
 
 # what we write ourselves; llama.cpp's own tool makes the rest
 OWN = {"f32": GGMLQuantizationType.F32, "f16": GGMLQuantizationType.F16, "bf16": GGMLQuantizationType.BF16,
@@ -35,6 +36,7 @@ FILE_TYPES = {"f32": LlamaFileType.ALL_F32, "f16": LlamaFileType.MOSTLY_F16, "bf
               "q4_0": LlamaFileType.MOSTLY_Q4_0}  # fmt: skip
 BY_TOOL = ("q2_k", "q3_k_s", "q3_k_m", "q3_k_l", "q4_k_s", "q4_k_m", "q5_k_s", "q5_k_m", "q6_k", "iq4_nl",
            "iq4_xs")  # fmt: skip
+ROUND_SECONDS = 3600.0  # of computing on all cores
 TOOL = "llama-quantize"
 
 
@@ -174,10 +176,15 @@ def _by_tool(source: Path, target: Path, kind: str) -> None:
     """Let llama.cpp's own tool round a file further."""
     tool = shutil.which(TOOL)
     assert tool is not None, "check_type has looked"
-    done = subprocess.run([tool, str(source), str(target), kind.upper()], capture_output=True, text=True,
-                          encoding="utf-8", errors="replace")  # fmt: skip
-    if done.returncode != 0 or not target.exists():
+    command = [tool, str(source), str(target), kind.upper()]
+    try:
+        done = run(command, Limit(ROUND_SECONDS, os.cpu_count() or 1), env=for_child())
+        lines = (done.stderr or done.stdout).decode("utf-8", "replace").splitlines()
+        failed = done.returncode != 0 or not target.exists()
+        reason = next((line for line in reversed(lines) if line.strip()), str(done.returncode))
+    except TookTooLong as error:
+        failed, reason = True, str(error)
+    if failed:
         with suppress(OSError):
             target.unlink()
-        said: list[Any] = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise ExportError("quantize_failed", type=kind, reason=said[-1][:300] if said else str(done.returncode))
+        raise ExportError("quantize_failed", type=kind, reason=reason[:300])

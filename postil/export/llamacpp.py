@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import secrets
 import shutil
 import socket
@@ -24,13 +25,14 @@ from typing import Any
 
 from gguf import GGMLQuantizationType, GGUFReader
 
+from postil.child import Limit, TookTooLong, Watch
 from postil.errors import ExportError
 from postil.export.parity import Prompt, Question, Said
 from postil.settings import for_child
 
 SERVER, PACKAGE = "llama-server", "xllamacpp"
 START_SECONDS = 180.0
-ANSWER_SECONDS = 600.0
+ANSWER_SECONDS = 6000.0
 MOST_TOLD = 20
 STOP_SECONDS = 10.0
 EXACT_CACHE = ("--cache-type-k", "f32", "--cache-type-v", "f32")  # the file's numbers, not a cache's
@@ -82,14 +84,14 @@ def _command(told: Mapping[str, Any]) -> list[str]:
 
 
 def _wait(child: subprocess.Popen[bytes], address: str, key: str, log: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        if child.poll() is not None:
-            break
-        with suppress(OSError, ValueError):
-            if _ask(f"{address}/health", None, key).get("status") == "ok":
-                return
-        time.sleep(0.05)
+    begins = Watch(child, Limit(START_SECONDS, os.cpu_count() or 1), bound=False)
+    with suppress(TookTooLong):
+        while child.poll() is None:
+            begins.look()
+            with suppress(OSError, ValueError):
+                if _ask(f"{address}/health", None, key).get("status") == "ok":
+                    return
+            time.sleep(0.05)
     raise ExportError("llama_failed", reason=_last_words(log))
 
 

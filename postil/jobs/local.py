@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 
+from postil.child import Limit, TookTooLong, run
 from postil.jobs import processes
 from postil.jobs.executor import RunSpec, RunState, Slot
 from postil.plan import machine
@@ -156,11 +157,8 @@ def cards() -> tuple[str, ...]:
         return ()
     env = for_worker()
     try:
-        told = subprocess.run(
-            [sys.executable, "-c", COUNT], env=env, capture_output=True, text=True, timeout=COUNT_SECONDS
-        )
-        count = int(told.stdout)
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+        count = int(run([sys.executable, "-c", COUNT], Limit(COUNT_SECONDS), env=env).stdout)
+    except (OSError, ValueError, TookTooLong):
         return ()
     visible = env.get("CUDA_VISIBLE_DEVICES", "")
     names = visible.split(",") if visible else map(str, range(count))

@@ -165,6 +165,21 @@ class Queue:
             query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.number > number)
             return job, session.scalars(query.order_by(JobEvent.number).limit(limit)).all()
 
+    def news(self, after: Mapping[str, int]) -> dict[str, tuple[Job, Sequence[JobEvent]]]:
+        """Jobs by their ids as they are, whosever they are, and the events of each after a number; -1: no events.
+
+        One query, and one for each job that has new events: its own count says so.
+        """
+        news: dict[str, tuple[Job, Sequence[JobEvent]]] = {}
+        with self._database.read() as session:
+            for job in session.scalars(select(Job).where(Job.id.in_(list(after)))).all():
+                events: Sequence[JobEvent] = []
+                if 0 <= after[job.id] < job.events:
+                    query = select(JobEvent).where(JobEvent.job_id == job.id, JobEvent.number > after[job.id])
+                    events = session.scalars(query.order_by(JobEvent.number).limit(500)).all()
+                news[job.id] = (job, events)
+        return news
+
     def measured(self, project: str, job_id: str
                  ) -> tuple[Sequence[tuple[int, float | None, float | None]], int]:  # fmt: skip
         """Every step with its training and validation loss, in one query, and the number of the last event."""

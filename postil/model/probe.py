@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from postil.child import Limit, TookTooLong, communicate
 from postil.records import Plan, Probe
 from postil.settings import for_child
 
@@ -77,8 +79,8 @@ def _asked(child: subprocess.Popen[str], base: Path | None, rows: Sequence[Token
     sequences = [{"ids": row.ids, "weights": row.weights} for row in rows]
     request = json.dumps({"base": str(base) if base else None, "rows": sequences, "seconds": seconds})
     try:
-        said, why = child.communicate(request, TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired as expired:
+        said, why = communicate(child, Limit(TIMEOUT_SECONDS, os.cpu_count() or 1), request)
+    except TookTooLong as expired:
         raise Unmeasured("slow", str(TIMEOUT_SECONDS)) from expired
     if child.returncode:
         logging.getLogger(__name__).info("the probe failed: %s", why)

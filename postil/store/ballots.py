@@ -131,6 +131,11 @@ class Ballots:
             raise StoreError("rater_not_found", rater="-")
         return ballot, rater
 
+    def knows(self, rater_id: str) -> bool:
+        """Whether this rater is still one."""
+        with self._database.read() as session:
+            return session.scalar(select(Rater.seq).where(Rater.id == rater_id)) is not None
+
     def vote(self, rater: Rater, row: int, choice: str, comment: str = "") -> Vote:
         """A vote, in place of an earlier one on the same row. Raises StoreError `ballot_closed`, `row_not_found`."""
         with self._database.write() as session:

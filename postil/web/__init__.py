@@ -34,10 +34,10 @@ def attach(app: FastAPI, house: House) -> str:
     sessions = Sessions(house.store)
     pages.state.house = house
     bind_sockets()
-    app.include_router(door(sessions, Attempts(house.rate_limits)))
+    app.include_router(door(sessions, Attempts(house.rate_limits), house))
     app.include_router(carried(house))
     app.add_api_route("/", lambda: RedirectResponse(f"{ROOT}/"), include_in_schema=False)
     ui.run_with(app, mount_path=ROOT, title="Postil 批注", favicon=ICON, dark=None, tailwind=False,
                 show_welcome_message=False, binding_refresh_interval=None, reconnect_timeout=10.0)  # fmt: skip
-    app.add_middleware(SignIn, sessions=sessions, standing=house.standing)
+    app.add_middleware(SignIn, sessions=sessions, house=house)
     return f"{ROOT}/login?token={sessions.token}"

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from postil.api import FILE_BYTES, PAGE_UPLOAD, Caller, CheckBody, House, Refused, marked, may, read_form
+from postil.api import (
+    FILE_BYTES,
+    PAGE_UPLOAD,
+    Caller,
+    CheckBody,
+    House,
+    Refused,
+    StrictRoute,
+    lane,
+    marked,
+    may,
+    read_form,
+)
 from postil.errors import PostilError
 from postil.web.rights import needed
 from postil.web.session import ROOT
 
-PIECE = 1 << 20
 IN_MEMORY = 16 << 20
 
 
 def routes(house: House) -> APIRouter:
     """Upload, download."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(route_class=StrictRoute, include_in_schema=False)
 
     def carries(path: str) -> Callable[..., Any]:
         """The decorator of a way out, for whoever may take it: `path` stands in the table of rights."""
@@ -35,33 +46,38 @@ def routes(house: House) -> APIRouter:
         """One file of a form. The answer is for the page's own script."""
         try:
             with house.store.files.incoming(most=FILE_BYTES) as made:
-                form = await read_form(request.headers, request.stream(), "file", made)
-                row = await run_in_threadpool(
-                    house.store.files.keep, key.project, form.filename or "upload", "user_data", made
-                )
+                write = partial(house.lanes.run, "files", key.project, made.write)
+                form = await read_form(request.headers, request.stream(), "file", write)
+                row = await house.lanes.run(
+                    "files", key.project, house.store.files.keep, key.project, form.filename or "upload", "user_data",
+                    made,
+                )  # fmt: skip
         except (PostilError, Refused) as error:
             refused = error if isinstance(error, Refused) else Refused(error)
             return refused.response()
         return JSONResponse({"id": row.id, "filename": row.filename})
 
     @carries("/files/{file_id}/content")
+    @lane("files")
     def download(file_id: str, key: Caller) -> Response:
         """A file of the project, under its own name."""
         row = house.store.files.get(key.project, file_id)
         house.store.audit.note("downloaded", row.id, row.filename)
-        return StreamingResponse(_pieces(house.store.files.open(row)), media_type="application/octet-stream",
-                                 headers=_as_file(row.filename))  # fmt: skip
+        pieces = house.lanes.pieces(key.project, house.store.files.open(row))
+        return StreamingResponse(pieces, media_type="application/octet-stream", headers=_as_file(row.filename))
 
     @carries("/adapters/{model:path}.zip")
+    @lane("files")
     def adapter(model: str, key: Caller) -> Response:
         """A fine-tuned model's PEFT directory in one file."""
         row = house.store.models.get(key.project, model)
-        packed = _packed(house.store.directory / row.directory)
+        pieces = house.lanes.pieces(key.project, _packed(house.store.directory / row.directory))
         house.store.audit.note("downloaded", row.id)
-        return StreamingResponse(_pieces(packed), media_type="application/zip",
-                                 headers=_as_file(model.replace(":", "_").replace("/", "_") + ".zip"))  # fmt: skip
+        name = model.replace(":", "_").replace("/", "_") + ".zip"
+        return StreamingResponse(pieces, media_type="application/zip", headers=_as_file(name))
 
     @carries("/data/{dataset_id}/marked.xlsx")
+    @lane("looks")
     def marked_workbook(dataset_id: str, key: Caller) -> Response:
         """The data set's workbook with its marks."""
         row = house.store.datasets.get(key.project, dataset_id)
@@ -79,12 +95,6 @@ def _packed(directory: Path) -> IO[bytes]:
     packed.seek(0)
     made: IO[bytes] = packed
     return made
-
-
-def _pieces(opened: IO[bytes]) -> Iterator[bytes]:
-    with opened:
-        while piece := opened.read(PIECE):
-            yield piece
 
 
 def _as_file(name: str) -> dict[str, str]:

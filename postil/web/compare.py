@@ -15,11 +15,10 @@ from nicegui import ui
 
 from postil.api import book
 from postil.dataset import ask
-from postil.errors import PostilError
 from postil.evaluate import read_evaluation
 from postil.serve import Piece
 from postil.serve import Request as Question
-from postil.web.desk import Desk, desk_of
+from postil.web.desk import REFUSALS, Desk, desk_of
 from postil.web.frame import (
     Text,
     act,
@@ -191,20 +190,21 @@ class Compare:
             loop.call_soon_threadsafe(heard.put_nowait, None)
 
         try:
-            engine = await desk.do(desk.house.engine, self._base)
-            request = self._request(name, words)
-            booking = await desk.do(book, desk.house, desk.key, engine, [request])
-            try:
-                running = await desk.do(booking.start, booking.wanted[0], hear, ended)
-            finally:
-                booking.close()  # no other will be started
-            try:
-                while (piece := await heard.get()) is not None:
-                    shown.text += piece.text
-                reply = await desk.do(running.result)
-            finally:
-                running.cancel()
-        except PostilError as error:
+            async with desk.house.lanes.place("answers", desk.project):
+                engine = await desk.do(desk.house.engine, self._base, lane="engines")
+                request = self._request(name, words)
+                booking = await desk.do(book, desk.house, desk.key, engine, [request], lane="engines")
+                try:
+                    running = await desk.do(booking.start, booking.wanted[0], hear, ended, lane="engines")
+                finally:
+                    booking.close()  # no other will be started
+                try:
+                    while (piece := await heard.get()) is not None:
+                        shown.text += piece.text
+                    reply = running.result()  # it has ended
+                finally:
+                    running.cancel()
+        except REFUSALS as error:
             place.clear()
             with place:
                 told(desk, error)

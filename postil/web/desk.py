@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 
-from postil.api import CommandRefused, House, Refused, address_of, holds, refused
+from postil.api import CommandRefused, House, Name, Refused, address_of, holds, lane_of, refused
 from postil.errors import PostilError
 from postil.locales import knows, language, say, speak, speak_to_clients
 from postil.store import Actor, act_as, looking
@@ -65,10 +64,12 @@ class Desk:
         """What stands before an amount of this currency; nothing where no sign is known."""
         return self.say(f"money.{currency}") if knows(f"money.{currency}") else ""
 
-    async def do(self, work: Callable[..., T], *arguments: Any, **named: Any) -> T:
-        """Run `work` on a thread, in this person's language and as done by them, if their key may still be here.
+    async def do(self, work: Callable[..., T], *arguments: Any, lane: Name | None = None, **named: Any) -> T:
+        """Run `work` on a thread, in this person's language and as done by them, in their project's turn, if their key
+        may still be here.
 
-        Outside of `acting`, it can read and not write. Raises Refused `invalid_api_key`, `scope_missing`.
+        lane: the class of work, where the function itself does not say it. Outside of `acting`, it can read and not
+        write. Raises Refused `invalid_api_key`, `scope_missing`, `too_busy`.
         """
         speak(self.lang)
         speak_to_clients()
@@ -80,7 +81,12 @@ class Desk:
             with nullcontext() if _ACT.get() else looking():
                 return work(*arguments, **named)
 
-        return await run_in_threadpool(checked)
+        return await self.house.lanes.run(lane or lane_of(work, "reads"), self._holder, checked)
+
+    @property
+    def _holder(self) -> str:
+        """Whose turn it is in a lane."""
+        return self.project if self.key is not None else self.address
 
     @asynccontextmanager
     async def acting(self, name: str) -> AsyncIterator[None]:
@@ -97,7 +103,7 @@ class Desk:
 
     async def still_may(self, *names: str) -> None:
         """Raise Refused if this person's key may not be at this page any more, or not do these acts."""
-        await run_in_threadpool(self._check, self.page, *names)
+        await self.house.lanes.run("keys", self.address, self._check, self.page, *names)
 
     def _check(self, *names: str) -> None:
         """Refuse what this person's key may not do, as it is now and not as it was when the page was opened."""
@@ -140,7 +146,7 @@ REFUSALS = (PostilError, Refused, CommandRefused)  # what a person can be told o
 def desk_of(request: Request) -> Desk:
     """The desk of whoever asked for this page; SignIn has seen to it that there is somebody."""
     page = str(request.scope["nicegui_page_path"])
-    key, address = request.scope["state"]["key"], address_of(request.scope)
+    key, address = request.scope["state"]["key"], address_of(request)
     return Desk(request.app.state.house, key, language(), dict(request.cookies), page, address)
 
 

@@ -6,10 +6,9 @@ import html
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from postil.api import address_of
+from postil.api import House, address_of
 from postil.locales import language, say
 from postil.web.attempts import WAIT_SECONDS, Attempts
 from postil.web.session import COOKIE, MONTH, ROOT, Sessions, onward
@@ -29,7 +28,7 @@ button { background: #b3261e; color: #fff; border: 0; font-weight: 650; margin-t
 """
 
 
-def routes(sessions: Sessions, attempts: Attempts) -> APIRouter:
+def routes(sessions: Sessions, attempts: Attempts, house: House) -> APIRouter:
     """Sign in, sign out."""
     router = APIRouter(prefix=ROOT, include_in_schema=False)
 
@@ -47,23 +46,23 @@ def routes(sessions: Sessions, attempts: Attempts) -> APIRouter:
 
     @router.post("/logout")
     async def leave(request: Request) -> Response:
-        await run_in_threadpool(sessions.end, request.cookies.get(COOKIE), address_of(request.scope))
+        await house.lanes.run("keys", "", sessions.end, request.cookies.get(COOKIE), address_of(request))
         gone = RedirectResponse(f"{ROOT}/login", 303)
         gone.delete_cookie(COOKIE, path=ROOT)
         return gone
 
     async def _let_in(request: Request, given: str, wanted: str) -> Response:
-        address = address_of(request.scope)
+        address = address_of(request)
         if not attempts.may_try(address):
             wait = {"retry-after": str(WAIT_SECONDS)}
             return HTMLResponse(_form(wanted, say("web.login.wait", seconds=WAIT_SECONDS)), 429, wait)
-        key = await run_in_threadpool(sessions.open_with, given)
+        key = await house.lanes.run("keys", address, sessions.open_with, given)
         if key is None:
             attempts.failed(address)
-            await run_in_threadpool(sessions.refuse, given, address)
+            await house.lanes.run("keys", address, sessions.refuse, given, address)
             return HTMLResponse(_form(wanted, say("web.login.wrong")), 401)
         attempts.passed(address)
-        cookie = await run_in_threadpool(sessions.open, key, address)
+        cookie = await house.lanes.run("keys", address, sessions.open, key, address)
         answer = onward(_within(wanted))  # a redirect would not carry the new cookie of one who came from elsewhere
         answer.set_cookie(COOKIE, cookie, max_age=MONTH, path=ROOT, httponly=True, samesite="strict")
         return answer

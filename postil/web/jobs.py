@@ -171,20 +171,21 @@ class Live:
             self._log = labelled(box("mono stack").props("role=log tabindex=0"), desk.say("web.job.log"))
             self._log.style("max-height: 22rem; overflow-y: auto")
 
-    async def look(self, *_: Any) -> None:
-        """Read what is new and show it."""
+    async def look(self, *, fresh: bool = False) -> None:
+        """Read what is new, once for all pages of this job, and show it."""
         desk = self._desk
         if not self._seen:  # a long run: its curve comes in one piece, and only its last events are listed
             points, last = await desk.do(desk.house.queue.measured, desk.project, self._job.id)
             self._curve.add(points)
             self._seen = max(0, last - SHOWN_EVENTS)
-        job, events = await desk.do(desk.house.queue.events_since, desk.project, self._job.id, self._seen)
+        broadcast = desk.house.broadcast
+        job, events = await broadcast.news(desk.project, self._job.id, self._seen, fresh=fresh)
         if events:
             self._seen = events[-1].number
             self._tell(list(events))
         self._job = job
         state = (job.status, job.hold, job.wish, job.fine_tuned_model, bool(job.resolved), self._waits)
-        position = await desk.do(desk.house.queue.position, job)
+        position = await desk.do(desk.house.queue.position, job) if job.status == "queued" else None
         self._show_progress(position)
         if state != self._state:
             self._state = state
@@ -288,7 +289,7 @@ class Live:
             await self._desk.do(act, self._desk.project, self._job.id)
             if self.timer:
                 self.timer.activate()
-            await self.look()
+            await self.look(fresh=True)
 
         return run
 

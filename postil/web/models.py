@@ -236,7 +236,7 @@ def _deleting(desk: Desk, row: Model) -> Any:
         checkpoints = await desk.do(desk.house.store.models.checkpoints, desk.project, row.id)
         more = desk.say("web.model.delete.checkpoints", n=len(checkpoints)) if checkpoints else ""
         if await sure(desk, in_a_row(desk.say("web.model.delete.sure", model=row.id), more)):
-            await desk.do(desk.house.delete, desk.project, row.id, str(desk.key.id), checkpoints=True)
+            await desk.do(desk.house.delete, desk.project, row.id, str(desk.key.id), checkpoints=True, lane="engines")
             go("/models")
 
     return run

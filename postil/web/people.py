@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 from nicegui import ui
 
-from postil.api import BallotBody, begun_ballot, counted, differing
+from postil.api import BallotBody, address_of, begun_ballot, counted, differing
 from postil.evaluate import shown_rows
 from postil.locales import language
-from postil.web.desk import REFUSALS, Desk, desk_of
+from postil.web.desk import Desk, desk_of
 from postil.web.frame import (  # fmt: skip
     act,
     act_button,
@@ -28,7 +28,6 @@ from postil.web.frame import (  # fmt: skip
     plain_frame,
     table,
     text,
-    told,
 )
 from postil.web.jobs import sure
 from postil.web.session import ROOT
@@ -149,14 +148,10 @@ async def _delete(desk: Desk, ballot_id: str, event: Any) -> None:
 @page("/rate/{token}")
 async def rate(token: str, request: Request) -> None:
     """Whoever has the link may vote, and sees nothing else."""
-    desk = Desk(request.app.state.house, None, language(), dict(request.cookies))
+    desk = Desk(request.app.state.house, None, language(), dict(request.cookies), address=address_of(request))
+    link = request.scope["state"]["link"]  # looked up by SignIn, before this page began to be built
     async with plain_frame(desk, desk.say("web.rate.title")):
-        try:
-            ballot, rater = await desk.do(desk.house.store.ballots.of_link, token)
-        except REFUSALS as error:
-            told(desk, error)
-            return
-        await Voting(desk, token, ballot, rater).build()
+        await Voting(desk, token, link.ballot, link.rater).build()
 
 
 class Voting:

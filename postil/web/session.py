@@ -17,22 +17,21 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from itsdangerous import BadSignature, TimestampSigner
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from postil.api import address_of, answer_while_holds, refused, while_holds
+from postil.api import House, Refused, address_of, answer_while_holds, refused, while_holds
+from postil.errors import PostilError
 from postil.store import Actor, Store, act_as, write_bytes
+from postil.web.raters import Raters, refusal_page
 from postil.web.sockets import is_owner, is_page
 
 if TYPE_CHECKING:
-    from postil.api.standing import Standing
     from postil.store.tables import Key
 
 ROOT = "/studio"
 COOKIE = "postil_session"
-RATER_COOKIE = "postil_rater"  # with which the socket of a page of votes is let in
 MONTH = 30 * 24 * 3600
 RATING = f"{ROOT}/rate/"
 OPEN = (f"{ROOT}/login", RATING, f"{ROOT}/_nicegui/", f"{ROOT}/favicon.ico")
@@ -48,9 +47,7 @@ SAFE = {
     b"cross-origin-opener-policy": b"same-origin",
     b"cross-origin-resource-policy": b"same-origin",
 }
-RATER = {
-    b"set-cookie": f"{RATER_COOKIE}=1; HttpOnly; Max-Age={24 * 3600}; Path={ROOT}; SameSite=strict".encode()
-}  # here, because a page of NiceGUI answers with a response of its own
+FULL = 1013  # why a socket is closed: there is no place for it
 
 
 class Sessions:
@@ -58,7 +55,8 @@ class Sessions:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._signer = TimestampSigner(_secret(store.directory / "pages.secret"), salt="pages")
+        self.secret = _secret(store.directory / "pages.secret")
+        self._signer = TimestampSigner(self.secret, salt="pages")
         self.token = secrets.token_urlsafe(32)
 
     def open_with(self, given: str) -> Key | None:
@@ -102,8 +100,9 @@ class Sessions:
 class SignIn:
     """Lets nobody past who has not signed in, but for the door itself, the raters' pages and the pages' scripts."""
 
-    def __init__(self, app: ASGIApp, sessions: Sessions, standing: Standing) -> None:
-        self._app, self._sessions, self._standing = app, sessions, standing
+    def __init__(self, app: ASGIApp, sessions: Sessions, house: House) -> None:
+        self._app, self._sessions, self._house = app, sessions, house
+        self._raters = Raters(house, sessions.secret)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or not scope["path"].startswith(ROOT):
@@ -111,20 +110,12 @@ class SignIn:
             return
         connection = HTTPConnection(scope)
         cookie = connection.cookies.get(COOKIE)
-        key = await run_in_threadpool(self._sessions.key, cookie)
+        key = await self._house.lanes.run("keys", address_of(scope), self._sessions.key, cookie) if cookie else None
         scope.setdefault("state", {})["key"] = key
         if key is not None:
             act_as(Actor(key.id, key.name, key.project, address_of(scope)))
         if scope["type"] == "websocket":
-            if key is None and RATER_COOKIE not in connection.cookies and not is_page(connection.url.query):
-                await receive()
-                await send(CLOSE)
-                return
-            served = self._app(scope, receive, send)
-            if key is None:
-                await served
-            elif not await while_holds(self._holds(cookie), served):
-                await send(CLOSE)
+            await self._socket(key, connection, receive, send)
             return
         if scope["path"].startswith(OF_VISITORS) and key and not is_owner(scope["path"].split("/")[4], key):
             await refused("unknown_url", method=scope["method"][:20], path="").response()(scope, receive, send)
@@ -132,16 +123,47 @@ class SignIn:
         if key is None and not _is_open(scope["path"]):
             await _to_the_door(connection)(scope, receive, send)
             return
-        votes = scope["path"].startswith(RATING)
-        dressed = _dressed({**SAFE, **(RATER if votes else {})}, send)
+        more = {}
+        if scope["path"].startswith(RATING):
+            try:
+                link = await self._raters.look_up(scope["path"].removeprefix(RATING), connection)
+            except (PostilError, Refused) as error:
+                await refusal_page(error)(scope, receive, _dressed(SAFE, send))
+                return
+            scope["state"]["link"] = link
+            more[b"set-cookie"] = self._raters.cookie(link.rater.id, ROOT)  # NiceGUI answers with its own response
+        dressed = _dressed({**SAFE, **more}, send)
         if key is None:
             await self._app(scope, receive, dressed)
         else:
             out = RedirectResponse(f"{ROOT}/login", 303)
             await answer_while_holds(self._holds(cookie), self._app, scope, receive, dressed, out)
 
+    async def _socket(self, key: Key | None, connection: HTTPConnection, receive: Receive, send: Send) -> None:
+        """The socket of a page, while there is room for it and whoever opened it may have it."""
+        rater = None if key else await self._raters.known(connection)
+        address = address_of(connection)
+        # whose session has ended may knock for a page that is still open: it is told to load itself again
+        who = key.id if key else rater or (address if is_page(connection.url.query) else None)
+        if who is None:
+            await receive()
+            await send(CLOSE)
+            return
+        holds = self._holds(connection.cookies.get(COOKIE)) if key else self._raters.holds(rater) if rater else None
+        try:
+            async with self._house.streams.open("sockets", who, address):
+                served = self._app(connection.scope, receive, send)
+                if holds is None:
+                    await served
+                elif not await while_holds(holds, served):
+                    await send(CLOSE)
+        except Refused as refusal:
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": FULL, "reason": str(refusal.error)[:40]})
+
     def _holds(self, cookie: str | None) -> Callable[[], Awaitable[bool]]:
-        return partial(self._standing.holds, str(cookie), partial(self._sessions.holds, cookie))
+        return partial(self._house.standing.holds, str(cookie), partial(self._sessions.holds, cookie))
 
 
 def _to_the_door(connection: HTTPConnection) -> Response:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from postil.api import gate, server
+from postil.api import connections, gate
 from tests.api.served import BASE, Served, refused, rows, upload
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -323,7 +323,7 @@ def test_attack_19_a_slow_head_is_cut_off(server_module: Any, server: Served) ->
 
 @pytest.fixture
 def server_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "HEADER_SECONDS", 0.3)
 
 
 def test_attack_19_a_slow_body_is_refused(server: Served, key: str, monkeypatch: pytest.MonkeyPatch) -> None:

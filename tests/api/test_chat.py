@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from postil.api.openai import chat
+from postil.api import choir
 from postil.errors import EngineError
 from postil.serve import Request
 from tests.api.served import BASE, Served, pump, refused
@@ -107,7 +107,7 @@ def test_17_how_a_stream_is_framed(http: httpx.Client) -> None:
 
 
 def test_17_pings_while_nothing_is_said(server: Served, http: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(choir, "PING_SECONDS", 0.05)
     go = threading.Event()
     server.gate = lambda request: None if go.wait(5) else pytest.fail()
     with http.stream("POST", "/chat/completions", json=body(stream=True)) as answer:

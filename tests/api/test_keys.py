@@ -121,6 +121,7 @@ def test_attack_29_a_whole_answer_is_refused_when_its_key_ends(server: Served, p
 def test_a_database_that_is_away_for_a_moment_ends_no_stream() -> None:
     import asyncio
 
+    from postil.api.lanes import Lanes
     from postil.api.standing import Standing
     from postil.errors import StoreError
 
@@ -129,7 +130,7 @@ def test_a_database_that_is_away_for_a_moment_ends_no_stream() -> None:
 
     async def look() -> list[bool]:
         at = [0.0]
-        held = Standing(lambda: at[0])
+        held = Standing(Lanes(), lambda: at[0])
         seen = [await held.holds("k", away)]
         at[0] = 100.0
         seen.append(await held.holds("k", lambda: False))
@@ -142,6 +143,7 @@ def test_a_database_that_is_away_for_a_moment_ends_no_stream() -> None:
 def test_many_streams_of_a_key_look_together() -> None:
     import asyncio
 
+    from postil.api.lanes import Lanes
     from postil.api.standing import Standing
 
     looks: list[int] = []
@@ -151,7 +153,7 @@ def test_many_streams_of_a_key_look_together() -> None:
         return True
 
     async def many() -> None:
-        held = Standing(lambda: 0.0)
+        held = Standing(Lanes(), lambda: 0.0)
         await asyncio.gather(*(held.holds("k", look) for _ in range(200)))
 
     asyncio.run(many())

@@ -310,7 +310,7 @@ def test_gpus_are_those_that_torch_sees_under_the_names_that_the_user_gave_them(
 def test_where_no_driver_shows_itself_nobody_is_asked(two_cards: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "SIGNS", ("/nowhere",))
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(subprocess, "run", lambda *given, **named: pytest.fail("asked"))
+    monkeypatch.setattr(room, "run", lambda *arguments, **named: pytest.fail("asked"))
     assert room.cards() == ()
 
 

@@ -5,22 +5,20 @@ A stream begins with the first token, so that whatever goes wrong before it is a
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response
 
-from postil.api.bodies import StrictRoute
+from postil.api.bodies import StrictRoute, address_of
 from postil.api.booking import Booking, book
+from postil.api.choir import Choir, whole
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
-from postil.api.once import fingerprint, once
+from postil.api.once import fingerprint, once_later
 from postil.api.openai.chat_request import ChatRequest, requests_of
 from postil.api.openai.chat_shown import (
     ChatCompletion,
@@ -32,17 +30,14 @@ from postil.api.openai.chat_shown import (
     logprobs,
     usage,
 )
-from postil.api.refusals import Refused, documented, refused
+from postil.api.refusals import Refused, documented
+from postil.api.streams import EventStream
 from postil.errors import PostilError
-from postil.serve import Engine, Piece, Reply, Running
-from postil.serve import Request as Question
+from postil.serve import Piece, Reply
 from postil.store import new_id, now
 
 if TYPE_CHECKING:
     from postil.store.tables import Key
-
-PING_SECONDS = 15
-STREAM_HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 router = APIRouter(route_class=StrictRoute, tags=["Chat"], responses=documented(409))
 
@@ -53,140 +48,42 @@ router = APIRouter(route_class=StrictRoute, tags=["Chat"], responses=documented(
 )  # fmt: skip
 async def create_completion(request: Request, body: ChatRequest, house: TheHouse, caller: Caller) -> Response:
     """Ask a base model, a fine-tuned model or a checkpoint."""
-    callee = await run_in_threadpool(house.find, caller.project, checked_name(body.model, "model"))
-    asked = requests_of(body, callee.adapter, caller.project)
-    engine = await run_in_threadpool(house.engine, callee.base)
-    if "idempotency-key" in request.headers and not body.stream:
-        return await run_in_threadpool(_remembered, request, house, caller, body, engine, asked)
-    booking = await run_in_threadpool(book, house, caller, engine, asked)
-    choir = Choir(booking)
-    try:
-        await choir.start(request)
+    lanes, project = house.lanes, caller.project
+    callee = await lanes.run("reads", project, house.find, project, checked_name(body.model, "model"))
+    questions = requests_of(body, callee.adapter, project)
+    async with AsyncExitStack() as places:
+        await places.enter_async_context(lanes.place("answers", project, len(questions)))
+        engine = await lanes.run("engines", project, house.engine, callee.base)
+
+        async def booked() -> Booking:
+            return await lanes.run("engines", project, book, house, caller, engine, questions)
+
         if body.stream:
-            return _streamed(body, choir)
-        replies = await choir.replies()
-        await booking.settled()
-    except BaseException:  # whatever it was, nobody hears the rest
-        choir.stop()
-        raise
-    return JSONResponse(_told(body, replies).model_dump(mode="json"))
+            return await _streamed(request, house, caller, body, await booked(), places)
 
+        async def make(reply: str | None) -> ChatCompletion:
+            return _told(body, await whole(await booked(), lanes, None if reply else request))
 
-def _remembered(request: Request, house: House, caller: Key, body: ChatRequest, engine: Engine,
-                asked: Sequence[Question]) -> JSONResponse:  # fmt: skip
-    """With an Idempotency-Key the answer is made to its end, whoever is still there."""
-
-    def make(reply: str | None) -> ChatCompletion:
-        booking = book(house, caller, engine, asked)
-        try:
-            running = [booking.start(question) for question in booking.wanted]
-            replies = [answer.result() for answer in running]
-            booking.wait()
-        finally:
-            booking.close()
-        return _told(body, replies)
-
-    return once(request, house, caller, fingerprint(body.model_dump_json()), make)
+        # with an Idempotency-Key the answer is made to its end, whoever is still there
+        return await once_later(request, house, caller, fingerprint(body.model_dump_json()), make)
 
 
 def _told(body: ChatRequest, replies: Sequence[Reply]) -> ChatCompletion:
     return completion(new_id("chatcmpl-"), now(), body.model, replies, bool(body.logprobs))
 
 
-@dataclass(frozen=True)
-class Heard:
-    """A piece of one of the answers, or its end."""
-
-    index: int
-    piece: Piece | None = None
-    ended: Running | None = None
-
-
-class Choir:
-    """The answers to one request, under way together; what they say comes in one row."""
-
-    def __init__(self, booking: Booking) -> None:
-        self.booking = booking
-        self._running: list[Running] = []
-        self._row: asyncio.Queue[Heard] = asyncio.Queue()
-        self._gone: asyncio.Task[None] | None = None
-        self.first: Heard | None = None
-
-    async def start(self, request: Request) -> None:
-        """Begin, and wait for the first word, but no longer than until a ping is due.
-
-        Raises what the engine refuses, and Refused `client_gone`.
-        """
-        self._gone = asyncio.create_task(_left(request))
-        await run_in_threadpool(self._begin, asyncio.get_running_loop())
-        self.first = await self.next()
-        if self.first and self.first.ended:
-            self.first.ended.result()
-
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        def put(heard: Heard) -> None:
-            with suppress(RuntimeError):  # the loop has closed: the server is going
-                loop.call_soon_threadsafe(self._row.put_nowait, heard)
-
-        def begin(index: int, wanted: Question) -> Running:
-            return self.booking.start(
-                wanted, lambda piece: put(Heard(index, piece=piece)), lambda ended: put(Heard(index, ended=ended))
-            )
-
-        for i, wanted in enumerate(self.booking.wanted):
-            self._running.append(begin(i, wanted))
-
-    async def next(self) -> Heard | None:
-        """What is heard next; None when nothing was for a while."""
-        waiting = asyncio.create_task(self._row.get())
-        watched: set[asyncio.Task[Any]] = {waiting} if self._gone is None else {waiting, self._gone}
-        try:
-            await asyncio.wait(watched, timeout=PING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                return waiting.result()
-        finally:
-            waiting.cancel()
-        if self._gone is not None and self._gone.done():
-            raise refused("client_gone")
-        return None
-
-    async def replies(self) -> list[Reply]:
-        """The whole answers. Raises what ended one of them, and Refused `client_gone`."""
-        left = len(self.booking.wanted)
-        heard = self.first
-        while True:
-            left -= bool(heard and heard.ended)
-            if not left:
-                break
-            heard = await self.next()
-        self.stop()
-        return [running.result() for running in self._running]
-
-    def stop(self) -> None:
-        """Nobody listens any more."""
-        for running in self._running:
-            running.cancel()
-        self.booking.close()
-        if self._gone is not None:
-            self._gone.cancel()
-
-    def let_go(self) -> None:
-        """From here on somebody else notices when the client leaves."""
-        if self._gone is not None:
-            self._gone.cancel()
-            self._gone = None
-
-
-async def _left(request: Request) -> None:
-    """Ends when the client is gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _streamed(body: ChatRequest, choir: Choir) -> StreamingResponse:
+async def _streamed(request: Request, house: House, caller: Key, body: ChatRequest, booking: Booking,
+                    places: AsyncExitStack) -> EventStream:  # fmt: skip
+    """The stream, with the places that it takes until it ends."""
+    choir = Choir(booking, house.lanes)
+    try:
+        await places.enter_async_context(house.streams.open("streams", caller.id, address_of(request)))
+        await choir.start(request)
+    except BaseException:  # whatever it was, nobody hears what would still come
+        choir.stop()
+        raise
     choir.let_go()
-    stream = Stream(body, choir)
-    return StreamingResponse(stream.events(), media_type="text/event-stream", headers=STREAM_HEADERS)
+    return EventStream(Stream(body, choir).events(), places.pop_all())
 
 
 class Stream:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, StreamingResponse
 
 from postil.api.bodies import StrictRoute
 from postil.api.forms import Form, read_form
 from postil.api.gate import FILE_BYTES
 from postil.api.house import Caller, House, TheHouse, may
+from postil.api.lanes import Name
 from postil.api.lists import After, ListOf, checked_name, limited, listed
 from postil.api.once import fingerprint, once
 from postil.api.refusals import documented, refused
@@ -77,9 +77,13 @@ def form_of(part: str, required: list[str], **fields: Any) -> dict[str, Any]:
 async def create_file(request: Request, house: TheHouse, caller: Caller) -> JSONResponse:
     """Upload a file. A training file is looked at before the answer: it comes back as processed, or as error."""
     with house.store.files.incoming(most=FILE_BYTES) as made:
-        form = await read_form(request.headers, request.stream(), "file", made)
+        write = partial(house.lanes.run, "files", caller.project, made.write)
+        form = await read_form(request.headers, request.stream(), "file", write)
         purpose, seconds = _wanted(form)
-        return await run_in_threadpool(_kept, request, house, caller, form.filename or "upload", purpose, seconds, made)
+        lane: Name = "looks" if purpose == "fine-tune" else "files"
+        return await house.lanes.run(
+            lane, caller.project, _kept, request, house, caller, form.filename or "upload", purpose, seconds, made
+        )
 
 
 def _kept(request: Request, house: House, caller: Key, filename: str, purpose: str, seconds: int | None,
@@ -89,7 +93,7 @@ def _kept(request: Request, house: House, caller: Key, filename: str, purpose: s
 
     def make(reply: str | None) -> FileObject:
         made.sync()
-        fault = house.judge(made.path) if purpose == "fine-tune" and made.bytes <= JUDGED_BYTES else None
+        fault = house.judged(made.path) if purpose == "fine-tune" and made.bytes <= JUDGED_BYTES else None
         row = house.store.files.keep(caller.project, filename, purpose, made, expires_after=seconds, reply=reply)
         if fault:
             house.store.files.judged(row.id, fault)
@@ -158,13 +162,9 @@ def download_file(file_id: str, house: TheHouse, caller: Caller) -> StreamingRes
     opened = house.store.files.open(row)
     house.store.audit.note("downloaded", row.id, row.filename)
 
-    def pieces() -> Iterator[bytes]:
-        with opened:
-            while piece := opened.read(1 << 20):
-                yield piece
-
     headers = {"content-length": str(row.bytes), "content-disposition": "attachment"}
-    return StreamingResponse(pieces(), media_type="application/octet-stream", headers=headers)
+    pieces = house.lanes.pieces(caller.project, opened)
+    return StreamingResponse(pieces, media_type="application/octet-stream", headers=headers)
 
 
 @router.delete("/files/{file_id}", dependencies=[may("train")])

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from postil.api.bodies import StrictRoute
 from postil.api.house import Caller, House, TheHouse, may
+from postil.api.lanes import lane
 from postil.api.lists import checked_name
 from postil.api.refusals import documented, refused
 from postil.errors import StoreError
@@ -68,6 +69,7 @@ def retrieve_model(model: str, house: TheHouse, caller: Caller) -> ModelObject:
 
 
 @router.delete("/models/{model:path}", dependencies=[may("train")])
+@lane("engines")
 def delete_model(model: str, house: TheHouse, caller: Caller) -> ModelDeleted:
     """Delete a fine-tuned model or checkpoint, unless a job that is not finished needs it."""
     if _find_base(house, checked_name(model, "model")):

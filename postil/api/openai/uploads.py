@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from postil.api.bodies import Body, StrictRoute
 from postil.api.forms import read_form
 from postil.api.gate import PART_BYTES
 from postil.api.house import Caller, House, TheHouse, may
+from postil.api.lanes import lane
 from postil.api.lists import checked_name
 from postil.api.once import fingerprint, once
 from postil.api.openai.files import EXPIRY, FileObject, checked_purpose, form_of
@@ -108,9 +109,10 @@ def create_upload(request: Request, body: CreateUpload, house: TheHouse, caller:
 async def add_part(upload_id: str, request: Request, house: TheHouse, caller: Caller) -> JSONResponse:
     """One part of at most 64 MB."""
     upload = checked_name(upload_id, "upload")
-    await run_in_threadpool(house.store.uploads.get, caller.project, upload)
+    await house.lanes.run("reads", caller.project, house.store.uploads.get, caller.project, upload)
     with house.store.files.incoming(most=PART_BYTES) as made:
-        form = await read_form(request.headers, request.stream(), "data", made)
+        write = partial(house.lanes.run, "files", caller.project, made.write)
+        form = await read_form(request.headers, request.stream(), "data", write)
         for name in form.fields:
             raise refused("unknown_parameter", param=name[:80])
 
@@ -123,10 +125,11 @@ async def add_part(upload_id: str, request: Request, house: TheHouse, caller: Ca
         def kept() -> JSONResponse:
             return once(request, house, caller, fingerprint(made.sha256), make, again, retried=True)
 
-        return await run_in_threadpool(kept)
+        return await house.lanes.run("files", caller.project, kept)
 
 
 @router.post("/uploads/{upload_id}/complete", response_model=UploadObject, dependencies=[may("train")])
+@lane("files")
 def complete_upload(
     upload_id: str, request: Request, body: CompleteUpload, house: TheHouse, caller: Caller
 ) -> JSONResponse:

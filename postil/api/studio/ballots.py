@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from postil.api.bodies import Body, StrictRoute
 from postil.api.house import Caller, House, TheHouse, may
+from postil.api.lanes import lane
 from postil.api.lists import After, ListOf, checked_name, limited, listed
 from postil.api.once import fingerprint, once
 from postil.api.refusals import documented
@@ -163,6 +164,7 @@ def ballot_rows(ballot_id: str, house: TheHouse, caller: Caller) -> VotedRows:
     "/ballots/{ballot_id}/sheet", dependencies=[may("read")], response_class=Response,
     responses={200: {"content": {XLSX: {"schema": {"type": "string", "format": "binary"}}}}},
 )  # fmt: skip
+@lane("files")
 def ballot_sheet(ballot_id: str, house: TheHouse, caller: Caller) -> Response:
     """Every question with both answers and the votes in columns, as a workbook."""
     ballot = house.store.ballots.get(caller.project, checked_name(ballot_id, "ballot"))

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from postil.api.bodies import Body, StrictRoute
 from postil.api.booking import book
-from postil.api.house import Caller, TheHouse, may
+from postil.api.choir import whole
+from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
 from postil.api.refusals import documented, refused
 from postil.dataset import ask
-from postil.serve import Reply, Request
+from postil.serve import Reply
+from postil.serve import Request as Question
+
+if TYPE_CHECKING:
+    from postil.store.tables import Key, Model
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: comparison"], responses=documented())
 
@@ -49,26 +54,31 @@ class Comparison(BaseModel):
 
 
 @router.post("/comparisons", dependencies=[may("serve")])
-def compare(body: CompareBody, house: TheHouse, caller: Caller) -> Comparison:
+async def compare(request: Request, body: CompareBody, house: TheHouse, caller: Caller) -> Comparison:
     """Ask a fine-tuned model and its base the same. Greedy unless `temperature` says otherwise. Models that are not
     released can be compared: that is how one sees whether they should be."""
+    lanes, project = house.lanes, caller.project
+    model, question = await lanes.run("reads", project, _question, body, house, caller)
+    async with lanes.place("answers", project, 2):
+        engine = await lanes.run("engines", project, house.engine, model.base)
+        both = [replace(question, scale=scale) for scale in (0.0, 1.0)]
+        booking = await lanes.run("engines", project, book, house, caller, engine, both)
+        base, tuned = await whole(booking, lanes, request)
+    return Comparison(model=model.id, base_model=model.base, base=_shown(base), tuned=_shown(tuned))
+
+
+def _question(body: CompareBody, house: House, caller: Key) -> tuple[Model, Question]:
+    """The model, and what it is asked in its run's own words."""
     if not body.model.startswith("ft:"):
         raise refused("invalid_value", param="model", detail="ft:...")
     model = house.store.models.get(caller.project, checked_name(body.model, "model"))
-    directory = house.store.directory / model.directory
     plan = house.plan_of(model)
     messages = ask(body.question, body.system or plan.get("system"), plan.get("instruction"))
-    engine = house.engine(model.base)
-    asked = Request(messages, adapter=directory, max_tokens=body.max_tokens or plan.get("max_new_tokens", 256),
-                    temperature=body.temperature or 0.0, seed=body.seed, project=caller.project)  # fmt: skip
-    booking = book(house, caller, engine, [replace(asked, scale=scale) for scale in (0.0, 1.0)])
-    try:
-        both = [booking.start(question) for question in booking.wanted]
-        base, tuned = (running.result() for running in both)
-        booking.wait()
-    finally:
-        booking.close()
-    return Comparison(model=model.id, base_model=model.base, base=_shown(base), tuned=_shown(tuned))
+    return model, Question(
+        messages, adapter=house.store.directory / model.directory,
+        max_tokens=body.max_tokens or plan.get("max_new_tokens", 256), temperature=body.temperature or 0.0,
+        seed=body.seed, project=caller.project,
+    )  # fmt: skip
 
 
 def _shown(reply: Reply) -> ShownAnswer:

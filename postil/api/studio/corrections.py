@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from postil.api.bodies import Body, StrictRoute
 from postil.api.house import Caller, House, TheHouse, may
+from postil.api.lanes import lane
 from postil.api.lists import After, ListOf, checked_name, limited, listed
 from postil.api.once import fingerprint, once
 from postil.api.refusals import documented, refused
@@ -167,6 +168,7 @@ def delete_correction_set(set_id: str, house: TheHouse, caller: Caller) -> SetDe
 
 
 @router.post("/correction_sets/{set_id}/file", response_model=MadeFile, dependencies=[may("train")])
+@lane("looks")
 def make_file(set_id: str, request: Request, body: FileBody, house: TheHouse, caller: Caller) -> JSONResponse:
     """Make a training or evaluation file of a set, JSONL of messages: right answers, and answers with a thumb up."""
     checked_name(set_id, "set")
@@ -251,6 +253,7 @@ def _plan(house: House, caller: Key, name: str | None) -> dict[str, Any]:
     return house.plan_of(house.store.models.get(caller.project, checked_name(name, "model")))
 
 
+@lane("looks")
 def file_of_corrections(house: House, caller: Key, set_id: str, body: FileBody) -> MadeFile:
     right = house.store.corrections.examples(caller.project, set_id)
     if not right:

@@ -15,6 +15,7 @@ from postil import __version__
 from postil.api.asking import CHECK_SECONDS, on_disk
 from postil.api.bodies import Body, StrictRoute
 from postil.api.house import Caller, House, TheHouse, may
+from postil.api.lanes import lane
 from postil.api.lists import checked_name
 from postil.api.refusals import Refused, documented, refused
 from postil.dataset import window as look_at
@@ -117,6 +118,7 @@ class FieldsList(BaseModel):
 
 
 @router.post("/check", dependencies=[may("train")])
+@lane("looks")
 def check(body: CheckBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """What `postil check FILE --json` says: format, columns, examples, and everything that is wrong, with its rows."""
     for code in body.fix or []:
@@ -142,13 +144,14 @@ def check(body: CheckBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
 def _check(body: CheckBody, options: Mapping[str, Any], house: House, row: File, path: Path) -> dict[str, Any]:
     """Have a file checked. What is found of its rows is kept for windows on them."""
     command = _command("check", body, options, path, keep=not body.fix)
-    told: dict[str, Any] = house.ask(command, LONG_SECONDS if body.fix else CHECK_SECONDS)
+    told: dict[str, Any] = house.command(command, LONG_SECONDS if body.fix else CHECK_SECONDS)
     if (made := path.parent / FINDINGS).exists():
         house.looks.findings(row.sha256, _key(body), lambda: nullcontext(made))
     return told
 
 
 @router.post("/preview", dependencies=[may("train")])
+@lane("looks")
 def preview(body: PreviewBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """Some rows of a file as Excel shows them, each with its number, its cells by address and, once it is checked, what
     was found in it. The first look at a file takes as long as reading it, further windows hardly any time."""
@@ -158,7 +161,7 @@ def preview(body: PreviewBody, house: TheHouse, caller: Caller) -> dict[str, Any
     def made(name: str) -> Iterator[Path]:
         with on_disk(house.store, row) as path:
             look = ["look", str(path), "--rows=0", f"--keep={path.parent}"]
-            house.ask(look if name == TABLE else _command("check", body, options, path, keep=True), CHECK_SECONDS)
+            house.command(look if name == TABLE else _command("check", body, options, path, keep=True), CHECK_SECONDS)
             yield path.parent / name
 
     def window() -> dict[str, Any]:
@@ -180,12 +183,13 @@ def preview(body: PreviewBody, house: TheHouse, caller: Caller) -> dict[str, Any
 
 @router.post("/marked", dependencies=[may("train")], response_class=Response,
              responses={200: {"content": {XLSX: {"schema": {"type": "string", "format": "binary"}}}}})  # fmt: skip
+@lane("looks")
 def marked(body: CheckBody, house: TheHouse, caller: Caller) -> Response:
     """The file back as a workbook: every problem marked and commented where it stands, and listed on a sheet."""
     row, options = _file(house, caller, body.file), _checked(house, body)
     with on_disk(house.store, row) as path:
         report = path.with_name("marked.xlsx")
-        house.ask([*_command("check", body, options, path), f"--report={report}"], LONG_SECONDS)
+        house.command([*_command("check", body, options, path), f"--report={report}"], LONG_SECONDS)
         content = report.read_bytes()
     house.store.audit.note("downloaded", row.id, row.filename, project=caller.project)
     name = quote(f"{Path(row.filename).stem}.marked.xlsx")
@@ -193,6 +197,7 @@ def marked(body: CheckBody, house: TheHouse, caller: Caller) -> Response:
 
 
 @router.post("/diff", dependencies=[may("train")])
+@lane("looks")
 def difference(body: DiffBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """Which examples were added, removed and changed between two files, or two ways of correcting one."""
     sides = {name: getattr(body, name) for name in ("before", "after")}
@@ -202,11 +207,12 @@ def difference(body: DiffBody, house: TheHouse, caller: Caller) -> dict[str, Any
         for (name, side), path in zip(sides.items(), (first, second), strict=True):
             write_json(path.with_name("reading.json"), reading_of(side))
             command.append(f"--{name}={path.with_name('reading.json')}")
-        told: dict[str, Any] = house.ask(command, LONG_SECONDS)
+        told: dict[str, Any] = house.command(command, LONG_SECONDS)
     return told
 
 
 @router.post("/plan", dependencies=[may("train")])
+@lane("looks")
 def plan(body: PlanBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """What `postil plan FILE --json` says: every value with its reason, and what it will take."""
     if body.preset is not None and body.preset not in presets():
@@ -222,6 +228,7 @@ def plan(body: PlanBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
 
 
 @router.post("/xray", dependencies=[may("train")])
+@lane("looks")
 def xray(body: XrayBody, house: TheHouse, caller: Caller) -> dict[str, Any]:
     """What `postil xray FILE --json` says: which tokens of each example are learned, ignored or cut."""
     options = {
@@ -281,7 +288,7 @@ def _base(house: House, name: str | None) -> str:
 def _asked(house: House, caller: Key, command: str, body: Corrected, options: Mapping[str, Any], seconds: float
            ) -> dict[str, Any]:  # fmt: skip
     with on_disk(house.store, _file(house, caller, body.file)) as path:
-        told: dict[str, Any] = house.ask(_command(command, body, options, path), seconds)
+        told: dict[str, Any] = house.command(_command(command, body, options, path), seconds)
     return told
 
 

@@ -6,15 +6,17 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from postil.api.bodies import StrictRoute
+from postil.api.bodies import StrictRoute, address_of
+from postil.api.broadcast import LOOK_SECONDS
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.refusals import documented, refused
+from postil.api.streams import EventStream
 from postil.api.studio.tasks import any_job
 from postil.locales import knows, say
 from postil.store import TERMINAL
@@ -22,9 +24,7 @@ from postil.store import TERMINAL
 if TYPE_CHECKING:
     from postil.store.tables import Job, JobEvent, Key
 
-LOOK_SECONDS = 0.5
 PING_SECONDS = 15
-HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: live"], responses=documented())
 
@@ -41,16 +41,17 @@ async def live(job_id: str, request: Request, house: TheHouse, caller: Caller) -
     seen = request.headers.get("last-event-id", "0")
     if not (seen.isascii() and seen.isdecimal() and len(seen) < 15):
         raise refused("invalid_value", param="Last-Event-ID", detail="0, 1, 2, ...")
-    job = await run_in_threadpool(any_job, house, caller, job_id)
-    stream = _told(house, caller, job.id, int(seen))
-    return StreamingResponse(stream, media_type="text/event-stream", headers=HEADERS)
+    job = await house.lanes.run("reads", caller.project, any_job, house, caller, job_id)
+    async with AsyncExitStack() as places:
+        await places.enter_async_context(house.streams.open("streams", caller.id, address_of(request)))
+        return EventStream(_told(house, caller, job.id, int(seen)), places.pop_all())
 
 
 async def _told(house: House, caller: Key, job_id: str, seen: int) -> AsyncIterator[str]:
     state: dict[str, Any] | None = None
     quiet_since = time.monotonic()
     while not house.closing.is_set():
-        job, events = await run_in_threadpool(house.queue.events_since, caller.project, job_id, seen)
+        job, events = await house.broadcast.news(caller.project, job_id, seen)
         for event in events:
             seen = event.number
             yield _event("event", _shown(event), seen)

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from postil.api.asking import cleaned
 from postil.api.bodies import StrictRoute
 from postil.api.house import Caller, House, TheHouse, may
+from postil.api.lanes import lane
 from postil.api.lists import NAME, After, ListOf, checked_name, limited, listed
 from postil.api.once import fingerprint, once
 from postil.api.refusals import Refused, documented, refused
@@ -59,6 +60,7 @@ class SetDeleted(BaseModel):
 
 
 @router.post("/sets", response_model=SetObject, dependencies=[may("train")])
+@lane("looks")
 def create_set(request: Request, body: SetBody, house: TheHouse, caller: Caller) -> JSONResponse:
     """Make an evaluation set. A file is read, mended and checked like a training file; nothing of it is used later."""
     sources = {name: value for name in ("file", "job", "corrections") if (value := getattr(body, name)) is not None}
@@ -122,8 +124,8 @@ def cleaned_file(house: House, caller: Key, file_id: str, options: Mapping[str, 
         row = house.store.files.get(caller.project, checked_name(file_id, "file"))
     except StoreError as error:
         raise Refused(error, param=param, status=400) from error
-    with cleaned(house.ask, house.store, row, arguments(options)) as (path, count), path.open(encoding="utf-8") as file:
-        yield (json.loads(line) for line in file if line.strip()), count
+    with cleaned(house.command, house.store, row, arguments(options)) as (path, count), path.open("rb") as lines:
+        yield (json.loads(line) for line in lines if line.strip()), count
 
 
 def write_lines(made: Incoming, examples: Iterable[Mapping[str, Any]]) -> int:
