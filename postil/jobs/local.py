@@ -61,7 +61,8 @@ class LocalExecutor:
                 return
             env = {**spec.env, **({"CUDA_VISIBLE_DEVICES": self._free_gpu()} if spec.gpus else {})}
             child, pid = self._start(spec, env, place)
-            record = {"run_id": spec.run_id, "pid": pid, "started": _started(pid), "spec": spec.as_json(),
+            record = {"run_id": spec.run_id, "pid": pid, "started": _started(pid),
+                      "spec": {**spec.as_json(), "env": {}},  # a proxy's or an index's password may stand in it
                       "gpu": env.get("CUDA_VISIBLE_DEVICES") if spec.gpus else None}  # fmt: skip
             if child is not None:
                 self._children[spec.run_id] = child

@@ -383,4 +383,4 @@ def _tokens(told: Mapping[str, Any]) -> tuple[Token, ...]:
 
 
 def _headers(server: Server) -> dict[str, str]:
-    return {"authorization": f"Bearer {server.key}"} if server.key else {}
+    return {"authorization": f"Bearer {server.key.reveal()}"} if server.key else {}
