@@ -20,7 +20,7 @@ from postil.errors import RequestError
 from postil.jobs import Queue, Watch
 from postil.serve import opener
 from postil.settings import Settings
-from postil.store import open_store
+from postil.store import keep_private, open_places, open_store
 
 HEADER_SECONDS = 30.0
 GRACE_SECONDS = 20
@@ -105,6 +105,7 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
     `port_taken`."""
     if host not in LOOPBACK and not public:
         raise RequestError("needs_unlocked_door", host=host)
+    keep_private()
     open_engine = opener(Settings())
     try:
         bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -128,6 +129,8 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
             tell("api.first_key", {"secret": first})
         if host not in LOOPBACK:
             tell("api.public", {"host": host})
+        for place, command in open_places().items():
+            tell("doctor.open", {"path": place, "command": command})
         tell("api.started", {"url": f"{url}/v1"})
         for path in paths:
             tell("api.pages", {"url": url + path})

@@ -18,7 +18,7 @@ from postil.jobs.attempt import RUN, STORAGE_FULL, Desk
 from postil.locales import LANGUAGES, speak_to_clients
 from postil.records import Event, Plan
 from postil.settings import quiet
-from postil.store import FULL, in_our_words, read_json, sha256
+from postil.store import FULL, in_our_words, keep_private, read_json, sha256
 
 if TYPE_CHECKING:
     from postil.records import Base, Dataset, Left
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 0 when the outcome was written."""
     parser = argparse.ArgumentParser(prog="postil.jobs.run")
     parser.add_argument("--spec", required=True, type=Path)
+    keep_private()
     spec = read_json(parser.parse_args(arguments).spec)
     quiet()
     speak_to_clients()

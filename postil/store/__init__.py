@@ -28,21 +28,22 @@ if TYPE_CHECKING:
     from postil.store.lines import LINE
     from postil.store.pages import Page
     from postil.store.place import Store, open_store
+    from postil.store.private import keep_private, open_places
     from postil.store.replies import Asked
     from postil.store.uploaded import PART_BYTES, TERMINAL, display_name
 
 __all__ = [
-    "FULL", "LINE", "LOCAL", "PART_BYTES", "SCOPES", "TERMINAL", "Asked", "Database", "Incoming", "Page",
-    "Store", "display_name", "free_bytes", "in_our_words", "letters", "link_or_copy", "make_directory", "new_id", "now",
-    "open_store", "publish", "read_json", "sha256", "sync", "sync_directory", "temporary_directory", "write_bytes",
-    "write_json", "write_text",
+    "FULL", "LINE", "LOCAL", "PART_BYTES", "SCOPES", "TERMINAL", "Asked", "Database", "Incoming", "Page", "Store",
+    "display_name", "free_bytes", "in_our_words", "keep_private", "letters", "link_or_copy", "make_directory",
+    "new_id", "now", "open_places", "open_store", "publish", "read_json", "sha256", "sync", "sync_directory",
+    "temporary_directory", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
 
 _LATER = {  # what needs the database's library is loaded by whoever needs it: most commands do not
     "Asked": "replies", "Database": "database", "FULL": "disk", "Incoming": "blobs", "LINE": "lines", "LOCAL": "keys",
     "PART_BYTES": "uploaded", "Page": "pages", "SCOPES": "keys", "Store": "place", "TERMINAL": "uploaded",
     "display_name": "uploaded", "free_bytes": "disk", "in_our_words": "disk", "letters": "ids", "new_id": "ids",
-    "now": "ids", "open_store": "place",
+    "keep_private": "private", "now": "ids", "open_places": "private", "open_store": "place",
 }  # fmt: skip
 
 

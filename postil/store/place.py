@@ -38,7 +38,7 @@ class Store:
 
         The tables are brought up to date. Raises StoreError.
         """
-        make_directory(directory)
+        make_directory(directory, private=True)
         self.directory = directory.resolve()
         self.database = Database(Address(database).reveal() or f"sqlite:///{self.directory / 'postil.db'}")
         upgrade(self.database)
