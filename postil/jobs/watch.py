@@ -23,6 +23,7 @@ from postil.jobs.executor import Executor, RunSpec, RunState, Slot
 from postil.jobs.lease import VALIDATING, Lease
 from postil.jobs.local import LocalExecutor, identity, is_alive
 from postil.jobs.publish import Publisher
+from postil.locales import speak_to_clients
 from postil.settings import for_worker
 from postil.store import FULL, TERMINAL, Store, free_bytes, letters, make_directory, sync_directory, write_json
 from postil.store.tables import File, Job
@@ -108,6 +109,7 @@ class Watch:
         self._guarded(self.lease.leave)
 
     def _loop(self) -> None:
+        speak_to_clients()  # what it writes of a job is read by clients
         while not self._stopping.is_set():
             self._guarded(self.tick)
             self._stopping.wait(self._pace.tick)
