@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 
-from postil.api import gate
 from postil.api.asking import ask
 from postil.jobs import run
 from postil.jobs.attempt import Desk, read_outcome
@@ -137,18 +136,23 @@ def test_attack_33_no_answer_names_a_place_when_all_is_gone(alone: Served) -> No
     with alone.http(key) as v1:
         names = furnished(alone, v1, key)
     asked = calls(alone, names)
-    for path in alone.store.directory.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-    shutil.rmtree(alone.home)
-    with alone.http(key, connection="close") as http:  # after a fault of its own the server hangs up
+    with alone.http(key, connection="close") as http:
         http.base_url = httpx.URL(alone.url)
-        for method, path, more in asked:
-            says_no_place(alone, http.request(method, path, **more))
+
+        def all_say_no_place() -> str:
+            answers = [http.request(method, path, **more) for method, path, more in asked]
+            for answer in answers:
+                says_no_place(alone, answer)
+            return " ".join(answer.text for answer in answers if answer.status_code >= 400)
+
+        for path in alone.store.directory.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+        assert "not_an_adapter" in all_say_no_place()
+        shutil.rmtree(alone.home)
+        assert "model_not_found" in all_say_no_place()
         (alone.store.directory / "postil.db").write_bytes(b"no database")
-        for method, path, more in asked:
-            says_no_place(alone, http.request(method, path, **more))
-    assert "/v1/models" not in gate.OPEN_PATHS
+        all_say_no_place()
 
 
 def test_attack_33_what_a_command_says_names_no_place(alone: Served) -> None:
