@@ -15,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from postil.api.app import create_app
 from postil.api.asking import ask, judge
 from postil.api.house import House
+from postil.api.logs import open_log
 from postil.api.refusals import refused
 from postil.errors import RequestError
 from postil.jobs import Queue, Watch
@@ -94,7 +95,7 @@ def configured(app: Any, *, sockets: bool = False) -> uvicorn.Config:
     """uvicorn with our limits; it says nothing of requests, in which secrets may stand. `sockets`: for live pages."""
     return uvicorn.Config(
         app, http=PatientH11, ws="websockets-sansio" if sockets else "none", ws_max_size=SOCKET_BYTES,
-        log_level="warning", access_log=False, server_header=False,
+        log_level="warning", log_config=None, access_log=False, server_header=False,
         proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
@@ -106,6 +107,7 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
     if host not in LOOPBACK and not public:
         raise RequestError("needs_unlocked_door", host=host)
     keep_private()
+    log = open_log()
     open_engine = opener(Settings())
     try:
         bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -120,7 +122,7 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
     url, paths = f"http://{_bracketed(host)}:{port}", []
     app = create_app(
         house, lambda: named, begin=watch.start, end=lambda: watch.stop(grace=GRACE_SECONDS),
-        pages=lambda app: paths.append(pages(app, house)) if pages else None,
+        pages=lambda app: paths.append(pages(app, house)) if pages else None, watches=watch.works,
     )  # fmt: skip
     server = Server(configured(app, sockets=pages is not None), house)
     try:
@@ -138,6 +140,7 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
     finally:
         bound.close()
         store.close()
+        log.close()
 
 
 def addresses(host: str, port: int, more: str) -> frozenset[str]:

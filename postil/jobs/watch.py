@@ -36,6 +36,7 @@ RESTLESS_SECONDS = 600.0  # so long after its end a job's directory is looked at
 MOST_CLEARED = 500  # directories in one sweep
 MOST_VALIDATING = 2  # at once
 UNREADABLE = (LookupError, TypeError, ValueError)  # of files of a worker that are not what they should be
+HANGS_SECONDS = 300.0  # one look may start a worker, and count the GPUs before that
 PASSED_OVER = 10  # so often smaller jobs may go before one that does not fit yet
 
 
@@ -83,7 +84,7 @@ class Watch:
         self._clean: set[str] = set()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._swept = self._looked_around = float("-inf")
+        self._swept = self._looked_around = self._turned = float("-inf")
 
     # ── life ──
 
@@ -92,6 +93,11 @@ class Watch:
         self._store.blobs.tidy()
         self._thread = threading.Thread(target=self._loop, name="watch", daemon=True)
         self._thread.start()
+
+    def works(self) -> bool:
+        """Whether it looks after the jobs: its thread is there, and does not hang in a look."""
+        alive = self._thread is not None and self._thread.is_alive()
+        return alive and time.monotonic() - self._turned < HANGS_SECONDS
 
     def stop(self, grace: float | None = None) -> None:
         """Let every worker save a checkpoint and end; their jobs wait for the next start. Takes at most `grace` s."""
@@ -111,6 +117,7 @@ class Watch:
     def _loop(self) -> None:
         speak_to_clients()  # what it writes of a job is read by clients
         while not self._stopping.is_set():
+            self._turned = time.monotonic()
             self._guarded(self.tick)
             self._stopping.wait(self._pace.tick)
 

@@ -111,6 +111,11 @@ class Local:
             restarts=sum(max(0, starts - 1) for starts in self._starts.values()),
         )  # fmt: skip
 
+    def failed(self) -> bool:
+        with self._lock:
+            links = list(self._links.values())
+        return not self._closing.is_set() and any(not link.alive and not link.rests for link in links)
+
     def rest(self, seconds: float) -> bool:
         with self._lock:
             resting = {alone: link for alone, link in self._links.items() if link.alive and link.rest(seconds)}
