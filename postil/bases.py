@@ -42,7 +42,7 @@ def fetched(base: Base, tell: Callable[[str, float | None], None] = lambda text,
     from postil.model.fetch import fetch
 
     settings = Settings()
-    path = fetch(base, settings.home, settings.hub, settings.hub_mirror, language(), tell)
+    path = fetch(base, settings.home, settings.hub, settings.hub_mirror.reveal(), language(), tell)
     return replace(base, path=path)
 
 

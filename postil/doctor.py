@@ -12,6 +12,7 @@ from postil import __version__
 from postil import plan as room
 from postil.locales import say
 from postil.settings import Settings
+from postil.store import open_places
 
 LEAST_MEMORY = 3_000_000_000  # bytes: what the embedded model takes to train
 LEAST_DISK = 2_000_000_000
@@ -28,6 +29,7 @@ def examine() -> dict[str, Any]:
         )
     if machine.disk_free_bytes < LEAST_DISK:
         problems.append(_short_of("disk", machine.disk_free_bytes, LEAST_DISK))
+    problems += [say("doctor.open", path=place, command=command) for place, command in open_places().items()]
     return {
         "facts": {
             say("doctor.postil"): __version__,

@@ -23,18 +23,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from postil.locales import in_a_row, say
+from postil.secret import hide
 
 
 class PostilError(Exception):
     """An error with a `code`, a cause and a remedy, both in Chinese and in English.
 
-    `values` fill the sentences. `rows` are the rows of the user's file that it is about, if any.
+    `values` fill the sentences; an address among them tells no user and no password. `rows` are the rows of the user's
+    file that it is about, if any.
     """
 
     def __init__(self, code: str, *, rows: Sequence[int] = (), **values: Any) -> None:
         self.code = code
         self.rows = tuple(rows)
-        self.values = values
+        self.values: dict[str, Any] = {
+            name: hide(value) if isinstance(value, str) else value for name, value in values.items()
+        }
         super().__init__(code)
 
     def cause(self, lang: str | None = None) -> str:

@@ -12,6 +12,7 @@ from postil.bases import NO_SHAPE, open_adapter, plain_name, public_place, templ
 from postil.errors import ExportError
 from postil.locales import LANGUAGES, say
 from postil.records import Adapter, Base, Event, Example, Message, Target
+from postil.remote import check_sealed
 from postil.settings import Settings, quiet
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def export(
         read_json(directory / "result.json") if to == "script" and (directory / "result.json").exists() else {},
         check,
     )  # fmt: skip
-    place = room.read_place(push, public=public, endpoint=Settings().hub_mirror) if push else None
+    if push:  # the hub's own token goes there
+        check_sealed(Settings().hub_mirror, "POSTIL_HF_ENDPOINT")
+    place = room.read_place(push, public=public, endpoint=Settings().hub_mirror.reveal()) if push else None
     if place:
         room.check_push(to, wanted.reference)
     made = room.export(adapter, wanted, output, emit, force=force)

@@ -41,7 +41,7 @@ def read_prompt(path: Path) -> str:
 def open_judge(named: str) -> Iterator[Judge]:
     """`local:MODEL`, a base model on this machine, or `endpoint`, the one that the settings name.
 
-    Raises PlanError `judge_unknown`, `judge_not_set`, `judge_address`, and ModelError.
+    Raises PlanError `judge_unknown`, `judge_not_set`, EngineError as `remote.Client` does, and ModelError.
     """
     from postil.evaluate import EndpointJudge, LocalJudge
 

@@ -8,6 +8,8 @@ from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
 
+from postil.secret import Address, Options, Secret
+
 T = TypeVar("T")
 EMBEDDED = "smollm2-135m-instruct"  # the base model where none is named
 AUTO = "auto"
@@ -48,6 +50,8 @@ class Settings:
     judge_url       POSTIL_JUDGE_URL         a model that judges answers, by OpenAI's protocol: https://example.com/v1
     judge_model     POSTIL_JUDGE_MODEL       its name there; its key: POSTIL_JUDGE_KEY, which is never printed
     judge_key_file  POSTIL_JUDGE_KEY_FILE    or a file with the key, which jobs of a server can read, too
+    networks        POSTIL_NETWORKS          private networks of yours that may be asked (a judge, a recording), with
+                                             commas: 10.1.0.0/16, 192.168.7.20
     engine          POSTIL_ENGINE            who answers in `postil serve`: ours | vllm
     engine_device   POSTIL_ENGINE_DEVICE     where ours computes: auto (a GPU with room for it) | cpu | cuda | cuda:1
     engine_idle     POSTIL_ENGINE_IDLE       minutes after which an engine that nobody asks gives back its memory; 0:
@@ -62,50 +66,60 @@ class Settings:
     require_all     POSTIL_REQUIRE_ALL       tests only: a skipped test is a failure
     """
 
-    home: Path = _from("POSTIL_HOME", lambda text: Path(text or "~/.postil").expanduser())  # noqa: RUF009  it is a field
+    home: Path = _from("POSTIL_HOME", lambda text: Path(text or "~/.postil").expanduser())
     language: str = _from("POSTIL_LANG", str)
     hub: str = _from("POSTIL_HUB", str)
-    hub_mirror: str = _from("POSTIL_HF_ENDPOINT", str)
+    hub_mirror: Address = _from("POSTIL_HF_ENDPOINT", Address)
     price_per_kwh: float = _from("POSTIL_PRICE_PER_KWH", lambda text: _number(text, 0.6))
     price_per_hour: float = _from("POSTIL_PRICE_PER_HOUR", lambda text: _number(text, 0.0))
     watts: float = _from("POSTIL_WATTS", lambda text: _number(text, 65.0))
     currency: str = _from("POSTIL_CURRENCY", lambda text: text or "CNY")
     cny_per_usd: float = _from("POSTIL_CNY_PER_USD", lambda text: _number(text, 7.1))
-    data: Path | None = _from("POSTIL_DATA", lambda text: Path(text).expanduser() if text else None)  # noqa: RUF009
-    database: str = _from("POSTIL_DATABASE", str)
-    files: str = _from("POSTIL_FILES", str)
+    data: Path | None = _from("POSTIL_DATA", lambda text: Path(text).expanduser() if text else None)
+    database: Address = _from("POSTIL_DATABASE", Address)
+    files: Address = _from("POSTIL_FILES", Address)
     hosts: str = _from("POSTIL_HOSTS", str)
-    judge_url: str = _from("POSTIL_JUDGE_URL", str)
+    judge_url: Address = _from("POSTIL_JUDGE_URL", Address)
     judge_model: str = _from("POSTIL_JUDGE_MODEL", str)
     judge_key_file: str = _from("POSTIL_JUDGE_KEY_FILE", str)
+    networks: str = _from("POSTIL_NETWORKS", str)
     engine: str = _from("POSTIL_ENGINE", lambda text: text or "ours")
     engine_device: str = _from("POSTIL_ENGINE_DEVICE", lambda text: text or AUTO)
     engine_idle: float = _from("POSTIL_ENGINE_IDLE", lambda text: _number(text, 15.0))
-    vllm_url: str = _from("POSTIL_VLLM_URL", str)
+    vllm_url: Address = _from("POSTIL_VLLM_URL", Address)
     vllm_command: str = _from("POSTIL_VLLM_COMMAND", lambda text: text or "vllm")
-    vllm_args: str = _from("POSTIL_VLLM_ARGS", str)
+    vllm_args: Options = _from("POSTIL_VLLM_ARGS", Options)
     trackers: str = _from("POSTIL_TRACKERS", str)
     tracker_project: str = _from("POSTIL_TRACKER_PROJECT", lambda text: text or "postil")
     require_all: bool = _from("POSTIL_REQUIRE_ALL", lambda text: text == "1")
 
+    def __post_init__(self) -> None:
+        """What may hold a password hides itself, whoever made the settings."""
+        for name, kind in _HIDING.items():
+            object.__setattr__(self, name, kind(getattr(self, name)))
+
     def as_json(self) -> dict[str, str]:
-        """Variable -> value, as a person sees them."""
+        """Variable -> value, as a person sees them: without keys and passwords."""
         values = zip(fields(self), astuple(self), strict=True)
         return {one.metadata["variable"]: "" if value is None else str(value) for one, value in values}
 
 
-def judge_key() -> str:
+_ADDRESSES = ("database", "files", "judge_url", "vllm_url", "hub_mirror")
+_HIDING: dict[str, type[Secret]] = {**dict.fromkeys(_ADDRESSES, Address), "vllm_args": Options}
+
+
+def judge_key() -> Secret:
     """The judge's key, from the environment or the file that is named there; empty when there is none.
 
     It is no field of the settings, so that nothing that prints or keeps settings has it.
     """
     file = os.environ.get("POSTIL_JUDGE_KEY_FILE", "")
     if key := os.environ.get("POSTIL_JUDGE_KEY", "").strip():
-        return key
+        return Secret(key)
     try:
-        return Path(file).expanduser().read_text("utf-8").strip() if file else ""
+        return Secret(Path(file).expanduser().read_text("utf-8").strip() if file else "")
     except (OSError, UnicodeDecodeError):
-        return ""
+        return Secret()
 
 
 @dataclass(frozen=True)
@@ -131,17 +145,17 @@ _QUIET = {
 _REMOTE_KEY = "POSTIL_REMOTE_KEY"
 
 
-def remote_key() -> str:
+def remote_key() -> Secret:
     """POSTIL_REMOTE_KEY: the key for the endpoint that `postil golden` asks. No setting: `doctor` prints those."""
-    return os.environ.get(_REMOTE_KEY, "").strip()
+    return Secret(os.environ.get(_REMOTE_KEY, "").strip())
 
 
 _VLLM_KEY = "POSTIL_VLLM_KEY"
 
 
-def vllm_key() -> str:
+def vllm_key() -> Secret:
     """POSTIL_VLLM_KEY: the key for a vLLM that runs already. No setting: `doctor` prints those."""
-    return os.environ.get(_VLLM_KEY, "").strip()
+    return Secret(os.environ.get(_VLLM_KEY, "").strip())
 
 
 def quiet() -> None:
@@ -172,7 +186,7 @@ _FOR_WORKER = (
     "CUDA_VISIBLE_DEVICES", "OMP_WAIT_POLICY",
     "POSTIL_HOME", "POSTIL_LANG", "POSTIL_PRICE_PER_KWH", "POSTIL_PRICE_PER_HOUR", "POSTIL_WATTS", "POSTIL_CURRENCY",
     "POSTIL_CNY_PER_USD", "POSTIL_JUDGE_URL", "POSTIL_JUDGE_MODEL", "POSTIL_JUDGE_KEY_FILE",
-    "POSTIL_TRACKERS", "POSTIL_TRACKER_PROJECT",
+    "POSTIL_NETWORKS", "POSTIL_TRACKERS", "POSTIL_TRACKER_PROJECT",
 )  # fmt: skip
 
 
@@ -203,7 +217,14 @@ def for_worker(*, downloads: bool = False) -> dict[str, str]:
 
 
 def online() -> dict[str, str]:
-    """The environment for a child process that downloads: this one's, without the switches that forbid it."""
-    closed = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    """The environment for a child process that downloads: this one's, without the switches that forbid it.
+
+    To a mirror that is not encrypted no token goes along: others could read it on the way.
+    """
+    closed = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
+    open_mirror = Settings().hub_mirror.reveal().strip().lower().startswith("http://")
+    if open_mirror:
+        closed += ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]
     kept = {name: value for name, value in for_child().items() if name not in closed}
-    return {**kept, "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+    tokens = {"HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"} if open_mirror else {}
+    return {**kept, **tokens, "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}

@@ -131,7 +131,7 @@ def test_nobody_there(sheet: Path, tmp_path: Path) -> None:
 def test_a_key_is_sent_to_no_other_address(sheet: Path, tmp_path: Path, service: Service) -> None:
     other = Service()
     service.answers = [(302, {"Location": other.url + "/chat/completions"}, b"")]
-    fails("remote_refused", lambda: record(sheet, tmp_path / "g.jsonl", service.remote()))
+    fails("remote_moved", lambda: record(sheet, tmp_path / "g.jsonl", service.remote()))
     other.close()
     assert not other.heard
 
@@ -257,7 +257,7 @@ def test_our_own_server_as_the_remote_one(
         found = record(sheet, tmp_path / "golden.jsonl", remote)
         monkeypatch.setenv("POSTIL_REMOTE_KEY", server.key("read"))
         refused = fails("remote_refused", lambda: record(sheet, tmp_path / "other.jsonl", remote))
-    assert refused.values["status"] == "403"
+    assert refused.values["status"] == 403
     assert (found["answered"], found["refused"]) == (12, [])
     examples = flow.check(tmp_path / "golden.jsonl").examples
     assert [example.answer for example in examples] == [f"答复：第{i}个问题怎么办？" for i in range(12)]

@@ -192,7 +192,7 @@ def test_say_speaks_the_language_that_was_set() -> None:
 AT_A_COMMAND_LINE = {
     "adapter_unfinished", "bad_model_name", "directory_not_empty", "export_exists", "interrupted",
     "needs_unlocked_door", "not_a_vote_sheet", "not_an_adapter", "nothing_to_resume", "plan_unreadable", "port_taken",
-    "push_base", "push_public", "push_target", "remote_refused", "remote_silent", "run_finished", "run_unfinished",
+    "push_base", "push_public", "push_target", "remote_silent", "run_finished", "run_unfinished",
     "setting_form", "vllm_base", "vote_of_another", "wrong_usage",
 }  # fmt: skip
 

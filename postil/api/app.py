@@ -20,6 +20,8 @@ from postil.api.gate import Gate
 from postil.api.house import House
 from postil.api.openai import ROUTERS
 from postil.api.rate import router as rate
+from postil.api.ready import Check, EnginesWork, Readiness, database_answers, disk_has_room
+from postil.api.ready import router as probes
 from postil.api.refusals import ErrorObject, Refused, Told, refused
 from postil.api.studio import router as studio
 from postil.errors import PostilError
@@ -35,10 +37,10 @@ class Healthy(BaseModel):
 
 
 def create_app(house: House, hosts: Callable[[], Iterable[str]], *, begin: Callable[[], None] = lambda: None,
-               end: Callable[[], None] = lambda: None, pages: Callable[[FastAPI], None] = lambda app: None
-               ) -> FastAPI:  # fmt: skip
+               end: Callable[[], None] = lambda: None, pages: Callable[[FastAPI], None] = lambda app: None,
+               watches: Callable[[], bool] = lambda: True) -> FastAPI:  # fmt: skip
     """`hosts`: what may stand in Host, asked at each request; `begin` and `end` are called as the server comes up and
-    goes down; `pages` adds what a browser shows, behind the same gate."""
+    goes down; `pages` adds what a browser shows, behind the same gate; `watches`: whether jobs are looked after."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -62,6 +64,13 @@ def create_app(house: House, hosts: Callable[[], Iterable[str]], *, begin: Calla
         """Whether the server answers; needs no key."""
         return Healthy()
 
+    parts: dict[str, Check] = {
+        "database": lambda: database_answers(house.store),
+        "disk": lambda: disk_has_room(house.store),
+        "watch": watches,
+        "engine": EnginesWork(house.engines),
+    }
+    app.include_router(probes(Readiness(parts)))
     pages(app)
     app.add_middleware(Gate, keys=house.store.keys, hosts=hosts, rate_limits=house.rate_limits, lanes=house.lanes,
                        standing=house.standing)  # fmt: skip  # the last one added comes first

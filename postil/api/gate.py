@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from postil.api.bodies import address_of
 from postil.api.lanes import Lanes
+from postil.api.logs import request_id
 from postil.api.origin import is_ours
 from postil.api.rate_limits import RateLimits
 from postil.api.refusals import Refused, refused
@@ -32,7 +33,8 @@ FILE_BYTES = 512 << 20
 PART_BYTES = 64 << 20
 PIECE_SECONDS = 60  # how long the next piece of a body may take
 BODY_SECONDS = 3600  # and all of it
-OPEN_PATHS = frozenset({"/health", "/openapi.json"})
+PROBES = frozenset({"/livez", "/readyz"})  # supervisors name a machine by its number, and are told nothing of it
+OPEN_PATHS = frozenset({"/health", "/openapi.json"}) | PROBES
 PAGE_UPLOAD = "/studio/upload"
 LANGUAGE_COOKIE = "postil_lang"
 SAFE = {
@@ -75,13 +77,16 @@ class Gate:
         speak(_language(headers))
         speak_to_clients()
         if scope["type"] == "websocket":
+            request_id.set(f"ws_{secrets.token_hex(12)}")
             await self._websocket(headers, scope, receive, send)
             return
         state = scope.setdefault("state", {})
         state["request_id"] = f"req_{secrets.token_hex(12)}"
+        request_id.set(state["request_id"])
         dressed = _dressed(send, state["request_id"], scope["path"])
         try:
-            self._check_address(scope["method"], headers)
+            if scope["path"] not in PROBES:
+                self._check_address(scope["method"], headers)
             if _needs_key(scope["path"]):
                 state["key"] = await self._key(headers, address_of(scope))
                 self._rate_limits.count_request(state["key"])
@@ -153,7 +158,7 @@ def _dressed(send: Send, request_id: str, path: str) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(raw=message.setdefault("headers", []))
             headers["x-request-id"] = request_id
-            ours = path.startswith(("/v1", "/health", "/openapi.json")) or _RATED.match(path)
+            ours = path.startswith(("/v1", *OPEN_PATHS)) or _RATED.match(path)
             for name, value in SAFE.items() if ours else ():
                 headers.setdefault(name.decode(), value.decode())
         await send(message)

@@ -147,6 +147,11 @@ class House:
             engines = list(self._engines.values())
         return sum(engine.rest(seconds) for engine in engines) > 0
 
+    def engines(self) -> list[Engine]:
+        """Those that were asked for so far."""
+        with self._lock:
+            return list(self._engines.values())
+
     def close(self) -> None:
         """End the engines and what waits for events."""
         self.closing.set()

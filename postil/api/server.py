@@ -14,11 +14,12 @@ from postil.api.app import create_app
 from postil.api.asking import ask, judge
 from postil.api.connections import Connections, as_many_as_there_are_files, http_protocol, socket_protocol
 from postil.api.house import House
+from postil.api.logs import open_log
 from postil.errors import RequestError
 from postil.jobs import Queue, Watch
 from postil.serve import opener
 from postil.settings import Settings
-from postil.store import open_store
+from postil.store import keep_private, open_places, open_store
 
 GRACE_SECONDS = 20
 QUIET_SECONDS = 30.0  # an engine that was asked later is in use, and would be back at once
@@ -48,7 +49,7 @@ def configured(app: Any, *, sockets: bool = False, most: Connections | None = No
     counted = most or as_many_as_there_are_files()
     return uvicorn.Config(
         app, http=http_protocol(counted), ws=socket_protocol(counted) if sockets else "none", ws_max_size=SOCKET_BYTES,
-        log_level="warning", access_log=False, server_header=False,
+        log_level="warning", log_config=None, access_log=False, server_header=False,
         proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=64 << 10,
     )  # fmt: skip
@@ -59,6 +60,8 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
     `port_taken`."""
     if host not in LOOPBACK and not public:
         raise RequestError("needs_unlocked_door", host=host)
+    keep_private()
+    log = open_log()
     open_engine = opener(Settings())
     try:
         bound = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -73,7 +76,7 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
     url, paths = f"http://{_bracketed(host)}:{port}", []
     app = create_app(
         house, lambda: named, begin=watch.start, end=lambda: watch.stop(grace=GRACE_SECONDS),
-        pages=lambda app: paths.append(pages(app, house)) if pages else None,
+        pages=lambda app: paths.append(pages(app, house)) if pages else None, watches=watch.alive,
     )  # fmt: skip
     server = Server(configured(app, sockets=pages is not None), house)
     try:
@@ -82,6 +85,8 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
             tell("api.first_key", {"secret": first})
         if host not in LOOPBACK:
             tell("api.public", {"host": host})
+        for place, command in open_places().items():
+            tell("doctor.open", {"path": place, "command": command})
         tell("api.started", {"url": f"{url}/v1"})
         for path in paths:
             tell("api.pages", {"url": url + path})
@@ -89,6 +94,7 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
     finally:
         bound.close()
         store.close()
+        log.close()
 
 
 def addresses(host: str, port: int, more: str) -> frozenset[str]:

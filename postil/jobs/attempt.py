@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from postil.paths import all_by_name
 from postil.store import in_our_words, read_json, write_json
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Desk:
             self.trains = event.data.get("stage") == "train"
         elif event.type == "metrics":
             self.trains = True
-        line = json.dumps({**event.as_json(), "at": int(time.time())}, ensure_ascii=False, default=str)
+        line = json.dumps({**all_by_name(event.as_json()), "at": int(time.time())}, ensure_ascii=False, default=str)
         with in_our_words():
             self._events.write(line.encode("utf-8") + b"\n")
             self._events.flush()
@@ -123,7 +124,7 @@ class Desk:
         """Write how it ended, unless that was said already."""
         with self._lock:
             if not (self.directory / OUTCOME).exists():
-                write_json(self.directory / OUTCOME, {"outcome": outcome, **told})
+                write_json(self.directory / OUTCOME, {"outcome": outcome, **all_by_name(told)})
 
     def _wished(self, wish: str) -> None:
         if self.wish is None or (self.wish != wish and wish == "stop"):

@@ -63,7 +63,8 @@ class LocalExecutor:
             env = {**spec.env, **({"CUDA_VISIBLE_DEVICES": self._free_gpu()} if spec.gpus else {})}
             child, pid = self._start(spec, env, place)
             gpu = env["CUDA_VISIBLE_DEVICES"] if spec.gpus else None
-            record = {"run_id": spec.run_id, **processes.name_of(pid), "spec": spec.as_json(), "gpu": gpu}
+            silent = {**spec.as_json(), "env": {}}  # a proxy's or an index's password may stand in it
+            record = {"run_id": spec.run_id, **processes.name_of(pid), "spec": silent, "gpu": gpu}
             if child is not None:
                 self._children[spec.run_id] = child
             self._records[spec.run_id] = record

@@ -27,6 +27,7 @@ from postil.jobs.local import LocalExecutor
 from postil.jobs.publish import Publisher
 from postil.jobs.roll import Roll
 from postil.jobs.turns import Turns
+from postil.locales import speak_to_clients
 from postil.store import FULL, Store, free_bytes, letters
 from postil.store.tables import Job
 
@@ -134,6 +135,7 @@ class Watch:
         self._thread.start()
 
     def _loop(self) -> None:
+        speak_to_clients()  # what it writes of a job is read by clients
         while not self._stopping.is_set():
             self._guarded(self.tick)
             self._round_at, self._deaths = self._clock(), 0

@@ -15,13 +15,14 @@ from pathlib import Path
 from postil.jobs.attempt import Desk
 from postil.locales import speak_to_clients
 from postil.settings import quiet
-from postil.store import read_json
+from postil.store import keep_private, read_json
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code: 0 when the outcome was written."""
     parser = argparse.ArgumentParser(prog="postil.jobs.worker")
     parser.add_argument("--spec", required=True, type=Path)
+    keep_private()
     spec = read_json(parser.parse_args(arguments).spec)
     quiet()
     speak_to_clients()

@@ -12,6 +12,8 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from postil.paths import by_name
+
 LANGUAGES = ("en", "zh")
 _current: ContextVar[str | None] = ContextVar("language", default=None)
 _served: ContextVar[bool] = ContextVar("served", default=False)
@@ -33,7 +35,7 @@ def speak(lang: str) -> None:
 def speak_to_clients() -> None:
     """From here on, in this context, nobody who reads has a command line before them, but a page or an HTTP client.
 
-    Where there is a sentence `served.KEY`, it is said in place of KEY.
+    Where there is a sentence `served.KEY`, it is said in place of KEY; paths of this machine are said by name alone.
     """
     _served.set(True)
 
@@ -45,10 +47,19 @@ def say(key: str, /, lang: str | None = None, **values: Any) -> str:
     a value as a command line takes it: it stands in a command that people copy.
     """
     lang = lang or language()
-    said = {name: value[lang] if isinstance(value, dict) and lang in value else value for name, value in values.items()}
+    words = {name: _worded(value, lang) for name, value in values.items()}
     sentences = _sentences(lang)
     sentence = (sentences.get(f"served.{key}") if _served.get() else None) or sentences[key]
-    return _SPEAKER.vformat(sentence, (), said)
+    return _SPEAKER.vformat(sentence, (), words)
+
+
+def _worded(value: Any, lang: str) -> Any:
+    """A value as it is said: in this language, and to clients without the directories of this machine."""
+    if isinstance(value, dict) and lang in value:
+        value = value[lang]
+    if _served.get() and isinstance(value, str | Path):
+        return by_name(str(value))
+    return value
 
 
 def as_argument(text: object) -> str:

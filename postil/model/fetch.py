@@ -26,6 +26,7 @@ from postil.locales import say as sentence
 from postil.model import trust
 from postil.records import Base
 from postil.settings import online
+from postil.store import make_directory
 
 Say = Callable[[str, float | None], None]
 
@@ -43,7 +44,7 @@ def fetch(base: Base, home: Path, hub: str, mirror: str, language: str, say: Say
     target = home / "models" / base.name
     if (target / "source.json").is_file():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     try:
         with FileLock(target.with_name(f".{base.name}.lock"), timeout=0):
             if not (target / "source.json").is_file():

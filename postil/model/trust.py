@@ -20,6 +20,7 @@ from postil.model.peftconfig import check_config
 from postil.model.tensors import Header, check_finite, read_header
 from postil.records import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from postil.settings import Settings
+from postil.store import make_directory
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".mdl", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 CONFIGS = ("config.json", "tokenizer_config.json", "generation_config.json", ADAPTER_CONFIG,
@@ -287,7 +288,7 @@ def _remember(cache: Path, known: Mapping[str, str]) -> None:
     """Best effort: a cache that cannot be written only costs time."""
     fresh = cache.with_name(f".{cache.name}.{os.getpid()}")
     try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(cache.parent)
         fresh.write_text(json.dumps(dict(known)), "utf-8")
         fresh.replace(cache)
     except OSError:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from postil.errors import EngineError
+from postil.remote import check_sealed
 from postil.serve import wire
 from postil.serve.engine import Ended, Engine, Health, Heard, Limits, Reply, Request, Running
 from postil.serve.kind import kind_of
@@ -44,7 +45,8 @@ def open_engine(
 def opener(settings: Settings) -> Callable[[Path], Engine]:
     """What opens the engine of a base, as the settings say.
 
-    Raises EngineError `engine_unknown`, `engine_device_unknown`, `vllm_missing`.
+    Raises EngineError `engine_unknown`, `engine_device_unknown`, `vllm_missing`,
+    `remote_address`, `remote_open` for a vLLM to which its key would travel in the open.
     """
     if settings.engine == "ours":
         if not DEVICE.fullmatch(settings.engine_device):
@@ -52,13 +54,14 @@ def opener(settings: Settings) -> Callable[[Path], Engine]:
         return partial(open_engine, device=settings.engine_device, idle=60 * settings.engine_idle)
     if settings.engine != "vllm":
         raise EngineError("engine_unknown", engine=settings.engine[:60])
-    command, more = shlex.split(settings.vllm_command), shlex.split(settings.vllm_args)
+    check_sealed(settings.vllm_url, "POSTIL_VLLM_URL")
+    command, more = shlex.split(settings.vllm_command), shlex.split(settings.vllm_args.reveal())
     if not settings.vllm_url and (not command or shutil.which(command[0]) is None):
         raise EngineError("vllm_missing", reason=settings.vllm_command)
 
     def reach(engine: Vllm, base: Path) -> Server:
         if settings.vllm_url:
-            return Server(settings.vllm_url, vllm_key())
+            return Server(settings.vllm_url.reveal(), vllm_key())
         return Launched(command, base, more, engine.answers)
 
     return lambda base: Vllm(base, lambda engine: reach(engine, base))
@@ -107,6 +110,11 @@ class Local:
             context=max((one.context for one in told), default=0), device=told[0].device if told else "",
             restarts=sum(max(0, starts - 1) for starts in self._starts.values()),
         )  # fmt: skip
+
+    def failed(self) -> bool:
+        with self._lock:
+            links = list(self._links.values())
+        return not self._closing.is_set() and any(not link.alive and not link.rests for link in links)
 
     def rest(self, seconds: float) -> bool:
         with self._lock:

@@ -154,6 +154,10 @@ class Engine(Protocol):
 
     def health(self) -> Health: ...
 
+    def failed(self) -> bool:
+        """Whether its process ended unexpectedly and has not come back yet. Asks nobody."""
+        ...
+
     def rest(self, seconds: float) -> bool:
         """Give memory back if nobody has asked anything for so long, and say whether that was done. What is asked
         afterwards is answered as ever, but for the time of a start."""

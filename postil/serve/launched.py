@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from postil.errors import EngineError
+from postil.secret import Secret, hide
 from postil.settings import for_vllm
 
 LAST_LINES = 20  # of what it said before it ended
@@ -29,8 +30,8 @@ LORA = ("--enable-lora", "--max-loras", "8", "--max-cpu-loras", "64", "--max-lor
 class Server:
     """Where a vLLM is. `name`: what it calls the base, where we started it; None: that is to be found out."""
 
-    def __init__(self, url: str, key: str, name: str | None = None) -> None:
-        self.url, self.key, self.name = url.rstrip("/").removesuffix("/v1"), key, name
+    def __init__(self, url: str, key: str | Secret, name: str | None = None) -> None:
+        self.url, self.key, self.name = url.rstrip("/").removesuffix("/v1"), Secret(key), name
 
     @property
     def alive(self) -> bool:
@@ -39,7 +40,7 @@ class Server:
 
     def last_words(self) -> str:
         """What it said before it was lost."""
-        return self.url
+        return hide(self.url)
 
     def close(self) -> None:
         """Nothing: it is not ours."""

@@ -91,6 +91,9 @@ class InMemory:
             return Health(self._base, not self._closed, running=len(self._running), adapters=tuple(self._resident),
                           context=self._context)  # fmt: skip
 
+    def failed(self) -> bool:
+        return False
+
     def rest(self, seconds: float) -> bool:
         with self._lock:
             rests = self._awake and not self._running

@@ -98,6 +98,11 @@ class Vllm:
             adapters=adapters, context=self._context, restarts=max(0, self._starts - 1),
         )  # fmt: skip
 
+    def failed(self) -> bool:
+        with self._lock:
+            server = self._server
+        return not self._closed and server is not None and not server.alive
+
     def rest(self, seconds: float) -> bool:
         return False  # a start takes minutes, and the card is there for it
 
@@ -417,4 +422,4 @@ def _tokens(told: Mapping[str, Any]) -> tuple[Token, ...]:
 
 
 def _headers(server: Server) -> dict[str, str]:
-    return {"authorization": f"Bearer {server.key}"} if server.key else {}
+    return {"authorization": f"Bearer {server.key.reveal()}"} if server.key else {}

@@ -71,7 +71,7 @@ class Blobs:
         self._files, self._root = fsspec.core.url_to_fs(url, **options)
         self._local = Path(self._root) if self._files.protocol == ("file", "local") else None
         if self._local is not None:
-            make_directory(self._local)
+            make_directory(self._local, private=True)
 
     @contextmanager
     def incoming(self, most: int | None = None) -> Iterator[Incoming]:

@@ -114,9 +114,16 @@ class Database:
 
 def _engine(url: URL, begin: str, size: int) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=size, max_overflow=0, pool_timeout=WAIT_SECONDS, pool_pre_ping=True)
+        return create_engine(
+            url,
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=WAIT_SECONDS,
+            pool_pre_ping=True,
+            hide_parameters=True,  # what was to be written stands in no error, and so in no log
+        )
     engine = create_engine(url, poolclass=QueuePool, pool_size=size, max_overflow=0, pool_timeout=WAIT_SECONDS,
-                           connect_args={"check_same_thread": False})  # fmt: skip
+                           connect_args={"check_same_thread": False}, hide_parameters=True)  # fmt: skip
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:

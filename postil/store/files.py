@@ -13,6 +13,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from postil.store.private import CLOSED, is_private
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Put `data` at `path`: written beside it, synced, then renamed over it."""
@@ -60,12 +62,16 @@ def temporary_directory(final: Path) -> Iterator[Path]:
             rmtree(made, ignore_errors=True)
 
 
-def make_directory(path: Path) -> None:
-    """Make `path` and what it lies in, each named for good in its own directory: what is synced in it can be found."""
-    new = [one for one in (path, *path.parents) if not one.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for one in reversed(new):
-        sync_directory(one.parent)
+def make_directory(path: Path, *, private: bool = False) -> None:
+    """Make `path` and what it lies in, each named for good in its own directory: what is synced in it can be found.
+
+    private: new ones are for this user alone; below the store's directory they always are.
+    """
+    new = [place for place in (path, *path.parents) if not place.exists()]
+    for place in reversed(new):
+        place.mkdir(CLOSED if private or is_private(place) else 0o777, exist_ok=True)
+        sync_directory(place.parent)
+    path.mkdir(exist_ok=True)  # raises for a file that stands in its place
 
 
 def publish(made: Path, final: Path) -> None:

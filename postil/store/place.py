@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from postil.secret import Address
 from postil.settings import Settings
 from postil.store.audit import Audit
 from postil.store.ballots import Ballots
@@ -37,17 +38,17 @@ class Store:
     sessions   browsers that have signed in           audit      who did what
     """
 
-    def __init__(self, directory: Path, database: str = "", files: str = "") -> None:
+    def __init__(self, directory: Path, database: str | Address = "", files: str | Address = "") -> None:
         """`database`: a URL, by default SQLite in `directory`; `files`: where bytes go, as fsspec names it.
 
         The tables are brought up to date. Raises StoreError.
         """
-        make_directory(directory)
+        make_directory(directory, private=True)
         self.directory = directory.resolve()
-        self.database = Database(database or f"sqlite:///{self.directory / 'postil.db'}")
+        self.database = Database(Address(database).reveal() or f"sqlite:///{self.directory / 'postil.db'}")
         upgrade(self.database)
         pair(self.database, self.directory, inside=self.database.is_in(self.directory))
-        self.blobs = Blobs(files or str(self.directory / "blobs"), self.directory / "staging")
+        self.blobs = Blobs(Address(files).reveal() or str(self.directory / "blobs"), self.directory / "staging")
         self.files = Files(self.database, self.blobs)
         self.uploads = Uploads(self.database, self.blobs, self.files)
         self.sets, self.corrections = Sets(self.database, self.files), Corrections(self.database)

@@ -27,10 +27,13 @@ from postil.api import (
     read_form,
 )
 from postil.errors import PostilError
+from postil.paths import by_name
+from postil.records import ADAPTER_CONFIG
 from postil.web.rights import needed
 from postil.web.session import ROOT
 
 IN_MEMORY = 16 << 20
+WITH_PATHS = ("plan.json", "result.json", ADAPTER_CONFIG)
 
 
 def routes(house: House) -> APIRouter:
@@ -90,7 +93,9 @@ def _packed(directory: Path) -> IO[bytes]:
     packed: Any = SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115  closed when it was sent
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(directory.iterdir()):
-            if path.is_file() and not path.is_symlink():
+            if path.name in WITH_PATHS:  # where things lie on the server is not sent along
+                archive.writestr(path.name, by_name(path.read_text("utf-8", "replace")))
+            elif path.is_file() and not path.is_symlink():
                 archive.write(path, path.name)
     packed.seek(0)
     made: IO[bytes] = packed

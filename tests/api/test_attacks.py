@@ -210,7 +210,7 @@ def test_attack_15_no_key_another_scheme_and_odd_bytes(server: Served, key: str)
         )  # type: ignore[dict-item]
 
 
-def test_attack_15_every_route_but_two_asks_for_a_key(server: Served) -> None:
+def test_attack_15_every_route_but_the_open_ones_asks_for_a_key(server: Served) -> None:
     with httpx.Client(base_url=server.url) as anyone:
         for method, path in routes(server):
             if path not in gate.OPEN_PATHS and not path.startswith("/rate/"):

@@ -75,7 +75,7 @@ def test_a_run_that_was_broken_off_goes_on(tmp_path: Path) -> None:
     def breaks(prompt: str) -> str:
         count[0] += 1
         if count[0] > 15:
-            raise EngineError("judge_unreachable")
+            raise EngineError("engine_closed")
         return likes_new(prompt)
 
     with pytest.raises(EngineError):

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -378,3 +379,15 @@ def test_a_process_that_works_has_a_pulse_and_one_that_waits_has_none() -> None:
             process.kill()
             process.wait()
     assert processes.pulse({"pid": busy.pid}) == ""
+
+
+def test_attack_17_33_what_a_run_s_environment_holds_is_not_written_down(tmp_path: Path) -> None:
+    """Downloads get the addresses of proxies and package indexes, in which passwords may stand."""
+    stage = LocalStage(tmp_path)
+    spec = replace(stage.spec("a"), env={**for_worker(), "HTTPS_PROXY": "http://ada:tr0ub4dor@proxy.example"})
+    stage.executor.launch(spec)
+    stage.started(spec)
+    written = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert written and not [file for file in written if b"tr0ub4dor" in file.read_bytes()]
+    stage.exit(spec, 0)
+    until(lambda: stage.executor.poll(spec.run_id).over)

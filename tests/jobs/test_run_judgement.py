@@ -68,7 +68,7 @@ def test_a_judgement_goes_on_where_an_earlier_attempt_stood(
 
 
 def lost() -> str:
-    raise EngineError("judge_unreachable")
+    raise EngineError("remote_unreachable", endpoint="POSTIL_JUDGE_URL", setting="POSTIL_JUDGE_URL", why="gone")
 
 
 def test_every_kind_can_be_ordered_and_run() -> None:

@@ -158,7 +158,7 @@ def kind_of(house: House, job: Job) -> Kind:
 def _check_judge(house: House, named: str) -> None:
     """By a name in the catalogue, or the one address of the settings: never a path or an address of the request."""
     if named == ENDPOINT:
-        EndpointJudge(house.settings.judge_url, house.settings.judge_model, judge_key)
+        EndpointJudge(house.settings.judge_url, house.settings.judge_model, judge_key).close()
         if judge_key() and not house.settings.judge_key_file:
             raise PlanError("judge_needs_key_file")
     elif not named.startswith(LOCAL):
