@@ -60,8 +60,8 @@ class Ballots:
             row.closed_at = row.closed_at or now()
         return row
 
-    def delete(self, project: str, ballot_id: str) -> None:
-        """With its raters and their votes. Raises StoreError `ballot_not_found`."""
+    def delete(self, project: str, ballot_id: str, by: str) -> None:
+        """With its raters and their votes. by: key id. Raises StoreError `ballot_not_found`."""
         with self._database.write() as session:
             row = _find(session, project, ballot_id)
             raters = select(Rater.id).where(Rater.ballot_id == row.id).scalar_subquery()

@@ -50,16 +50,14 @@ class Sets:
         with self._database.read() as session:
             return page(session, EvaluationSet, query, project, after, limit)
 
-    def delete(self, project: str, set_id: str) -> None:
-        """With its file. Raises StoreError `set_not_found`, and `file_in_use` while a job needs the file."""
-        row = self.get(project, set_id)
-        try:
-            self._files.delete(project, row.file_id)
-        except StoreError as error:
-            if error.code != "file_not_found":  # its owner may have deleted the file before
-                raise
+    def delete(self, project: str, set_id: str, by: str) -> None:
+        """With its file. by: key id. Raises StoreError `set_not_found`, and `file_in_use` while a job needs the file."""
         with self._database.write() as session:
-            bury(session, _find(session, project, set_id), project)
+            row = _find(session, project, set_id)
+            bury(session, row, project)
+            session.flush()
+            self._files.forget(session, project, row.file_id)
+        self._files.sweep()
 
 
 def _find(session: Session, project: str, set_id: str) -> EvaluationSet:

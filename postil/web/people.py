@@ -138,7 +138,7 @@ async def _close(desk: Desk, ballot_id: str, event: Any) -> None:
 
 async def _delete(desk: Desk, ballot_id: str, event: Any) -> None:
     if await sure(desk, desk.say("web.vote.delete.sure")):
-        await desk.do(desk.house.store.ballots.delete, desk.project, ballot_id)
+        await desk.do(desk.house.store.ballots.delete, desk.project, ballot_id, str(desk.key.id))
         go("/evaluations")
 
 

@@ -74,7 +74,7 @@ def test_everything_goes_with_the_ballot_and_nothing_of_another_project_is_found
     for call in (
         lambda: store.ballots.get("proj_b", ballot),
         lambda: store.ballots.close("proj_b", ballot),
-        lambda: store.ballots.delete("proj_b", ballot),
+        lambda: store.ballots.delete("proj_b", ballot, "key_1"),
         lambda: store.ballots.invite("proj_b", ballot, "y"),
         lambda: store.ballots.new_link("proj_b", rater.id),
         lambda: store.ballots.dismiss("proj_b", rater.id),
@@ -82,7 +82,7 @@ def test_everything_goes_with_the_ballot_and_nothing_of_another_project_is_found
         with pytest.raises(StoreError):
             call()
     assert [row.id for row in store.ballots.list(LOCAL).rows] == [other, ballot]
-    store.ballots.delete(LOCAL, ballot)
+    store.ballots.delete(LOCAL, ballot, "key_1")
     assert [row.id for row in store.ballots.list(LOCAL, after=None).rows] == [other]
     with pytest.raises(StoreError):
         store.ballots.of_link(token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -40,12 +41,12 @@ def test_a_correction_is_changed_and_removed(store: Store) -> None:
     store.corrections.change(LOCAL, one, {"right": None})
     assert store.corrections.correction(LOCAL, one).right is None
     other = add(store, owner, "b")
-    store.corrections.remove(LOCAL, one)
+    store.corrections.remove(LOCAL, one, "key_1")
     assert [row.id for row in store.corrections.rows(LOCAL, owner).rows] == [other]
     assert store.corrections.rows(LOCAL, owner, after=one).rows == []
-    store.corrections.delete(LOCAL, owner)
+    store.corrections.delete(LOCAL, owner, "key_1")
     assert store.corrections.list(LOCAL).rows == []
-    for call in (store.corrections.correction, store.corrections.remove):
+    for call in (store.corrections.correction, partial(store.corrections.remove, by="key_1")):
         with pytest.raises(StoreError) as refused:
             call(LOCAL, other)
         assert refused.value.code == "correction_not_found"
@@ -66,10 +67,11 @@ def test_another_project_finds_nothing(store: Store) -> None:
     one = add(store, owner)
     for call in (
         lambda: store.corrections.get("proj_b", owner), lambda: store.corrections.rows("proj_b", owner),
-        lambda: store.corrections.examples("proj_b", owner), lambda: store.corrections.delete("proj_b", owner),
+        lambda: store.corrections.examples("proj_b", owner), lambda: store.corrections.models("proj_b", owner),
+        lambda: store.corrections.delete("proj_b", owner, "key_1"),
         lambda: store.corrections.add("proj_b", owner, messages=[], answer="", by=""),
         lambda: store.corrections.change("proj_b", one, {"right": "x"}),
-        lambda: store.corrections.remove("proj_b", one),
+        lambda: store.corrections.remove("proj_b", one, "key_1"),
     ):  # fmt: skip
         with pytest.raises(StoreError) as refused:
             call()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from postil.errors import StoreError
@@ -36,8 +38,8 @@ def test_lines_of_projects_are_apart(store: Store) -> None:
     store.lines.set(LOCAL, "sales", "m1", "k", "")
     store.lines.set("proj_b", "sales", "m2", "k", "")
     assert [row.model for row in store.lines.list("proj_b")] == ["m2"]
-    store.lines.delete("proj_b", "sales")
-    for call in (store.lines.get, store.lines.log, store.lines.delete):
+    store.lines.delete("proj_b", "sales", "key_1")
+    for call in (store.lines.get, store.lines.log, partial(store.lines.delete, by="key_1")):
         with pytest.raises(StoreError) as refused:
             call("proj_b", "sales")
         assert refused.value.code == "line_not_found"
@@ -50,7 +52,7 @@ def test_a_model_that_answers_for_a_line_is_not_deleted(store: Store) -> None:
     with pytest.raises(StoreError) as refused:
         store.models.delete(LOCAL, "ft:tiny:local::abcdefgh", "k")
     assert refused.value.code == "model_on_line"
-    store.lines.delete(LOCAL, "sales")
+    store.lines.delete(LOCAL, "sales", "key_1")
     store.models.delete(LOCAL, "ft:tiny:local::abcdefgh", "k")
 
 

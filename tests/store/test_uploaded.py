@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,12 @@ def test_a_file_comes_back_as_it_was(store: Store) -> None:
 def test_the_same_bytes_are_kept_once_and_go_with_their_last_file(store: Store) -> None:
     first, second = keep(store, b"same"), keep(store, b"same", "b.jsonl")
     assert len(blobs(store)) == 1
-    store.files.delete(LOCAL, first.id)
+    store.files.delete(LOCAL, first.id, "key_1")
     assert len(blobs(store)) == 1
     assert store.files.open(second).read() == b"same"
-    store.files.delete(LOCAL, second.id)
+    store.files.delete(LOCAL, second.id, "key_1")
     assert blobs(store) == []
-    assert refused(store.files.delete, LOCAL, second.id) == "file_not_found"
+    assert refused(store.files.delete, LOCAL, second.id, "key_1") == "file_not_found"
 
 
 def test_deleting_and_keeping_the_same_bytes_at_once_loses_nothing(store: Store) -> None:
@@ -73,7 +74,7 @@ def test_deleting_and_keeping_the_same_bytes_at_once_loses_nothing(store: Store)
                 kept.append(row)
                 old = kept.pop(0) if len(kept) > 1 else None
             if old:
-                store.files.delete(LOCAL, old.id)
+                store.files.delete(LOCAL, old.id, "key_1")
             assert store.files.open(row).read() == b"contested" or refused(store.files.get, LOCAL, row.id)
 
     threads = [threading.Thread(target=churn) for _ in range(3)]
@@ -110,7 +111,7 @@ def test_a_quota_bounds_a_project_and_no_other(store: Store) -> None:
 
 def test_another_projects_file_does_not_exist(store: Store) -> None:
     row = keep(store, b"mine")
-    for call in (store.files.get, store.files.delete):
+    for call in (store.files.get, partial(store.files.delete, by="key_1")):
         assert refused(call, "proj_other", row.id) == "file_not_found"
     assert store.files.list("proj_other").rows == []
 
@@ -133,7 +134,7 @@ def test_pages_show_each_file_once_while_files_come_and_go(store: Store) -> None
         seen += [row.id for row in page.rows]
         if not page.more:
             break
-        store.files.delete(LOCAL, seen[-1])  # the cursor itself goes
+        store.files.delete(LOCAL, seen[-1], "key_1")  # the cursor itself goes
         keep(store, b"new %d" % len(seen))
         page = store.files.list(LOCAL, limit=3, after=seen[-1])
     assert seen == made[::-1]
@@ -254,6 +255,6 @@ def test_an_object_store_will_do(tmp_path: Path) -> None:
     row = keep(store, b"far away")
     assert store.files.open(row).read() == b"far away"
     assert not (tmp_path / "blobs").exists()
-    store.files.delete(LOCAL, row.id)
+    store.files.delete(LOCAL, row.id, "key_1")
     assert not store.blobs.exists(row.sha256)
     store.close()

@@ -169,6 +169,6 @@ def download_file(file_id: str, house: TheHouse, caller: Caller) -> StreamingRes
 @router.delete("/files/{file_id}", dependencies=[may("train")])
 def delete_file(file_id: str, house: TheHouse, caller: Caller) -> FileDeleted:
     """Delete a file, unless a job that is not finished needs it."""
-    house.store.files.delete(caller.project, checked_name(file_id, "file"))
+    house.store.files.delete(caller.project, checked_name(file_id, "file"), caller.id)
     house.looks.sweep()
     return FileDeleted(id=file_id)

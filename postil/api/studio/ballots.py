@@ -183,7 +183,7 @@ def close_ballot(ballot_id: str, house: TheHouse, caller: Caller) -> BallotObjec
 @router.delete("/ballots/{ballot_id}", dependencies=[may("train")])
 def delete_ballot(ballot_id: str, house: TheHouse, caller: Caller) -> BallotDeleted:
     """Delete a vote with its raters; their links open nothing any more."""
-    house.store.ballots.delete(caller.project, checked_name(ballot_id, "ballot"))
+    house.store.ballots.delete(caller.project, checked_name(ballot_id, "ballot"), caller.id)
     return BallotDeleted(id=ballot_id)
 
 

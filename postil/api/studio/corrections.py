@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from postil.api.bodies import Body, StrictRoute
+from postil.api.bodies import Body, StrictRoute, Version
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import After, ListOf, checked_name, limited, listed
 from postil.api.once import fingerprint, once
@@ -19,7 +19,7 @@ from postil.api.studio.data import HowToRead, options_of
 from postil.api.studio.sets import SetDeleted, cleaned_file, write_lines
 from postil.dataset import ask
 from postil.errors import StoreError
-from postil.store import LINE
+from postil.store import LINE, correction_version
 
 if TYPE_CHECKING:
     from postil.store.tables import Correction, CorrectionSet, Key
@@ -74,11 +74,12 @@ class CorrectionBody(Body):
 
 
 class ChangeBody(Body):
-    """What is to change; fields that are left out, or null, stay."""
+    """What is to change; fields that are left out, or null, stay. With `version`, only if nobody changed it since."""
 
     right: Text | None = None
     thumb: Thumb | Literal["none"] | None = None
     note: str | None = Field(None, max_length=4000)
+    version: Version = None
 
 
 class CorrectionObject(BaseModel):
@@ -96,6 +97,7 @@ class CorrectionObject(BaseModel):
     by: str
     created_at: int
     updated_at: int
+    version: str
 
 
 class CorrectionDeleted(BaseModel):
@@ -162,7 +164,7 @@ def retrieve_correction_set(set_id: str, house: TheHouse, caller: Caller) -> Cor
 @router.delete("/correction_sets/{set_id}", dependencies=[may("train")])
 def delete_correction_set(set_id: str, house: TheHouse, caller: Caller) -> SetDeleted:
     """Delete a set with its corrections; files that were made of it stay."""
-    house.store.corrections.delete(caller.project, checked_name(set_id, "set"))
+    house.store.corrections.delete(caller.project, checked_name(set_id, "set"), caller.id)
     return SetDeleted(id=set_id)
 
 
@@ -214,17 +216,18 @@ def list_corrections(
 @router.post("/corrections/{correction_id}", dependencies=[may("train", "serve")])
 def change_correction(correction_id: str, body: ChangeBody, house: TheHouse, caller: Caller) -> CorrectionObject:
     """Write another right answer, thumb or note."""
-    changes: dict[str, Any] = body.model_dump(exclude_none=True)
+    changes: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"version"})
     if changes.get("thumb") == "none":
         changes["thumb"] = None
-    row = house.store.corrections.change(caller.project, checked_name(correction_id, "correction"), changes)
+    name = checked_name(correction_id, "correction")
+    row = house.store.corrections.change(caller.project, name, changes, version=body.version)
     return _shown(row)
 
 
 @router.delete("/corrections/{correction_id}", dependencies=[may("train")])
 def delete_correction(correction_id: str, house: TheHouse, caller: Caller) -> CorrectionDeleted:
     """Take a correction out of its set."""
-    house.store.corrections.remove(caller.project, checked_name(correction_id, "correction"))
+    house.store.corrections.remove(caller.project, checked_name(correction_id, "correction"), caller.id)
     return CorrectionDeleted(id=correction_id)
 
 
@@ -310,4 +313,5 @@ def _shown(row: Correction) -> CorrectionObject:
     return CorrectionObject(
         id=row.id, set=row.set_id, messages=row.messages, answer=row.answer, right=row.right, thumb=row.thumb,
         model=row.model, note=row.note, by=row.by, created_at=row.created_at, updated_at=row.updated_at,
+        version=correction_version(row),
     )  # fmt: skip

@@ -138,7 +138,7 @@ def rename_dataset(dataset_id: str, body: Renamed, house: TheHouse, caller: Call
 @router.delete("/datasets/{dataset_id}", dependencies=[may("train")])
 def delete_dataset(dataset_id: str, house: TheHouse, caller: Caller) -> DatasetDeleted:
     """Forget a data set with all of its versions; its files stay."""
-    house.store.datasets.delete(caller.project, checked_name(dataset_id, "dataset"))
+    house.store.datasets.delete(caller.project, checked_name(dataset_id, "dataset"), caller.id)
     return DatasetDeleted(id=dataset_id)
 
 

@@ -95,7 +95,7 @@ def retrieve_set(set_id: str, house: TheHouse, caller: Caller) -> SetObject:
 @router.delete("/sets/{set_id}", dependencies=[may("train")])
 def delete_set(set_id: str, house: TheHouse, caller: Caller) -> SetDeleted:
     """Delete a set with its file, unless a job that is not finished needs it."""
-    house.store.sets.delete(caller.project, checked_name(set_id, "set"))
+    house.store.sets.delete(caller.project, checked_name(set_id, "set"), caller.id)
     return SetDeleted(id=set_id)
 
 

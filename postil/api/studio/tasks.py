@@ -178,7 +178,7 @@ def keep_job(job_id: str, request: Request, house: TheHouse, caller: Caller) -> 
 @router.delete("/jobs/{job_id}", dependencies=[may("train")])
 def delete_job(job_id: str, house: TheHouse, caller: Caller) -> JobDeleted:
     """Forget an ended job of any kind, with its events and checkpoints."""
-    house.queue.delete(caller.project, any_job(house, caller, job_id).id)
+    house.queue.delete(caller.project, any_job(house, caller, job_id).id, caller.id)
     return JobDeleted(id=job_id)
 
 
