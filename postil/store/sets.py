@@ -51,11 +51,12 @@ class Sets:
             return page(session, EvaluationSet, query, project, after, limit)
 
     def delete(self, project: str, set_id: str, by: str) -> None:
-        """With its file. by: key id. Raises StoreError `set_not_found`, and `file_in_use` while a job needs the file."""
+        """With its file. by: key id. Raises StoreError `set_not_found`, and while the file is needed what
+        `Files.delete` raises."""
         with self._database.write() as session:
             row = _find(session, project, set_id)
             bury(session, row, project)
-            session.flush()
+            session.flush()  # the file is not in use by this set any more
             self._files.forget(session, project, row.file_id)
         self._files.sweep()
 

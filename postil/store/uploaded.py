@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import func, select, update
@@ -182,8 +183,10 @@ class Uploads:
                 raise StoreError("part_not_found", part=part_id[:80])
             return row
 
-    def complete(self, project: str, upload_id: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
-        """The parts in this order become a file. The same list again gives the same answer.
+    def complete(self, project: str, upload_id: str, part_ids: Sequence[str], md5: str | None = None, *,
+                 require: Callable[[Path, str], None] = lambda path, name: None) -> Upload:  # fmt: skip
+        """The parts in this order become a file. The same list again gives the same answer. `require`: looks at the
+        whole file with its name, and raises what it is refused for.
 
         Raises StoreError `upload_closed`, `part_not_found`, `bytes_mismatch`, `md5_mismatch`, `empty_file`.
         """
@@ -203,6 +206,8 @@ class Uploads:
                 raise StoreError("md5_mismatch", wanted=md5[:64], found=made.md5)
             if not made.bytes:
                 raise StoreError("empty_file")
+            made.sync()
+            require(made.path, upload.filename)
             self._files.put(made)
             with self._database.write() as session:
                 row = self._find(session, project, upload_id, lock=True)

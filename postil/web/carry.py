@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -14,8 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from postil.api import FILE_BYTES, PAGE_UPLOAD, CheckBody, House, Refused, marked, read_form
+from postil.dataset import require_data
 from postil.errors import PostilError
+from postil.store import Incoming, display_name
 from postil.web.session import ROOT
+
+if TYPE_CHECKING:
+    from postil.store.tables import File
 
 PIECE = 1 << 20
 IN_MEMORY = 16 << 20
@@ -32,9 +37,7 @@ def routes(house: House) -> APIRouter:
         try:
             with house.store.files.incoming(most=FILE_BYTES) as made:
                 form = await read_form(request.headers, request.stream(), "file", made)
-                row = await run_in_threadpool(
-                    house.store.files.keep, key.project, form.filename or "upload", "user_data", made
-                )
+                row = await run_in_threadpool(_kept, house, key.project, form.filename or "upload", made)
         except (PostilError, Refused) as error:
             refused = error if isinstance(error, Refused) else Refused(error)
             return refused.response()
@@ -63,6 +66,13 @@ def routes(house: House) -> APIRouter:
         return marked(CheckBody(file=row.file_id, **row.reading), house, key)
 
     return router
+
+
+def _kept(house: House, project: str, filename: str, made: Incoming) -> File:
+    """Raises FileError for what is no data: a picture, a PDF, a program."""
+    made.sync()
+    require_data(made.path, display_name(filename))
+    return house.store.files.keep(project, filename, "user_data", made)
 
 
 def _packed(directory: Path) -> IO[bytes]:
