@@ -23,6 +23,7 @@ from postil.jobs.executor import Executor, RunSpec, RunState, Slot
 from postil.jobs.lease import VALIDATING, Lease
 from postil.jobs.local import LocalExecutor, identity, is_alive
 from postil.jobs.publish import Publisher
+from postil.locales import in_all
 from postil.settings import for_worker
 from postil.store import FULL, TERMINAL, Store, free_bytes, letters, make_directory, sync_directory, write_json
 from postil.store.tables import File, Job
@@ -262,7 +263,7 @@ class Watch:
             self._look_at(run_id, watched)
         except UNREADABLE as error:
             log.exception("what %s wrote cannot be read", run_id)
-            self._give_up(run_id, watched, f"what it wrote cannot be read ({type(error).__name__}: {error})")
+            self._give_up(run_id, watched, in_all("lost.unreadable", detail=f"{type(error).__name__}: {error}"))
 
     def _look_at(self, run_id: str, watched: Watched) -> None:
         state = self._executor.poll(run_id)  # before its events are read: then all that it told is there
@@ -280,9 +281,9 @@ class Watch:
         if beat != watched.beat:
             watched.beat, watched.beat_at = beat, time.monotonic()
         elif time.monotonic() - watched.beat_at > self._pace.silence:
-            self._give_up(run_id, watched, "no sign of life")
+            self._give_up(run_id, watched, in_all("lost.silent"))
 
-    def _give_up(self, run_id: str, watched: Watched, reason: str) -> None:
+    def _give_up(self, run_id: str, watched: Watched, reason: Mapping[str, str]) -> None:
         """Silent, or not understood: it is fenced, ended if it can be reached, and done again by another attempt."""
         desk.fence(watched.directory, watched.job.attempt + 1)
         self._executor.stop(run_id, 0.0)
@@ -336,7 +337,7 @@ class Watch:
         if outcome["postil"] == "storage_full":
             self.lease.back(job, hold="storage_full")
         elif outcome["retryable"]:
-            self.lease.lost(job, outcome["message"])
+            self.lease.lost(job, _cause(outcome))
         else:
             self.lease.failed(job, outcome)
 
@@ -349,7 +350,7 @@ class Watch:
             if error.code == "storage_full":
                 self.lease.back(job, hold="storage_full")
             else:
-                self.lease.lost(job, error.cause("en"))
+                self.lease.lost(job, in_all(f"error.{error.code}.cause", **error.values))
 
     def _tidy(self, job_id: str) -> bool:
         """Of an ended job only the last attempt's events, log and outcome stay. Says whether more was there."""
@@ -425,10 +426,19 @@ class Watch:
                 self._ended.pop(job_id, None)
 
 
-def _reason(state: RunState) -> str:
+def _reason(state: RunState) -> dict[str, str]:
+    """What has become of its process, in every language."""
     if state.signal is not None:
-        return f"ended by signal {state.signal}" + (", perhaps for lack of memory" if state.signal == 9 else "")
-    return f"exit code {state.code}" if state.code is not None else "it is not there any more"
+        return in_all("lost.killed" if state.signal == 9 else "lost.signal", signal=state.signal)
+    return in_all("lost.exit", code=state.code) if state.code is not None else in_all("lost.gone")
+
+
+def _cause(outcome: Mapping[str, Any]) -> Mapping[str, str] | str:
+    """What a worker said of its end, in every language if its sentence is known here."""
+    try:
+        return in_all(f"error.{outcome['postil']}.cause", **outcome.get("values", {}))
+    except KeyError:  # a worker of another version
+        return str(outcome["message"])
 
 
 def _suffix(row: File) -> str:

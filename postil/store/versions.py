@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from postil.errors import StoreError
+from postil.locales import in_all
 
 ABSENT = ""  # the version of what is not there yet
 
@@ -23,11 +24,4 @@ def require_version(seen: str | None, present: str, kind: str) -> None:
     kind: as in the sentences `stale.<kind>`. Raises StoreError `stale_version`.
     """
     if seen is not None and seen != present:
-        raise StoreError("stale_version", what=said_of(kind), parameter="version", version=present)
-
-
-def said_of(kind: str) -> dict[str, str]:
-    """The name of a kind of thing in both languages, to stand in a sentence."""
-    from postil.locales import LANGUAGES, say
-
-    return {lang: say(f"stale.{kind}", lang) for lang in LANGUAGES}
+        raise StoreError("stale_version", what=in_all(f"stale.{kind}"), parameter="version", version=present)

@@ -9,7 +9,7 @@ from fastapi import Request
 from postil.samples import TITLES_INSTRUCTION, TITLES_SYSTEM, sample
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import box, button, card, frame, go, guarded, heading, page, text
-from postil.web.jobs import KINDS, job_list
+from postil.web.joblist import KINDS, JobList
 from postil.web.upload import Upload
 
 RECENT = 5
@@ -24,10 +24,9 @@ async def home(request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "", desk.say("web.home.title"), desk.say("web.home.lead")):
         _door(desk)
-        rows = (await desk.do(desk.house.queue.list, desk.project, kinds=KINDS, limit=RECENT)).rows
-        if rows:
+        if (await desk.do(desk.house.queue.list, desk.project, kinds=KINDS, limit=1)).rows:
             heading(desk.say("web.home.recent"))
-            await job_list(desk, list(rows))
+            await JobList(desk, limit=RECENT).build()
 
 
 @page("/new")
