@@ -28,6 +28,7 @@ from postil.api.studio import (
     judge_order,
     marked,
     order_again,
+    origin_of,
     plan,
     preview,
     xray,
@@ -37,6 +38,6 @@ __all__ = [
     "FILE_BYTES", "LANGUAGE_COOKIE", "PAGE_UPLOAD", "BallotBody", "CheckBody", "CommandRefused", "DiffBody", "FileBody",
     "House", "JudgeBody", "PlanBody", "PreviewBody", "Refused", "XrayBody", "add_key", "add_model", "begun_ballot",
     "case_of", "check", "counted", "create_app", "difference", "differing", "file_of_corrections", "holds",
-    "judge_defaults", "judge_order", "list_keys", "marked", "on_disk", "order_again", "plan", "preview", "read_form",
-    "revoke_key", "serve", "xray",
+    "judge_defaults", "judge_order", "list_keys", "marked", "on_disk", "order_again", "origin_of", "plan", "preview",
+    "read_form", "revoke_key", "serve", "xray",
 ]  # fmt: skip

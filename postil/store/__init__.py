@@ -33,20 +33,21 @@ if TYPE_CHECKING:
     from postil.store.place import Store, open_store
     from postil.store.replies import Asked
     from postil.store.uploaded import PART_BYTES, TERMINAL, display_name
+    from postil.store.versions import ABSENT
 
 __all__ = [
-    "FULL", "LABEL", "LINE", "LOCAL", "PART_BYTES", "SCOPES", "TERMINAL", "Asked", "Database", "Incoming", "Page",
-    "Store", "correction_version", "display_name", "free_bytes", "in_our_words", "letters", "line_version",
+    "ABSENT", "FULL", "LABEL", "LINE", "LOCAL", "PART_BYTES", "SCOPES", "TERMINAL", "Asked", "Database", "Incoming",
+    "Page", "Store", "correction_version", "display_name", "free_bytes", "in_our_words", "letters", "line_version",
     "link_or_copy", "make_directory", "new_id", "note_version", "now", "open_store", "publish", "read_json", "sha256",
     "sync", "sync_directory", "temporary_directory", "write_bytes", "write_json", "write_text",
 ]  # fmt: skip
 
 _LATER = {  # what needs the database's library is loaded by whoever needs it: most commands do not
-    "Asked": "replies", "Database": "database", "FULL": "disk", "Incoming": "blobs", "LABEL": "datasets",
-    "LINE": "lines", "LOCAL": "keys", "PART_BYTES": "uploaded", "Page": "pages", "SCOPES": "keys", "Store": "place",
-    "TERMINAL": "uploaded", "correction_version": "corrections", "display_name": "uploaded", "free_bytes": "disk",
-    "in_our_words": "disk", "letters": "ids", "line_version": "lines", "new_id": "ids", "note_version": "models",
-    "now": "ids", "open_store": "place",
+    "ABSENT": "versions", "Asked": "replies", "Database": "database", "FULL": "disk", "Incoming": "blobs",
+    "LABEL": "datasets", "LINE": "lines", "LOCAL": "keys", "PART_BYTES": "uploaded", "Page": "pages",
+    "SCOPES": "keys", "Store": "place", "TERMINAL": "uploaded", "correction_version": "corrections",
+    "display_name": "uploaded", "free_bytes": "disk", "in_our_words": "disk", "letters": "ids",
+    "line_version": "lines", "new_id": "ids", "note_version": "models", "now": "ids", "open_store": "place",
 }  # fmt: skip
 
 

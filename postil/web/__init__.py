@@ -24,7 +24,7 @@ def attach(app: FastAPI, house: House) -> str:
     from nicegui import ui
     from starlette.responses import RedirectResponse
 
-    from postil.web import compare, data, evaluations, joblist, jobs, models, new, people, plan, xray  # noqa: F401  each adds its pages
+    from postil.web import compare, data, evaluations, heaps, joblist, jobs, models, new, people, plan, xray  # noqa: F401  each adds its pages
     from postil.web.carry import routes as carried
     from postil.web.door import routes as door
     from postil.web.session import ROOT, Sessions, SignIn

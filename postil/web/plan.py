@@ -36,6 +36,7 @@ from postil.web.frame import (
 )  # fmt: skip
 from postil.web.jobs import percent_of, span
 from postil.web.log import fault_words
+from postil.web.newer import show_newer
 from postil.web.place import Meter, Place
 from postil.web.steps import steps
 
@@ -54,10 +55,17 @@ async def plan(dataset_id: str, request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "new", desk.say("web.plan.title"), desk.say("web.plan.lead")):
         dataset = await desk.do(desk.house.store.datasets.get, desk.project, dataset_id)
+        newest = await desk.do(desk.house.store.datasets.newest, desk.project, dataset_id)
+        if newest.id != dataset_id:
+            show_newer(desk, newest, partial(_load, newest))
         steps(desk, 2, dataset_id)
         page = Planning(desk, dataset, request.query_params)
         page.build()
         soon(desk, page.think)
+
+
+async def _load(newest: DataSet, *_: Any) -> None:
+    go(f"/data/{newest.id}/plan")
 
 
 class Planning:
