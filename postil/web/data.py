@@ -14,6 +14,7 @@ from nicegui import ui
 
 from postil.api import CheckBody, PreviewBody, check, preview
 from postil.errors import StoreError
+from postil.web.belongings import show_data_sets, show_files
 from postil.web.corrections import with_action, with_changes, with_texts
 from postil.web.desk import REFUSALS, Desk, desk_of
 from postil.web.frame import (
@@ -30,13 +31,12 @@ from postil.web.frame import (
     note,
     page,
     soon,
-    table,
     text,
     told,
 )
 from postil.web.grid import WINDOW, Grid, scroll_to_rows
 from postil.web.heaps import show_corrections
-from postil.web.jobs import moment, sure
+from postil.web.jobs import sure
 from postil.web.newer import show_clash, show_newer
 from postil.web.place import Place
 from postil.web.session import ROOT
@@ -64,18 +64,9 @@ async def all_data(request: Request) -> None:
             with card():
                 text(desk.say("web.data.none"))
                 button(desk.say("web.nav.new"), lambda: go("/new"), main=True)
-            return
-        headers = [desk.say(f"web.data.{name}") for name in ("name", "corrections", "created", "open")]
-        table(headers, [
-            (lambda row=row: link(row.name, f"/data/{row.id}"), _corrections(desk, row.reading), moment(row.created_at),
-             lambda row=row: link(desk.say("web.steps.plan"), f"/data/{row.id}/plan"))
-            for row in rows
-        ], desk.say("web.data.title"))  # fmt: skip
-
-
-def _corrections(desk: Desk, reading: Mapping[str, Any]) -> str:
-    edits, without = len(reading.get("edits") or {}), len(reading.get("without") or ())
-    return desk.say("web.data.corrected", edits=edits, rows=without) if edits or without else "–"
+        else:
+            show_data_sets(desk, rows)
+        await show_files(desk)
 
 
 @page("/data/{dataset_id}")

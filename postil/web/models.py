@@ -18,6 +18,7 @@ from postil.web.desk import Desk, desk_of
 from postil.web.frame import box, button, card, chip, frame, go, guarded, labelled, link, note, page, table, text
 from postil.web.jobs import file_name, model_names, moment, sure
 from postil.web.place import Place
+from postil.web.reach import note_reach
 from postil.web.result import compare_path, show_proof, show_verdict, verdict_words, zip_path
 from postil.web.upload import Upload
 
@@ -242,6 +243,7 @@ def _call(desk: Desk, row: Model, url: str) -> None:
         if not row.live:
             note(desk.say("web.model.not_live"), "warn")
         text(desk.say("web.model.call.lead"), "soft")
+        note_reach(desk, url)
         for language, pattern in SNIPPETS.items():
             code = pattern.format(url=url, key="sk-postil-…", model=row.id, question=desk.say("web.model.question"))
             labelled(ui.code(code, language="bash" if language == "curl" else language).classes("w-full"), language)

@@ -144,8 +144,10 @@ def test_a_set_knows_its_training_whose_rows_come_along_and_can_be_trained(
     assert "put right before" in answers and "雪纺连衣裙" in answers
     assert "连衣裙 3" not in answers and "连衣裙 2" not in answers  # corrected; left out
     assert {row["messages"][0]["content"] for row in lines(http, made["file"])} == {"Be brief."}
-    plan = http.post("/postil/plan", json={"file": made["file"], "measure": False, "base": BASE}).json()
-    assert plan["split"]["training"] >= 20 if "split" in plan else plan["plan"]["n_epochs"] >= 1
+    alone = http.post(f"/postil/correction_sets/{heap['id']}/file", json={}).json()["file"]
+    plans = [http.post("/postil/plan", json={"file": name, "measure": False}) for name in (made["file"], alone)]
+    assert plans[0].status_code == 200 and plans[0].json()["plan"]["n_epochs"] >= 1
+    refused(plans[1], 400, "too_few_examples")
 
 
 def test_a_correction_is_changed_and_taken_out(http: httpx.Client) -> None:
