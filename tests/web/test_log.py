@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import postil
+from postil import locales
 from postil.errors import JobError
 from postil.jobs.executor import RunState
 from postil.jobs.watch import _cause, _reason
@@ -25,6 +26,14 @@ HAN, ENGLISH = (
     re.compile(r"\b(the|was|job|created|started|step|has|is)\b", re.IGNORECASE),
 )
 VALUES = {"step": 7, "total_steps": 90, "train_loss": 1.5, "valid_loss": 1.25, "model": "ft:x"}
+
+
+@pytest.fixture(autouse=True)
+def _heard_by_nobody_else() -> Iterator[None]:
+    """A page speaks to people without a command line; the tests after it do not."""
+    before = locales._served.set(False)
+    yield
+    locales._served.reset(before)
 
 
 def keys_of_tell() -> Iterator[str]:
