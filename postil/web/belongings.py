@@ -49,11 +49,15 @@ async def show_files(desk: Desk) -> None:
         text(desk.say("web.files.lead"), "soft")
         headers = [desk.say(f"web.files.{name}") for name in ("name", "size", "came", "act")]
         table(headers, [
-            (partial(_download, row), f"{row.bytes / 1e6:.2f} MB", moment(row.created_at), partial(_away, desk, row))
+            (partial(_download, row), _size(row.bytes), moment(row.created_at), partial(_away, desk, row))
             for row in found.rows
         ], desk.say("web.files.title"))  # fmt: skip
         if found.more:
             text(desk.say("web.files.more", n=SHOWN_FILES), "small soft")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(1, round(count / 1e3))} kB"
 
 
 def _download(row: File) -> None:

@@ -102,7 +102,7 @@ class Looking:
             text(self._dataset.name, "strong wrap grow", "span")
             self._next = button(desk.say("web.data.next"), lambda: go(f"/data/{self._dataset.id}/plan"), main=True)
         self._next.disable()
-        self._newer = Place()
+        self._newer = Place("stack newer")  # seen wherever on the page somebody writes
         self._ground = box()  # stays, whatever is shown anew
         self._busy = box("busy").props("role=status")
         self._glance = box("stack").props("aria-live=polite")
@@ -144,7 +144,7 @@ class Looking:
             return reading is self._reading
         if reading is self._reading:
             self._found, self._part = found, part
-            self._next.set_enabled(found["examples"] >= LEAST)
+            self._show_next()
             self._show_glance()
             self._show_columns()
             self._show_issues()
@@ -167,13 +167,18 @@ class Looking:
         else:
             self._columns.empty()
 
+    def _show_next(self) -> None:
+        """The next step learns from a version: with what is in none yet, it has to wait."""
+        self._next.set_enabled(self._found.get("examples", 0) >= LEAST and not self._unsaved)
+
     def _show_busy(self) -> None:
         """That it is being checked; what was found before is no longer to be clicked."""
         self._busy.clear()
         if self._checking:
             with self._busy:
                 box("spin").props("aria-hidden=true")
-                text(self._desk.say("web.data.checking_again" if self._found else "web.data.checking"), tag="span")
+                again = "web.newer.checking" if self._unsaved else "web.data.checking_again"
+                text(self._desk.say(again if self._found else "web.data.checking"), tag="span")
         for place in (self._issues, self._glance):
             place.props("inert" if self._checking else "", remove="" if self._checking else "inert")
 
@@ -205,6 +210,7 @@ class Looking:
         with self._ground:
             address_shown(f"{ROOT}/data/{self._dataset.id}")
             self._show_table()
+        self._show_next()
         if self._unsaved:
             await self.see_newer()
         await self.look()
