@@ -430,7 +430,7 @@ def _reason(state: RunState) -> dict[str, str]:
     """What has become of its process, in every language."""
     if state.signal is not None:
         return in_all("lost.killed" if state.signal == 9 else "lost.signal", signal=state.signal)
-    return in_all("lost.exit", code=state.code) if state.code is not None else in_all("lost.gone")
+    return in_all("lost.exit", number=state.code) if state.code is not None else in_all("lost.gone")
 
 
 def _cause(outcome: Mapping[str, Any]) -> Mapping[str, str] | str:

@@ -59,6 +59,8 @@ Spot = tuple[str, Any]  # what of a reading it is, and where: ("edits", "B7"), (
 
 def with_changes(begun: Reading, mine: Reading, theirs: Reading) -> tuple[dict[str, Any], list[Spot]]:
     """Their reading with all that I changed since `begun`, and the spots that both changed: there, mine stands."""
+    if len({reading.get("sheet") for reading in (begun, mine, theirs)}) > 1 and begun not in (mine, theirs):
+        return dict(mine), [("sheet", "")]  # the same cell of two sheets is two cells: nothing of theirs fits here
     before, here, there = _spots(begun), _spots(mine), _spots(theirs)
     merged, both = dict(there), []
     for spot in [*before, *(spot for spot in here if spot not in before)]:
