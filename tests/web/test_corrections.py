@@ -73,10 +73,18 @@ def test_what_both_changed_is_named_and_mine_stands() -> None:
     assert with_changes(begun, mine, mine) == (mine, [])  # the same change of both is none
 
 
+def test_corrections_of_another_sheet_are_not_mixed_in() -> None:
+    begun = {"sheet": "一", "edits": {"B2": "a"}}
+    mine, theirs = {"sheet": "二"}, {"sheet": "一", "edits": {"B2": "a", "B9": "theirs"}}
+    assert with_changes(begun, mine, theirs) == (mine, [("sheet", "")])
+    assert with_changes(begun, theirs, mine) == (theirs, [("sheet", "")])
+
+
 TEXTS = st.dictionaries(st.sampled_from(["B2", "B3", "B4"]), st.sampled_from(["x", "y", "z"]), min_size=1)
 READINGS = st.fixed_dictionaries({}, optional={
     "edits": TEXTS, "without": st.lists(st.integers(2, 5), min_size=1, unique=True).map(sorted), "mask": st.just(True),
-    "system": st.sampled_from(["p", "q"]), "columns": st.fixed_dictionaries({"question": st.sampled_from("AB")}),
+    "sheet": st.sampled_from(["一", "二"]), "system": st.sampled_from(["p", "q"]),
+    "columns": st.fixed_dictionaries({"question": st.sampled_from("AB")}),
 })  # fmt: skip
 
 
