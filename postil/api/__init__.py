@@ -41,6 +41,7 @@ from postil.api.studio import (
     key_objects,
     marked,
     order_again,
+    origin_of,
     plan,
     preview,
     revoke_key,
@@ -55,6 +56,6 @@ __all__ = [
     "answer_while_holds", "audit_object", "begun_ballot", "book", "case_of", "check", "counted", "create_app",
     "create_key", "difference", "differing", "file_of_corrections", "holds", "judge_defaults", "judge_order",
     "key_objects", "lane", "lane_of", "list_audit", "list_keys", "marked", "may", "on_disk", "opened", "order_again",
-    "plan", "preview", "read_form", "refused", "revoke_any_key", "revoke_key", "rotate_any_key", "rotate_key",
-    "scopes_of_routes", "serve", "while_holds", "xray",
+    "origin_of", "plan", "preview", "read_form", "refused", "revoke_any_key", "revoke_key", "rotate_any_key",
+    "rotate_key", "scopes_of_routes", "serve", "while_holds", "xray",
 ]  # fmt: skip

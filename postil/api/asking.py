@@ -80,11 +80,16 @@ def judge(path: Path) -> str | None:
 
 
 @contextmanager
-def cleaned(ask: Ask, store: Store, row: File, options: Sequence[str]) -> Iterator[tuple[Path, int]]:
-    """A file of the store as JSONL of messages, a line for each example that `postil check` finds, and their number."""
+def cleaned(
+    ask: Ask, store: Store, row: File, options: Callable[[Path], Sequence[str]]
+) -> Iterator[tuple[Path, int]]:  # fmt: skip
+    """A file of the store as JSONL of messages, a line for each example that `postil check` finds, and their number.
+
+    options: of the command, for where the file lies.
+    """
     with on_disk(store, row) as path:
         fixed = path.with_name("fixed.jsonl")
-        told = ask(["check", str(path), f"--fixed={fixed}", *options], CHECK_SECONDS)
+        told = ask(["check", str(path), f"--fixed={fixed}", *options(path)], CHECK_SECONDS)
         yield fixed, int(told["examples"])
 
 

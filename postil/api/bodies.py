@@ -34,6 +34,9 @@ Metadata = Annotated[
 ]
 
 
+Version = Annotated[str | None, Field(max_length=64)]  # the `version` of the object that was read; null: unseen
+
+
 class StrictRequest(Request):
     """A request whose JSON is held to the letter."""
 

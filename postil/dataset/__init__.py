@@ -5,6 +5,7 @@ from postil.dataset.clean import ask
 from postil.dataset.compare import Difference, diff
 from postil.dataset.corrections import read_reading
 from postil.dataset.fixes import applied, fix_all
+from postil.dataset.foreign import require_data
 from postil.dataset.kept import keep_findings, keep_table, window
 from postil.dataset.load import load
 from postil.dataset.questions import Questions, has_column, questions
@@ -20,6 +21,6 @@ from postil.dataset.write import require_enough, write_jsonl
 __all__ = [
     "Difference", "Questions", "Raw", "VoteSheet", "applied", "ask", "diff", "fix_all", "for_task", "has_column",
     "keep_findings", "keep_table", "load", "looks_tagged", "questions", "read", "read_answers", "read_reading",
-    "read_votes", "require_enough", "split", "window", "with_actions", "with_every_label", "write_answers",
-    "write_beside", "write_jsonl", "write_report", "write_scores", "write_votes",
+    "read_votes", "require_data", "require_enough", "split", "window", "with_actions", "with_every_label",
+    "write_answers", "write_beside", "write_jsonl", "write_report", "write_scores", "write_votes",
 ]  # fmt: skip

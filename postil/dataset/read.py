@@ -10,6 +10,7 @@ from pathlib import Path
 
 from postil.dataset import limits
 from postil.dataset.encoding import decode
+from postil.dataset.foreign import OLE, PARQUET, ZIP, foreign, holds
 from postil.dataset.jsontext import looks_like_json, read_json
 from postil.dataset.raw import Findings, Line, Raw
 from postil.dataset.sheets import open_file
@@ -17,15 +18,6 @@ from postil.dataset.tables import find_delimiter, is_labelled, is_markdown, read
 from postil.errors import FileError
 
 _WORKBOOKS = ("xlsx", "xlsm", "xlsb", "ods", "xls", "html", "xml")
-# Files that people hand over by mistake, by their first bytes.
-_FOREIGN = (
-    (b"%PDF", "file_is_pdf"), (b"{\\rtf", "file_is_word"),
-    (b"\x89PNG", "file_is_image"), (b"\xff\xd8\xff", "file_is_image"),
-    (b"GIF8", "file_is_image"), (b"BM", "file_is_image"), (b"II*\0", "file_is_image"), (b"MM\0*", "file_is_image"),
-    (b"Rar!", "file_is_archive"), (b"7z\xbc\xaf", "file_is_archive"), (b"\x1f\x8b", "file_is_archive"),
-    (b"SQLite format 3", "file_is_database"), (b"ID3", "file_is_media"), (b"MZ", "file_is_program"),
-    (b"\x7fELF", "file_is_program"), (b"BZh", "file_is_archive"), (b"\xfd7zXZ", "file_is_archive"),
-)  # fmt: skip
 
 
 def read(path: Path, sheet: str | None = None) -> Raw:
@@ -69,17 +61,16 @@ def _fingerprint(path: Path) -> tuple[str, bytes]:
 
 def _kind(path: Path, head: bytes) -> str:
     """A workbook's or Parquet's format, or "text". Raises FileError for what is neither, naming what it is."""
-    if head.startswith(b"PK"):
+    if head.startswith(ZIP):
         return _zip_kind(path)
-    if head.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
+    if head.startswith(OLE):
         return _ole_kind(path)
-    if head.startswith(b"PAR1"):
+    if head.startswith(PARQUET):
         return "parquet"
     if head[:4] in (b"\x09\x08\x10\x00", b"\x09\x04\x06\x00", b"\x09\x02\x06\x00", b"\x09\x00\x04\x00"):
         return "xls"  # a bare stream of records, as Excel 2 to 4 wrote it
-    for start, code in _FOREIGN:
-        if head.startswith(start) and (len(start) > 2 or b"\0" in head):
-            raise FileError(code, path=path.name)
+    if code := foreign(head):
+        raise FileError(code, path=path.name)
     begin = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:4096].lower()
     if begin.startswith((b"<html", b"<!doctype html", b"<table", b"<head", b"<body", b"<meta")):
         return "html"
@@ -116,13 +107,11 @@ def _small(parts: zipfile.ZipFile, name: str) -> bool:
 
 def _ole_kind(path: Path) -> str:
     """The old container of Office: an .xls, a locked .xlsx, or a Word document, told by the names of its streams."""
-    with path.open("rb") as file:
-        body = file.read(limits.MAX_BYTES)
-    if "EncryptedPackage".encode("utf-16-le") in body:
+    if holds(path, "EncryptedPackage"):
         raise FileError("file_encrypted", path=path.name)
-    if "Workbook".encode("utf-16-le") in body or "Book\0".encode("utf-16-le") in body:
+    if holds(path, "Workbook", "Book\0"):
         return "xls"
-    raise FileError("file_is_word" if "WordDocument".encode("utf-16-le") in body else "file_truncated", path=path.name)
+    raise FileError("file_is_word" if holds(path, "WordDocument") else "file_truncated", path=path.name)
 
 
 def _read_binary(path: Path, kind: str, digest: str, sheet: str | None, found: Findings) -> Raw:

@@ -1,5 +1,7 @@
 """The run doctor: rules that look at a run and name what is wrong with it, each with the settings that would mend it.
 
+Settings mean a training anew. Where something cheaper helps, its sentence says that, and the finding has none.
+
 It stands in this room because it judges, like the verdict and the guard against forgetting, and because the report
 tells what it finds. A rule is a function of a `Case`; it yields what it finds. Bounds stand beside their rules; they
 are set so that ordinary runs of the samples are told nothing.
@@ -85,12 +87,12 @@ def no_updates(case: Case) -> Iterator[Finding]:
 
 
 def memory_tight(case: Case) -> Iterator[Finding]:
-    """It took nine tenths of the memory or more: the next longer row may end it."""
+    """It took nine tenths of the memory or more: the next longer row may end it. This training is done, and the same
+    again in smaller portions would end in the same model: there is nothing to train anew."""
     peak = (case.result or {}).get("peak_rss_bytes")
     if peak and case.memory and peak > 0.9 * case.memory:
         share = {"peak": round(peak / 1e9, 1), "memory": round(case.memory / 1e9, 1)}
-        yield Finding("memory_tight", "warning", share,
-                      {"micro_batch_tokens": max(64, case.plan.micro_batch_tokens // 2)})  # fmt: skip
+        yield Finding("memory_tight", "warning", share)
 
 
 # ── how it learned ──
@@ -196,8 +198,7 @@ def answers_cut(case: Case) -> Iterator[Finding]:
                       {"n_epochs": min(200, 2 * case.plan.n_epochs)})  # fmt: skip
     else:
         more = min(32_768, 2 * case.plan.max_new_tokens)
-        yield Finding("answers_cut", "warning", {"share": share, "limit": case.plan.max_new_tokens},
-                      {"max_new_tokens": more})  # fmt: skip
+        yield Finding("answers_cut", "warning", {"share": share, "limit": case.plan.max_new_tokens, "more": more})
 
 
 def one_answer(case: Case) -> Iterator[Finding]:
@@ -244,7 +245,7 @@ def rows(case: Case) -> Iterator[Finding]:
     if training and not validation:
         yield Finding("no_validation", "warning", {}, {"validation_rows": max(5, training // 10)})
     if training >= ENOUGH and test < FEWEST_ROWS:
-        yield Finding("test_too_small", "advice", {"n": test, "least": FEWEST_ROWS}, {"test_rows": FEWEST_ROWS})
+        yield Finding("test_too_small", "advice", {"n": test, "least": FEWEST_ROWS})
 
 
 def validation_is_training(case: Case) -> Iterator[Finding]:

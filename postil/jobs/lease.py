@@ -157,8 +157,11 @@ class Lease:
                 tell_code(session, row, hold, level="warn")
         return True
 
-    def lost(self, job: Job, reason: str) -> bool:
-        """Its worker is gone: again, from the last checkpoint, unless that has happened too often without progress."""
+    def lost(self, job: Job, reason: Mapping[str, str] | str) -> bool:
+        """Its worker is gone: again, from the last checkpoint, unless that has happened too often without progress.
+
+        reason: in every language, or as the system says it.
+        """
         from postil.errors import JobError
 
         with self._database.write() as session:

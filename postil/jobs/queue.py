@@ -270,7 +270,10 @@ class Queue:
         return job
 
     def delete(self, project: str, job_id: str) -> None:
-        """Forget an ended job with its events and checkpoints; models that it made stay. Raises `job_not_ended`."""
+        """Forget an ended job with its events and checkpoints; models and files that it made stay.
+
+        Raises JobError `job_not_found`, and `job_not_ended` for one that waits or runs.
+        """
         from postil.store.pages import bury
 
         with self._database.write() as session:

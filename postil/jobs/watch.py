@@ -27,7 +27,7 @@ from postil.jobs.local import LocalExecutor
 from postil.jobs.publish import Publisher
 from postil.jobs.roll import Roll
 from postil.jobs.turns import Turns
-from postil.locales import speak_to_clients
+from postil.locales import in_all, speak_to_clients
 from postil.store import FULL, Store, free_bytes, letters
 from postil.store.tables import Job
 
@@ -244,7 +244,7 @@ class Watch:
             self._look_at(run_id, watched)
         except UNREADABLE as error:
             log.exception("what %s wrote cannot be read", run_id)
-            self._give_up(run_id, watched, f"what it wrote cannot be read ({type(error).__name__}: {error})")
+            self._give_up(run_id, watched, in_all("lost.unreadable", detail=f"{type(error).__name__}: {error}"))
 
     def _look_at(self, run_id: str, watched: Watched) -> None:
         state = self._executor.poll(run_id)  # before its events are read: then all that it told is there
@@ -265,7 +265,7 @@ class Watch:
             return
         self._say_wish(watched)
         if self._is_silent(run_id, watched):
-            self._give_up(run_id, watched, "no sign of life")
+            self._give_up(run_id, watched, in_all("lost.silent"))
 
     def _is_silent(self, run_id: str, watched: Watched) -> bool:
         """Whether it gives no sign of life any more. A worker that computes or loads without a beat is held up, not
@@ -286,7 +286,7 @@ class Watch:
         watched.pulse, works = pulse, now - watched.pulse_at <= self._pace.silence
         return quiet > (self._pace.patience if works or not beat else self._pace.silence)
 
-    def _give_up(self, run_id: str, watched: Watched, reason: str) -> None:
+    def _give_up(self, run_id: str, watched: Watched, reason: Mapping[str, str]) -> None:
         """Silent, or not understood: it is fenced, ended if it can be reached, and done again by another attempt."""
         desk.fence(watched.directory, watched.job.attempt + 1)
         self._executor.stop(run_id, 0.0)
@@ -338,7 +338,7 @@ class Watch:
         if outcome["postil"] == "storage_full":
             self.lease.back(job, hold="storage_full")
         elif outcome["retryable"]:
-            self.lease.lost(job, outcome["message"])
+            self.lease.lost(job, _cause(outcome))
         else:
             self.lease.failed(job, outcome)
 
@@ -351,7 +351,7 @@ class Watch:
             if error.code == "storage_full":
                 self.lease.back(job, hold="storage_full")
             else:
-                self.lease.lost(job, error.cause("en"))
+                self.lease.lost(job, in_all(f"error.{error.code}.cause", **error.values))
 
     # ── now and then ──
 
@@ -378,7 +378,16 @@ class Watch:
         return True
 
 
-def _reason(state: RunState) -> str:
+def _reason(state: RunState) -> dict[str, str]:
+    """What has become of its process, in every language."""
     if state.signal is not None:
-        return f"ended by signal {state.signal}" + (", perhaps for lack of memory" if state.signal == 9 else "")
-    return f"exit code {state.code}" if state.code is not None else "it is not there any more"
+        return in_all("lost.killed" if state.signal == 9 else "lost.signal", signal=state.signal)
+    return in_all("lost.exit", number=state.code) if state.code is not None else in_all("lost.gone")
+
+
+def _cause(outcome: Mapping[str, Any]) -> Mapping[str, str] | str:
+    """What a worker said of its end, in every language if its sentence is known here."""
+    try:
+        return in_all(f"error.{outcome['postil']}.cause", **outcome.get("values", {}))
+    except KeyError:  # a worker of another version
+        return str(outcome["message"])

@@ -72,6 +72,11 @@ def as_argument(text: object) -> str:
     return "'" + words.replace("'", "'\"'\"'") + "'"
 
 
+def in_all(key: str, /, **values: Any) -> dict[str, str]:
+    """The sentence behind `key` in every language: a value for a sentence that is said later, to whoever reads it."""
+    return {lang: say(key, lang, **values) for lang in LANGUAGES}
+
+
 def in_a_row(*sentences: str) -> str:
     """Sentences one after the other: between Chinese ones there is no space."""
     spaced = [one if one.endswith(("。", "！", "？")) else f"{one} " for one in sentences if one]

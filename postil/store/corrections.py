@@ -15,6 +15,7 @@ from postil.store.ids import new_id, now
 from postil.store.pages import Page, bury, page
 from postil.store.replies import attach
 from postil.store.tables import Correction, CorrectionSet
+from postil.store.versions import require_version, version_of
 
 THUMBS = ("up", "down")
 MOST = 20_000  # corrections of a set
@@ -63,8 +64,16 @@ class Corrections:
                     found[name][thumb] += rows
         return found
 
+    def models(self, project: str, set_id: str) -> Sequence[str]:
+        """Whose answers were corrected, the one with the most corrections first."""
+        with self._database.read() as session:
+            owner = _set(session, project, set_id)
+            query = select(Correction.model).where(Correction.set_id == owner.id, Correction.model != "")
+            named = query.group_by(Correction.model).order_by(func.count().desc(), func.max(Correction.seq).desc())
+            return session.scalars(named).all()
+
     def delete(self, project: str, set_id: str) -> None:
-        """With all that is in it. Raises StoreError `set_not_found`."""
+        """With all that is in it; files that were made of it stay. Raises StoreError `set_not_found`."""
         with self._database.write() as session:
             row = _set(session, project, set_id)
             session.query(Correction).filter_by(set_id=row.id).delete()
@@ -93,10 +102,15 @@ class Corrections:
             attach(session, reply, row.id)
         return row
 
-    def change(self, project: str, correction_id: str, changes: Mapping[str, Any]) -> Correction:
-        """Another right answer, thumb or note. Raises StoreError `correction_not_found`."""
+    def change(self, project: str, correction_id: str, changes: Mapping[str, Any], *,
+               version: str | None = None) -> Correction:  # fmt: skip
+        """Another right answer, thumb or note; `version`: of the state that was read.
+
+        Raises StoreError `correction_not_found`, `stale_version`.
+        """
         with self._database.write() as session:
-            row = _correction(session, project, correction_id)
+            row = _correction(session, project, correction_id, lock=True)
+            require_version(version, correction_version(row), "correction")
             for name in CHANGEABLE:
                 if name in changes:
                     setattr(row, name, changes[name])
@@ -116,7 +130,7 @@ class Corrections:
             return page(session, Correction, query, owner.id, after, limit)
 
     def remove(self, project: str, correction_id: str) -> None:
-        """Raises StoreError `correction_not_found`."""
+        """Take it out of its set. Raises StoreError `correction_not_found`."""
         with self._database.write() as session:
             row = _correction(session, project, correction_id)
             bury(session, row, row.set_id)
@@ -149,8 +163,14 @@ def _set(session: Session, project: str, set_id: str) -> CorrectionSet:
     return row
 
 
-def _correction(session: Session, project: str, correction_id: str) -> Correction:
-    row = session.scalar(select(Correction).where(Correction.id == correction_id, Correction.project == project))
+def correction_version(row: Correction) -> str:
+    """The name of a correction's present state."""
+    return version_of(*(getattr(row, name) for name in CHANGEABLE))
+
+
+def _correction(session: Session, project: str, correction_id: str, *, lock: bool = False) -> Correction:
+    query = select(Correction).where(Correction.id == correction_id, Correction.project == project)
+    row = session.scalar(query.with_for_update() if lock else query)
     if row is None:
         raise StoreError("correction_not_found", correction=correction_id[:80])
     return row

@@ -13,8 +13,11 @@ from postil.store.audit import record
 from postil.store.database import Database
 from postil.store.ids import new_id, now
 from postil.store.pages import Page, bury, page
-from postil.store.tables import DataSet
+from postil.store.tables import DataSet, Job, JobLabel
+from postil.store.uploaded import TERMINAL
 from postil.store.uploaded import find as find_file
+
+LABEL = "dataset"  # in a job's metadata: the version that it learns from
 
 
 class DataSets:
@@ -34,16 +37,29 @@ class DataSets:
                reply: str | None = None) -> DataSet:  # fmt: skip
         """A new version after `parent_id`; what is not told stays. The same file and reading again is that version.
 
-        Raises StoreError `dataset_not_found`, `file_not_found`.
+        Raises StoreError `dataset_not_found`, `file_not_found`, and `dataset_stale` when somebody has made another
+        version after `parent_id` meanwhile: theirs would be lost.
         """
         with self._database.write() as session:
             parent = find(session, project, parent_id)
             session.scalar(select(DataSet.seq).where(DataSet.id == parent.family).with_for_update())  # one at a time
-            wanted = dict(parent.reading if reading is None else reading)
-            file = file_id or parent.file_id
-            if (name or parent.name, file, wanted) == (parent.name, parent.file_id, parent.reading):
-                return parent
-            return _add(session, project, name or parent.name, file, wanted, facts, parent, reply)
+            newest = _versions(session, parent)[-1]
+            wanted = (
+                name or parent.name,
+                file_id or parent.file_id,
+                dict(parent.reading if reading is None else reading),
+            )
+            for known in (parent, newest):
+                if wanted == (known.name, known.file_id, known.reading):
+                    return known
+            if newest.id != parent.id:
+                raise StoreError("dataset_stale", dataset=parent.id, version=parent.version, newest=newest.id,
+                                 newest_version=newest.version)  # fmt: skip
+            return _add(session, project, *wanted, facts, parent, reply)
+
+    def newest(self, project: str, dataset_id: str) -> DataSet:
+        """The version that others go on from, of the data set to which this one belongs."""
+        return self.versions(project, dataset_id)[-1]
 
     def get(self, project: str, dataset_id: str) -> DataSet:
         """Raises StoreError `dataset_not_found`."""
@@ -72,9 +88,21 @@ class DataSets:
         return row
 
     def delete(self, project: str, dataset_id: str) -> None:
-        """Forget all versions of a data set; the files stay. Raises StoreError `dataset_not_found`."""
+        """Forget all versions of a data set; the files stay.
+
+        Raises StoreError `dataset_not_found`, and `dataset_in_use` while a job that is not finished learns from one.
+        """
         with self._database.write() as session:
-            for row in _versions(session, find(session, project, dataset_id)):
+            rows = _versions(session, find(session, project, dataset_id))
+            user = session.scalar(
+                select(Job.id)
+                .join(JobLabel, JobLabel.job_id == Job.id)
+                .where(Job.project == project, Job.status.not_in(TERMINAL), JobLabel.name == LABEL)
+                .where(JobLabel.value.in_([row.id for row in rows]))
+            )
+            if user:
+                raise StoreError("dataset_in_use", dataset=rows[-1].id, job=user)
+            for row in rows:
                 bury(session, row, project)
                 record(session, "dataset_deleted", row.id, row.name, project=project)
 

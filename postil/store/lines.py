@@ -12,6 +12,7 @@ from postil.store.audit import record
 from postil.store.database import Database
 from postil.store.ids import new_id, now
 from postil.store.tables import Line, LineLog
+from postil.store.versions import ABSENT, require_version, version_of
 
 LINE = "line:"  # before the name, where a model is asked for
 
@@ -22,13 +23,16 @@ class Lines:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def set(self, project: str, name: str, model: str, by: str, reason: str, title: str | None = None) -> Line:
+    def set(self, project: str, name: str, model: str, by: str, reason: str, title: str | None = None, *,
+            version: str | None = None) -> Line:  # fmt: skip
         """Give the line this model, from now on; the line is made if it is new. The same model again changes nothing.
 
-        The caller has looked that the model may be called.
+        The caller has looked that the model may be called. `version`: of the state that was read, "" for no such line.
+        Raises StoreError `stale_version`.
         """
         with self._database.write() as session:
             row = session.scalar(_named(project, name).with_for_update())
+            require_version(version, line_version(row), "line")
             if row is None:
                 row = Line(id=new_id("line_"), project=project, name=name, title=title or name, model="",
                            created_at=now(), updated_at=now())  # fmt: skip
@@ -39,13 +43,15 @@ class Lines:
                 self._turn(session, row, "set", model, by, reason)
         return row
 
-    def roll_back(self, project: str, name: str, by: str, reason: str) -> Line:
-        """The model before the present one. Again: the one before that.
+    def roll_back(self, project: str, name: str, by: str, reason: str, *, version: str | None = None) -> Line:
+        """The model before the present one. Again: the one before that. `version`: of the state that was read.
 
-        Raises StoreError `line_not_found`, and `nothing_before` for a line that never had another model.
+        Raises StoreError `line_not_found`, `stale_version`, and `nothing_before` for a line that never had another
+        model.
         """
         with self._database.write() as session:
             row = self._find(session, project, name, lock=True)
+            require_version(version, line_version(row), "line")
             earlier = _stack(session.scalars(_log_of(row)).all())[:-1]
             if not earlier:
                 raise StoreError("nothing_before", line=row.name)
@@ -86,6 +92,11 @@ class Lines:
         row.model, row.updated_at = model, now()
         session.add(LineLog(line_id=row.id, action=action, model=model, by=by, reason=reason[:1000], created_at=now()))
         record(session, f"line_{action}", row.name, f"{model} {reason}".strip(), project=row.project)
+
+
+def line_version(row: Line | None) -> str:
+    """The name of the present state of a line: who is about to switch it has seen which model answers now."""
+    return version_of(row.id, row.title, row.model) if row is not None else ABSENT
 
 
 def _named(project: str, name: str) -> Select[Line]:

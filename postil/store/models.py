@@ -15,6 +15,7 @@ from postil.store.ids import new_id, now
 from postil.store.pages import Page, bury, page
 from postil.store.tables import Checkpoint, Job, Line, Model, ModelLog, ModelNote, Permission
 from postil.store.uploaded import TERMINAL
+from postil.store.versions import ABSENT, require_version, version_of
 
 TURNS = {"overridden": "model_allowed", "withdrawn": "model_withdrawn"}  # as the audit calls them
 HELD = ("worse",)  # outcomes of an evaluation with which a model does not go live by itself
@@ -77,11 +78,13 @@ class Models:
         with self._database.read() as session:
             return session.get(ModelNote, (find(session, project, name).id, project))
 
-    def set_note(self, project: str, name: str, text: str, by: str) -> ModelNote:
-        """Write it anew, whole."""
+    def set_note(self, project: str, name: str, text: str, by: str, *, version: str | None = None) -> ModelNote:
+        """Write it anew, whole; `version`: of the state that was read. Raises StoreError `stale_version`."""
         with self._database.write() as session:
             row = find(session, project, name)
+            session.scalar(select(Model.seq).where(Model.id == row.id).with_for_update())  # one at a time
             made = session.get(ModelNote, (row.id, project))
+            require_version(version, note_version(made), "note")
             if made is None:
                 made = ModelNote(model_id=row.id, project=project, text=text, by=by, updated_at=now())
                 session.add(made)
@@ -168,6 +171,11 @@ def _delete(session: Session, row: Model, by: str) -> None:
     record(session, "model_deleted", row.id, project=row.project)
     session.query(ModelNote).filter_by(model_id=row.id).delete()
     bury(session, row, row.project)
+
+
+def note_version(note: ModelNote | None) -> str:
+    """The name of the present state of a note."""
+    return version_of(note.text) if note is not None and note.text else ABSENT
 
 
 def find(session: Session, project: str, name: str) -> Model:

@@ -52,16 +52,15 @@ class Sets:
             return page(session, EvaluationSet, query, project, after, limit)
 
     def delete(self, project: str, set_id: str) -> None:
-        """With its file. Raises StoreError `set_not_found`, and `file_in_use` while a job needs the file."""
-        row = self.get(project, set_id)
-        try:
-            self._files.delete(project, row.file_id)
-        except StoreError as error:
-            if error.code != "file_not_found":  # its owner may have deleted the file before
-                raise
+        """With its file. Raises StoreError `set_not_found`, and while the file is needed what
+        `Files.delete` raises."""
         with self._database.write() as session:
-            bury(session, _find(session, project, set_id), project)
+            row = _find(session, project, set_id)
+            bury(session, row, project)
+            session.flush()  # the file is not in use by this set any more
+            self._files.forget(session, project, row.file_id)
             record(session, "set_deleted", set_id, row.name, project=project)
+        self._files.sweep()
 
 
 def _find(session: Session, project: str, set_id: str) -> EvaluationSet:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import func, select, update
@@ -18,7 +19,7 @@ from postil.store.blobs import Blobs, Incoming
 from postil.store.database import Database
 from postil.store.ids import new_id, now
 from postil.store.pages import Page, bury, page
-from postil.store.tables import Blob, File, Job, Part, Project, Upload
+from postil.store.tables import Blob, DataSet, EvaluationSet, File, Job, Part, Project, Upload
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 UPLOAD_SECONDS = 3600
@@ -101,20 +102,21 @@ class Files:
             )  # fmt: skip
 
     def delete(self, project: str, file_id: str) -> None:
-        """Raises StoreError `file_not_found`, and `file_in_use` while a job that is not finished needs it."""
+        """Raises StoreError `file_not_found`, and while it is needed `file_in_use` (by a job that is not
+        finished), `file_in_dataset`, `file_in_set`."""
         with self._database.write() as session:
-            row = find(session, project, file_id)
-            user = session.scalar(
-                select(Job.id).where(
-                    (Job.training_file == row.id) | (Job.validation_file == row.id), Job.status.not_in(TERMINAL)
-                )
-            )
-            if user:
-                raise StoreError("file_in_use", file=row.id, job=user)
+            find(session, project, file_id)
+            self.forget(session, project, file_id)
+        self.sweep()
+
+    def forget(self, session: Session, project: str, file_id: str) -> None:
+        """The same in a transaction that does more; a file that is gone already is no harm. `sweep` comes after it."""
+        row = session.scalar(select(File).where(File.id == file_id, File.project == project))
+        if row is not None:
+            _require_unused(session, row)
             bury(session, row, project)
             release(session, row.sha256)
             record(session, "file_deleted", row.id, row.filename, project=project)
-        self.sweep()
 
     def expire(self) -> None:
         """Delete what has reached its end, files and uploads, and the bytes that nobody uses any more."""
@@ -184,8 +186,10 @@ class Uploads:
                 raise StoreError("part_not_found", part=part_id[:80])
             return row
 
-    def complete(self, project: str, upload_id: str, part_ids: Sequence[str], md5: str | None = None) -> Upload:
-        """The parts in this order become a file. The same list again gives the same answer.
+    def complete(self, project: str, upload_id: str, part_ids: Sequence[str], md5: str | None = None, *,
+                 require: Callable[[Path, str], None] = lambda path, name: None) -> Upload:  # fmt: skip
+        """The parts in this order become a file. The same list again gives the same answer. `require`: looks at the
+        whole file with its name, and raises what it is refused for.
 
         Raises StoreError `upload_closed`, `part_not_found`, `bytes_mismatch`, `md5_mismatch`, `empty_file`.
         """
@@ -205,6 +209,8 @@ class Uploads:
                 raise StoreError("md5_mismatch", wanted=md5[:64], found=made.md5)
             if not made.bytes:
                 raise StoreError("empty_file")
+            made.sync()
+            require(made.path, upload.filename)
             self._files.put(made)
             with self._database.write() as session:
                 row = self._find(session, project, upload_id, lock=True)
@@ -261,6 +267,22 @@ def find(session: Session, project: str, file_id: str) -> File:
     if row is None or (row.expires_at is not None and row.expires_at <= now()):
         raise StoreError("file_not_found", file=file_id[:80])
     return row
+
+
+def _require_unused(session: Session, row: File) -> None:
+    """Raises StoreError that names what needs the file."""
+    job = session.scalar(
+        select(Job.id).where((Job.training_file == row.id) | (Job.validation_file == row.id))
+        .where(Job.status.not_in(TERMINAL))
+    )  # fmt: skip
+    if job:
+        raise StoreError("file_in_use", file=row.id, job=job)
+    dataset = session.scalar(select(DataSet).where(DataSet.file_id == row.id))
+    if dataset is not None:
+        raise StoreError("file_in_dataset", file=row.id, dataset=dataset.id, name=dataset.name)
+    questions = session.scalar(select(EvaluationSet).where(EvaluationSet.file_id == row.id))
+    if questions is not None:
+        raise StoreError("file_in_set", file=row.id, set=questions.id, name=questions.name)
 
 
 def use(session: Session, blobs: Blobs, project: str, made: Incoming) -> None:

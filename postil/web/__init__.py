@@ -24,7 +24,21 @@ def attach(app: FastAPI, house: House) -> str:
     from nicegui import ui
     from starlette.responses import RedirectResponse
 
-    from postil.web import audit, compare, data, evaluations, jobs, keys, models, new, people, plan, xray  # noqa: F401  each adds its pages
+    from postil.web import (  # noqa: F401  each adds its pages
+        audit,
+        compare,
+        data,
+        evaluations,
+        heaps,
+        joblist,
+        jobs,
+        keys,
+        models,
+        new,
+        people,
+        plan,
+        xray,
+    )
     from postil.web.attempts import Attempts
     from postil.web.carry import routes as carried
     from postil.web.door import routes as door

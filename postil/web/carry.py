@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -26,11 +26,16 @@ from postil.api import (
     may,
     read_form,
 )
+from postil.dataset import require_data
 from postil.errors import PostilError
 from postil.paths import by_name
 from postil.records import ADAPTER_CONFIG
+from postil.store import Incoming, display_name
 from postil.web.rights import needed
 from postil.web.session import ROOT
+
+if TYPE_CHECKING:
+    from postil.store.tables import File
 
 IN_MEMORY = 16 << 20
 WITH_PATHS = ("plan.json", "result.json", ADAPTER_CONFIG)
@@ -51,10 +56,8 @@ def routes(house: House) -> APIRouter:
             with house.store.files.incoming(most=FILE_BYTES) as made:
                 write = partial(house.lanes.run, "files", key.project, made.write)
                 form = await read_form(request.headers, request.stream(), "file", write)
-                row = await house.lanes.run(
-                    "files", key.project, house.store.files.keep, key.project, form.filename or "upload", "user_data",
-                    made,
-                )  # fmt: skip
+                name = form.filename or "upload"
+                row = await house.lanes.run("files", key.project, _kept, house, key.project, name, made)
         except (PostilError, Refused) as error:
             refused = error if isinstance(error, Refused) else Refused(error)
             return refused.response()
@@ -87,6 +90,13 @@ def routes(house: House) -> APIRouter:
         return marked(CheckBody(file=row.file_id, **row.reading), house, key)
 
     return router
+
+
+def _kept(house: House, project: str, filename: str, made: Incoming) -> File:
+    """Raises FileError for what is no data: a picture, a PDF, a program."""
+    made.sync()
+    require_data(made.path, display_name(filename))
+    return house.store.files.keep(project, filename, "user_data", made)
 
 
 def _packed(directory: Path) -> IO[bytes]:

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 CHIPS = 8
 CHOICES = ("seq_cls", "token_cls")  # tasks whose answers are no words of the model's own
 MOST_SIDES = 4
+MOST_TOKENS = 32_768  # of an answer
 
 
 @page("/compare")
@@ -79,6 +80,8 @@ class Compare:
         self._scale = 1.0
         self._answers: dict[str, str] = {}
         self._cut: set[str] = set()  # whose answer has come to the longest that is allowed
+        self._most = int(self._plan.get("max_new_tokens", 256))  # tokens of an answer
+        self._words = ""  # as they were asked last
 
     def _directory(self, model: str) -> Path:
         return self._desk.house.store.directory / self._known[model].directory
@@ -163,6 +166,7 @@ class Compare:
         if not self._send.enabled:  # a question is being answered
             return
         self._send.disable()
+        self._words = words
         address_shown(f"{ROOT}{compare_path(self._chosen)}&question={quote(words, safe='')}")
         try:
             await asyncio.gather(*(self._answer(name, words) for name in (self._base, *self._chosen)))
@@ -223,14 +227,23 @@ class Compare:
         self._show_cut(name)
 
     def _show_cut(self, name: str) -> None:
-        if name in self._cut:
-            with self._places[name]:
-                note(self._desk.say("web.compare.cut"), "warn")
+        if name not in self._cut:
+            return
+        with self._places[name]:
+            note(self._desk.say("web.compare.cut"), "warn")
+            if 2 * self._most <= MOST_TOKENS:
+                button(self._desk.say("web.compare.longer", n=2 * self._most), guarded(self._desk, self._longer))
+
+    async def _longer(self, *_: Any) -> None:
+        """The same question again, with room for an answer twice as long: nothing is trained for it."""
+        self._most *= 2
+        self._input.value = self._words
+        await self._ask()
 
     def _request(self, name: str, words: str) -> Question:
         plan = self._plan
         messages = ask(words, plan.get("system"), plan.get("instruction"))
-        request = Question(messages, max_tokens=int(plan.get("max_new_tokens", 256)), temperature=0.0,
+        request = Question(messages, max_tokens=self._most, temperature=0.0,
                            project=self._desk.project)  # fmt: skip
         if name == self._base:  # asked as the first model is asked, so that the two can be compared
             return replace(request, adapter=self._directory(self._chosen[0]), scale=0.0)

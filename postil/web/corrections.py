@@ -50,3 +50,50 @@ def _state(row: Mapping[str, Any], without: set[int]) -> dict[str, Any]:
     if row["number"] in without:
         return {"state": "dropped", "code": LEFT_OUT}
     return {"state": "used", "code": None} if row["code"] == LEFT_OUT else {}
+
+
+# ── two who put the same data set right ──
+
+Spot = tuple[str, Any]  # what of a reading it is, and where: ("edits", "B7"), ("without", 9), ("system", "")
+
+
+def with_changes(begun: Reading, mine: Reading, theirs: Reading) -> tuple[dict[str, Any], list[Spot]]:
+    """Their reading with all that I changed since `begun`, and the spots that both changed: there, mine stands."""
+    if len({reading.get("sheet") for reading in (begun, mine, theirs)}) > 1 and begun not in (mine, theirs):
+        return dict(mine), [("sheet", "")]  # the same cell of two sheets is two cells: nothing of theirs fits here
+    before, here, there = _spots(begun), _spots(mine), _spots(theirs)
+    merged, both = dict(there), []
+    for spot in [*before, *(spot for spot in here if spot not in before)]:
+        if here.get(spot) == before.get(spot):
+            continue
+        if there.get(spot) not in (before.get(spot), here.get(spot)):
+            both.append(spot)
+        merged.pop(spot, None)
+        if spot in here:
+            merged[spot] = here[spot]
+    return _reading(merged), both
+
+
+def _spots(reading: Reading) -> dict[Spot, Any]:
+    """A reading as one flat table."""
+    spots: dict[Spot, Any] = {}
+    for name, content in reading.items():
+        if isinstance(content, Mapping):
+            spots.update({(name, key): text for key, text in content.items()})
+        elif isinstance(content, list):
+            spots.update({(name, row): True for row in content})
+        elif content:
+            spots[name, ""] = content
+    return spots
+
+
+def _reading(spots: Mapping[Spot, Any]) -> dict[str, Any]:
+    reading: dict[str, Any] = {}
+    for (name, key), content in spots.items():
+        if name == "without":
+            reading[name] = sorted([*reading.get(name, ()), key])
+        elif key == "":
+            reading[name] = content
+        else:
+            reading.setdefault(name, {})[key] = content
+    return reading

@@ -13,7 +13,9 @@ from fastapi import Request
 from nicegui import ui
 
 from postil.api import CheckBody, PreviewBody, check, preview
-from postil.web.corrections import with_action, with_texts
+from postil.errors import StoreError
+from postil.web.belongings import show_data_sets, show_files
+from postil.web.corrections import with_action, with_changes, with_texts
 from postil.web.desk import REFUSALS, Desk, desk_of
 from postil.web.frame import (
     address_shown,
@@ -29,14 +31,15 @@ from postil.web.frame import (
     note,
     page,
     soon,
-    table,
     text,
     told,
     way,
 )
 from postil.web.grid import WINDOW, Grid, scroll_to_rows
 from postil.web.heaps import show_corrections
-from postil.web.jobs import moment, sure
+from postil.web.jobs import sure
+from postil.web.newer import show_clash, show_newer
+from postil.web.place import Place
 from postil.web.session import ROOT
 from postil.web.steps import steps
 
@@ -48,6 +51,7 @@ ROLES = ("question", "answer", "system", "conversation")
 SEVERITY = {"error": "bad", "warning": "warn", "advice": "info"}
 SHOWN_ISSUES = 20  # of one kind at a time
 LEAST = 10  # examples to train on
+NEWER_SECONDS = 5.0  # between two looks whether somebody else has saved a version
 GOOD_ROWS, FIRST_ROWS, GAUGE_ROWS = 500, 100, 1000
 
 
@@ -61,18 +65,9 @@ async def all_data(request: Request) -> None:
             with card():
                 text(desk.say("web.data.none"))
                 way(desk.say("web.nav.new"), "/new", main=True)
-            return
-        headers = [desk.say(f"web.data.{name}") for name in ("name", "corrections", "created", "open")]
-        table(headers, [
-            (lambda row=row: link(row.name, f"/data/{row.id}"), _corrections(desk, row.reading), moment(row.created_at),
-             lambda row=row: link(desk.say("web.steps.plan"), f"/data/{row.id}/plan"))
-            for row in rows
-        ], desk.say("web.data.title"))  # fmt: skip
-
-
-def _corrections(desk: Desk, reading: Mapping[str, Any]) -> str:
-    edits, without = len(reading.get("edits") or {}), len(reading.get("without") or ())
-    return desk.say("web.data.corrected", edits=edits, rows=without) if edits or without else "–"
+        else:
+            show_data_sets(desk, rows)
+        await show_files(desk)
 
 
 @page("/data/{dataset_id}")
@@ -84,6 +79,8 @@ async def one_data_set(dataset_id: str, request: Request) -> None:
         page = Looking(desk, dataset)
         page.build()
         soon(desk, page.look)
+        soon(desk, page.see_newer)
+        soon(desk, page.see_newer, every=NEWER_SECONDS)
 
 
 class Looking:
@@ -98,6 +95,7 @@ class Looking:
         self._only: str | None = None  # "issues", or the code of one: only rows that have it
         self._checking = False
         self._keeping = asyncio.Lock()  # versions follow each other in the order of the clicks
+        self._unsaved = False  # somebody else's version came between: what is on the page is in no version yet
 
     def build(self) -> None:
         desk = self._desk
@@ -105,10 +103,11 @@ class Looking:
             text(self._dataset.name, "strong wrap grow", "span")
             self._next = button(desk.say("web.data.next"), lambda: go(f"/data/{self._dataset.id}/plan"), main=True)
         self._next.disable()
+        self._newer = Place("stack newer")  # seen wherever on the page somebody writes
         self._ground = box()  # stays, whatever is shown anew
         self._busy = box("busy").props("role=status")
         self._glance = box("stack").props("aria-live=polite")
-        self._columns = box("stack")
+        self._columns = Place()
         self._issues = box("stack")
         self._grid = Grid(desk, turn=self._turn, only=self._only_marked, change=self._change)
 
@@ -146,7 +145,7 @@ class Looking:
             return reading is self._reading
         if reading is self._reading:
             self._found, self._part = found, part
-            self._next.set_enabled(found["examples"] >= LEAST)
+            self._show_next()
             self._show_glance()
             self._show_columns()
             self._show_issues()
@@ -164,9 +163,14 @@ class Looking:
             with box("line"):
                 way(self._desk.say("web.data.another"), "/new")
                 self._give_back()
-        self._columns.clear()
         if self._part:
             self._show_columns()
+        else:
+            self._columns.empty()
+
+    def _show_next(self) -> None:
+        """The next step learns from a version: with what is in none yet, it has to wait."""
+        self._next.set_enabled(self._found.get("examples", 0) >= LEAST and not self._unsaved)
 
     def _show_busy(self) -> None:
         """That it is being checked; what was found before is no longer to be clicked."""
@@ -174,7 +178,8 @@ class Looking:
         if self._checking:
             with self._busy:
                 box("spin").props("aria-hidden=true")
-                text(self._desk.say("web.data.checking_again" if self._found else "web.data.checking"), tag="span")
+                again = "web.newer.checking" if self._unsaved else "web.data.checking_again"
+                text(self._desk.say(again if self._found else "web.data.checking"), tag="span")
         for place in (self._issues, self._glance):
             place.props("inert" if self._checking else "", remove="" if self._checking else "inert")
 
@@ -193,11 +198,59 @@ class Looking:
         self._reading = {name: value for name, value in reading.items() if value}
         async with self._keeping, desk.acting("dataset.revise"):
             old = self._dataset
-            self._dataset = await desk.do(sets.revise, desk.project, old.id, file_id=old.file_id, reading=self._reading)
+            try:
+                self._dataset = await desk.do(sets.revise, desk.project, old.id, file_id=old.file_id,
+                                              reading=self._reading)  # fmt: skip
+            except StoreError as error:
+                if error.code != "dataset_stale":
+                    raise
+                self._unsaved = True
+            else:
+                self._unsaved = False
+                self._newer.empty()
         with self._ground:
             address_shown(f"{ROOT}/data/{self._dataset.id}")
             self._show_table()
+        self._show_next()
+        if self._unsaved:
+            await self.see_newer()
         await self.look()
+
+    # ── somebody else is at it, too ──
+
+    async def see_newer(self, *_: Any) -> None:
+        """Tell that there is a newer version, and with what is unsaved here, the ways on."""
+        desk = self._desk
+        async with self._keeping:
+            try:
+                newest = await desk.do(desk.house.store.datasets.newest, desk.project, self._dataset.id)
+            except StoreError as error:  # deleted meanwhile: said once, and no more
+                self._newer.show(error.code, partial(told, desk, error))
+                return
+            if newest.id == self._dataset.id:
+                return
+            load = partial(self._load, newest)
+            if not self._unsaved:
+                self._newer.show((newest.id, ()), partial(show_newer, desk, newest, load))
+                return
+            merged, both = with_changes(self._dataset.reading, self._reading, newest.reading)
+            self._newer.show((newest.id, both, merged), partial(
+                show_clash, desk, newest, both, on_top=partial(self._put_on_top, newest, merged),
+                apart=self._keep_apart, load=load))  # fmt: skip
+
+    async def _put_on_top(self, newest: DataSet, merged: dict[str, Any], *_: Any) -> None:
+        self._dataset = newest
+        await self._change(merged)
+
+    async def _keep_apart(self, *_: Any) -> None:
+        desk, old = self._desk, self._dataset
+        name = desk.say("web.newer.apart.name", name=old.name)[:200]
+        row = await desk.do(desk.house.store.datasets.create, desk.project, name, old.file_id, self._reading)
+        go(f"/data/{row.id}")
+
+    async def _load(self, newest: DataSet, *_: Any) -> None:
+        if not self._unsaved or await sure(self._desk, self._desk.say("web.newer.drop.sure")):
+            go(f"/data/{newest.id}")
 
     # ── the table ──
 
@@ -271,10 +324,14 @@ class Looking:
     # ── columns ──
 
     def _show_columns(self) -> None:
+        """Anew only when there is something else to choose: in its fields somebody may be writing."""
+        part, columns = self._part, self._named()
+        state = (bool(self._found), columns, part["sheets"], part["sheet"], part["columns"])
+        self._columns.show(state, partial(self._fill_columns, columns))
+
+    def _fill_columns(self, columns: Mapping[str, Any]) -> None:
         desk, part = self._desk, self._part
-        columns = self._named()
-        self._columns.clear()
-        with self._columns, card(desk.say("web.data.columns")):
+        with card(desk.say("web.data.columns")):
             text(desk.say("web.data.columns.lead" if self._found else "web.data.columns.say"), "soft")
             if "message" in columns:
                 text(desk.say("web.data.columns.chat"), "soft")

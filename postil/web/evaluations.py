@@ -10,12 +10,15 @@ from nicegui import ui
 
 from postil.jobs import Order
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import card, frame, go, link, page, status_chip, table, text, way
-from postil.web.jobs import file_name, job_name, model_names, moment
+from postil.web.frame import card, frame, go, link, page, table, text, way
+from postil.web.joblist import JobList
+from postil.web.jobs import file_name, model_names, moment
 from postil.web.judging import begin_judging
 from postil.web.people import begin_vote
 from postil.web.result import preference_words, verdict_words
 from postil.web.upload import Upload
+
+COLUMNS = ("name", "model", "status", "result", "created")
 
 
 @page("/evaluations")
@@ -41,15 +44,8 @@ async def all_evaluations(request: Request) -> None:
             headers = [desk.say(f"web.{name}") for name in ("jobs.name", "jobs.model", "jobs.created")]
             table(headers, [(partial(link, row.name, f"/votes/{row.id}"), row.model, moment(row.created_at))
                             for row in votes], desk.say("web.people.title"))  # fmt: skip
-        done = (await desk.do(desk.house.queue.list, desk.project, kinds=("evaluation", "judgement"), limit=100)).rows
-        if done:
-            names = await desk.do(lambda: {row.id: file_name(desk, row) for row in done})
-            headers = [desk.say(f"web.jobs.{name}") for name in ("name", "model", "status", "result", "created")]
-            table(headers, [
-                (lambda row=row: link(job_name(desk, row, names[row.id]), f"/jobs/{row.id}"), row.model,
-                 lambda row=row: status_chip(desk, row.status), _said(desk, row), moment(row.created_at))
-                for row in done
-            ], desk.say("web.evaluations.title"))  # fmt: skip
+        await JobList(desk, kinds=("evaluation", "judgement"), columns=COLUMNS, title="web.evaluations.title",
+                      words={"result": partial(_said, desk)}).build()  # fmt: skip
 
 
 def _evaluated(desk: Desk) -> dict[str, str]:

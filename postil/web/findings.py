@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
 TONES = {"error": "bad", "warning": "warn", "advice": "info"}
 
 
-async def show_findings(desk: Desk, job: Job) -> None:
-    """A card with what the doctor says of this training; nothing when he has nothing to say."""
-    found = await desk.do(lambda: diagnose(case_of(desk.house, job)))
+def findings_of(desk: Desk, job: Job) -> list[Finding]:
+    """What the doctor says of this training."""
+    return diagnose(case_of(desk.house, job))
+
+
+def show_findings(desk: Desk, job: Job, found: Sequence[Finding]) -> None:
+    """A card with what the doctor says; nothing when he has nothing to say."""
     if not found:
         return
     with card(desk.say("web.findings.title")):

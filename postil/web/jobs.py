@@ -1,39 +1,41 @@
-"""Jobs: the list, and one of them live. What is shown is read from the store, again each second while it runs."""
+"""One job, live. What is shown is read from the store, again each second while it runs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from nicegui import ui
 
-from postil.locales import in_a_row, knows, say
+from postil.locales import knows
 from postil.store import TERMINAL
 from postil.web.curve import Curve
-from postil.web.desk import Desk, desk_of
-from postil.web.findings import show_findings
+from postil.web.desk import REFUSALS, Desk, desk_of
+from postil.web.findings import findings_of, show_findings
 from postil.web.frame import (
+    Text,
     act_button,
-    bar,
     box,
     button,
     card,
     frame,
+    go,
     heading,
     labelled,
-    link,
     note,
     page,
     soon,
-    status_chip,
     table,
     text,
     way,
 )
+from postil.web.log import event_words, fault_words
+from postil.web.place import Meter, Place, StatusChip
 from postil.web.result import asked, show_result
 from postil.web.shown import marked
 
@@ -41,44 +43,12 @@ if TYPE_CHECKING:
     from postil.store.tables import Job, JobEvent, Model
 
 STAGES = {"prepare": (0, 15), "train": (15, 80), "select": (80, 82), "evaluate": (82, 100)}  # percent of the whole
-KINDS = ("training", "evaluation", "answers", "judgement", "base", "export")
+FOR_GOOD = ("cancel", "keep", "delete")  # asked once more before they are done
 SHOWN_EVENTS = 200
 SHOWN_SAMPLES = 12
 WAITING = ("validating_files", "queued")
 WAITS = ("too_large_here", "no_gpu_here")  # why a job may stay in the queue for ever
 EXAMINED_SECONDS = 15.0  # between two looks of the run doctor
-
-
-@page("/jobs")
-async def all_jobs(request: Request) -> None:
-    desk = desk_of(request)
-    async with frame(desk, "jobs", desk.say("web.jobs.title"), desk.say("web.jobs.lead")):
-        rows = (await desk.do(desk.house.queue.list, desk.project, kinds=KINDS, limit=100)).rows
-        await job_list(desk, list(rows))
-
-
-async def job_list(desk: Desk, rows: list[Job]) -> None:
-    """A table of jobs, or what to do when there are none."""
-    if not rows:
-        with card():
-            text(desk.say("web.jobs.none"))
-            way(desk.say("web.nav.new"), "/new", main=True)
-        return
-    names = await desk.do(lambda: {row.id: file_name(desk, row) for row in rows})
-    headers = [desk.say(f"web.jobs.{name}") for name in ("name", "kind", "model", "status", "progress", "created")]
-    table(headers, [
-        (_named(row, job_name(desk, row, names[row.id])), desk.say(f"web.kind.{row.kind}"), row.model,
-         _status(desk, row), f"{float(row.progress.get('percent', 0.0)):.0f} %", moment(row.created_at))
-        for row in rows
-    ], desk.say("web.jobs.title"))  # fmt: skip
-
-
-def _named(row: Job, name: str) -> Callable[[], Any]:
-    return lambda: link(name, f"/jobs/{row.id}")
-
-
-def _status(desk: Desk, row: Job) -> Callable[[], Any]:
-    return lambda: status_chip(desk, row.status)
 
 
 def file_name(desk: Desk, job: Job) -> str:
@@ -95,7 +65,15 @@ def job_name(desk: Desk, job: Job, file: str) -> str:
     """What people call a job: the name that they gave it, else that of its file, where that is theirs."""
     if job.kind == "judgement":  # its file was made for it
         return desk.say("web.kind.judgement")
-    return job.suffix or file or job.id
+    if job.kind == "export":
+        to = str(job.order.get("settings", {}).get("to", "merged")).replace("-", "_")
+        return desk.say("web.jobs.export_of", model=job.model, to=desk.say(f"web.export.{to}"))
+    return job.suffix or file or (job.model if job.kind == "base" else job.id)
+
+
+def percent_of(job: Job) -> float:
+    """How far it is, 0 to 100; what has succeeded is whole, whatever it told last."""
+    return 100.0 if job.status == "succeeded" else float(job.progress.get("percent", 0.0))
 
 
 def model_names(desk: Desk, rows: Sequence[Model]) -> dict[str, str]:
@@ -137,10 +115,10 @@ class Live:
     def __init__(self, desk: Desk, job: Job, name: str, dataset: str) -> None:
         self._desk, self._job, self._name, self._dataset = desk, job, name, dataset
         self._seen = 0
-        self._state: tuple[Any, ...] = ()
+        self._state = ""
         self._waits = ""
         self._sampled: list[dict[str, Any]] = []
-        self._shown_facts: list[tuple[str, str]] = []
+        self._values: dict[str, Text] = {}
         self._examined_until, self._examined_over = 0.0, False
         self.timer: ui.timer | None = None
 
@@ -150,29 +128,41 @@ class Live:
         desk = self._desk
         with box("line"):
             text(job_name(desk, self._job, self._name), "strong wrap grow", "span")
-            self._chip = box("line")
-        self._faults = box("stack")
-        with card() as self._progress_card:
-            self._stages = box("stages")
-            self._numbers = box("line")
-            self._acts = box("line")
-        self._result = box("stack")
-        self._findings = box("stack").props("aria-live=polite")
+            self._chip = StatusChip(desk, self._job.status)
+        self._faults = Place()
+        with card():
+            with box("stages"):
+                self._meters = [Stage(desk, words, low, high) for words, (low, high) in self._spans().items()]
+            self._numbers = Place("line")
+            self._acts = Place("line")
+        self._result = Place()
+        self._findings = Place(live=True)
         with card(desk.say("web.job.curve")) as self._curve_card:
             self._curve = Curve(desk)
         self._curve_card.visible = self._job.kind == "training"
         with card(desk.say("web.job.samples")) as self._samples_card:
             text(desk.say("web.job.samples.lead"), "soft")
-            self._samples = box("stack")
+            self._samples = box("stack")  # nothing in it can be pressed
         self._samples_card.visible = False
         with ui.expansion(desk.say("web.job.plan")).classes("card w-full"):
-            self._plan = box("stack")
+            self._plan = Place()
         with ui.expansion(desk.say("web.job.log"), value=False).classes("card w-full"):
             self._log = labelled(box("mono stack").props("role=log tabindex=0"), desk.say("web.job.log"))
             self._log.style("max-height: 22rem; overflow-y: auto")
 
-    async def look(self, *, fresh: bool = False) -> None:
-        """Read what is new, once for all pages of this job, and show it."""
+    async def look(self, *_: Any, fresh: bool = False) -> None:
+        """Read what is new, once for all pages of this job, and show it; one that was deleted elsewhere is told once.
+
+        fresh: what this page has just done is to be seen.
+        """
+        try:
+            await self._look(fresh)
+        except REFUSALS:
+            if self.timer:
+                self.timer.deactivate()
+            raise
+
+    async def _look(self, fresh: bool) -> None:
         desk = self._desk
         if not self._seen:  # a long run: its curve comes in one piece, and only its last events are listed
             points, last = await desk.do(desk.house.queue.measured, desk.project, self._job.id)
@@ -184,14 +174,13 @@ class Live:
             self._seen = events[-1].number
             self._tell(list(events))
         self._job = job
-        state = (job.status, job.hold, job.wish, job.fine_tuned_model, bool(job.resolved), self._waits)
         position = await desk.do(desk.house.queue.position, job) if job.status == "queued" else None
         self._show_progress(position)
-        if state != self._state:
-            self._state = state
-            self._show_state()
-            if job.status == "succeeded":
-                await self._show_result()
+        self._show_state()
+        if job.status == "succeeded" and self._state != job.status:
+            with self._result.box:
+                await show_result(desk, job)
+        self._state = job.status
         await self._look_for_faults()
         if job.status in TERMINAL and not events and self.timer:
             self.timer.deactivate()
@@ -203,9 +192,8 @@ class Live:
         if job.kind != "training" or not job.resolved or (now < self._examined_until and over == self._examined_over):
             return
         self._examined_until, self._examined_over = now + (1e9 if over else EXAMINED_SECONDS), over
-        self._findings.clear()
-        with self._findings:
-            await show_findings(self._desk, job)
+        found = await self._desk.do(findings_of, self._desk, job)
+        self._findings.show(found, partial(show_findings, self._desk, job, found))
 
     def _tell(self, events: list[JobEvent]) -> None:
         self._curve.add([
@@ -213,10 +201,12 @@ class Live:
             for event in events if event.type == "metrics" and event.data
         ])  # fmt: skip
         self._show_samples([event.data for event in events if event.code == "sample" and event.data])
-        self._waits = next((self._words(event) for event in events if event.code in WAITS), self._waits)
+        self._waits = next((event_words(self._desk, self._job, event) for event in events if event.code in WAITS),
+                           self._waits)  # fmt: skip
         with self._log:
             for event in events:
-                line = text(f"{datetime.fromtimestamp(event.created_at):%H:%M:%S}  {self._words(event)}", "wrap", "div")
+                words = event_words(self._desk, self._job, event)
+                line = text(f"{datetime.fromtimestamp(event.created_at):%H:%M:%S}  {words}", "wrap", "div")
                 line.move(target_index=0)
 
     def _show_samples(self, samples: list[dict[str, Any]]) -> None:
@@ -234,42 +224,36 @@ class Live:
                      marked(one["question"], one["answer"])) for one in reversed(self._sampled)]  # fmt: skip
             table(headers, rows, self._desk.say("web.job.samples"))
 
-    def _words(self, event: JobEvent) -> str:
-        key = f"event.{event.code}"
-        if event.code and knows(key):
-            return say(key, self._desk.lang, **(event.data or {}))
-        return event.message
-
     # ── state ──
 
     def _show_state(self) -> None:
-        desk, job = self._desk, self._job
-        self._chip.clear()
-        with self._chip:
-            status_chip(desk, job.status)
-        self._faults.clear()
-        with self._faults:
-            if job.status == "failed":
-                note(desk.say("web.job.failed"), "bad", _fault(desk, job))
-                if self._dataset:
-                    with box("line"):
-                        way(desk.say("web.job.to_plan"), f"/data/{self._dataset}/plan", main=True)
-                        way(desk.say("web.job.to_data"), f"/data/{self._dataset}")
-            if self._waits and job.status == "queued":
-                note(self._waits, "warn")
-            if job.hold:
-                note(desk.say(f"event.{job.hold}"), "warn")
-            if job.wish:
-                note(desk.say(f"web.job.wish.{job.wish}"), "info")
-        self._acts.clear()
-        with self._acts:
-            self._show_acts()
-        self._plan.clear()
-        with self._plan:
-            self._show_plan()
+        job = self._job
+        self._chip.at(job.status)
+        waits = self._waits if job.status == "queued" else ""
+        self._faults.show((job.status == "failed", waits, job.hold, job.wish), partial(self._show_faults, waits))
+        acts = self._possible()
+        self._acts.show([name for name, _ in acts], partial(self._show_acts, acts))
+        self._plan.show(dict(job.resolved), self._show_plan)
 
-    def _show_acts(self) -> None:
-        desk, job, queue = self._desk, self._job, self._desk.house.queue
+    def _show_faults(self, waits: str) -> None:
+        """Why it failed or waits, and the way from here."""
+        desk, job = self._desk, self._job
+        if job.status == "failed":
+            note(desk.say("web.job.failed"), "bad", fault_words(desk, job))
+            if self._dataset:
+                with box("line"):
+                    way(desk.say("web.job.to_plan"), f"/data/{self._dataset}/plan", main=True)
+                    way(desk.say("web.job.to_data"), f"/data/{self._dataset}")
+        if waits:
+            note(waits, "warn")
+        if job.hold:
+            note(desk.say(f"event.{job.hold}"), "warn")
+        if job.wish:
+            note(desk.say(f"web.job.wish.{job.wish}"), "info")
+
+    def _possible(self) -> list[tuple[str, Callable[[str, str], Any]]]:
+        """What can be done with it now: names, and what does it."""
+        job, queue = self._job, self._desk.house.queue
         acts: list[tuple[str, Callable[[str, str], Any]]] = []
         if job.kind == "training" and job.status in (*WAITING, "running") and not job.wish:
             acts.append(("pause", queue.pause))
@@ -279,14 +263,22 @@ class Live:
             acts.append(("keep", queue.keep))
         if job.status not in TERMINAL:
             acts.append(("cancel", queue.cancel))
-        for name, do in acts:
-            act_button(desk, f"job.{name}", desk.say(f"web.job.{name}"), self._acting(name, do))
+        else:
+            acts.append(("delete", queue.delete))
+        return acts
+
+    def _show_acts(self, acts: list[tuple[str, Callable[[str, str], Any]]]) -> None:
+        for name, act in acts:
+            act_button(self._desk, f"job.{name}", self._desk.say(f"web.job.{name}"), self._acting(name, act))
 
     def _acting(self, name: str, act: Callable[[str, str], Any]) -> Any:
         async def run(*_: Any) -> None:
-            if name in ("cancel", "keep") and not await sure(self._desk, self._desk.say(f"web.job.{name}.sure")):
+            if name in FOR_GOOD and not await sure(self._desk, self._desk.say(f"web.job.{name}.sure")):
                 return
             await self._desk.do(act, self._desk.project, self._job.id)
+            if name == "delete":
+                go("/jobs")
+                return
             if self.timer:
                 self.timer.activate()
             await self.look(fresh=True)
@@ -304,27 +296,27 @@ class Live:
 
     # ── progress ──
 
+    def _spans(self) -> dict[str, tuple[int, int]]:
+        """The stages in words, each with the part of the whole that it takes, in percent."""
+        if self._job.kind == "training":
+            return {self._desk.say(f"web.stage.{name}"): span for name, span in STAGES.items()}
+        return {self._desk.say(f"web.kind.{self._job.kind}"): (0, 100)}
+
     def _show_progress(self, position: int | None) -> None:
-        desk, job = self._desk, self._job
-        percent = 100.0 if job.status == "succeeded" else float(job.progress.get("percent", 0.0))
-        facts = self._facts(percent, position)
-        if facts == self._shown_facts:
-            return
-        self._shown_facts = facts
-        self._stages.clear()
-        with self._stages:
-            for name, (low, high) in STAGES.items() if job.kind == "training" else {"work": (0, 100)}.items():
-                share = min(100.0, max(0.0, 100.0 * (percent - low) / (high - low)))
-                words = desk.say(f"web.stage.{name}")
-                with box():
-                    text(f"{words}  {share:.0f} %", "small number", "span")
-                    bar(share, words)
-        self._numbers.clear()
-        with self._numbers:
-            for name, value in facts:
-                with box():
-                    text(desk.say(f"web.job.{name}"), "small soft", "div")
-                    text(value, "strong number", "div")
+        """Bars and figures move where they stand."""
+        percent = percent_of(self._job)
+        facts = dict(self._facts(percent, position))
+        for meter in self._meters:
+            meter.at(percent)
+        self._numbers.show(list(facts), partial(self._show_facts, facts))
+        for name, words in facts.items():
+            self._values[name].text = words
+
+    def _show_facts(self, facts: Mapping[str, str]) -> None:
+        for name, words in facts.items():
+            with box():
+                text(self._desk.say(f"web.job.{name}"), "small soft", "div")
+                self._values[name] = text(words, "strong number", "div")
 
     def _facts(self, percent: float, position: int | None) -> list[tuple[str, str]]:
         desk, job, told = self._desk, self._job, self._job.progress
@@ -348,25 +340,21 @@ class Live:
             found.append(("rows", f"{told.get('done', 0)} / {told['of']}"))
         return found
 
-    async def _show_result(self) -> None:
-        self._result.clear()
-        with self._result:
-            await show_result(self._desk, self._job)
 
+class Stage:
+    """A stage of a job with its bar. low, high: the part of the whole that it takes, in percent."""
 
-def _fault(desk: Desk, job: Job) -> str:
-    """Why it failed and what to do, in this person's language."""
-    told = job.error or {}
-    code = told.get("postil")
-    if code and knows(f"error.{code}.cause"):
-        values = dict(told.get("values", {}))
-        try:
-            words = in_a_row(desk.say(f"error.{code}.cause", **values), desk.remedy(str(code), **values))
-        except KeyError:  # the row is from a version whose sentence had other words in it
-            words = str(told.get("message", ""))
-        rows = ", ".join(map(str, list(told.get("rows", ()))[:20]))
-        return words + (f" {desk.say('web.job.rows_named', rows=rows)}" if rows else "") + f" [{code}]"
-    return str(told.get("message", ""))
+    def __init__(self, desk: Desk, words: str, low: int, high: int) -> None:
+        self._words, self._low, self._high = words, low, high
+        with box():
+            self._text = text(words, "small number", "span")
+            self._meter = Meter(0.0, words)
+
+    def at(self, percent: float) -> None:
+        """percent: of the whole job."""
+        share = min(100.0, max(0.0, 100.0 * (percent - self._low) / (self._high - self._low)))
+        self._text.text = f"{self._words}  {share:.0f} %"
+        self._meter.at(share)
 
 
 def _short(value: Any) -> str:

@@ -9,17 +9,21 @@ from urllib.parse import quote
 from fastapi import Request
 from nicegui import ui
 
+from postil.errors import JobError, StoreError
 from postil.jobs import Order
 from postil.locales import in_a_row
 from postil.records import Target
+from postil.store import ABSENT, line_version, note_version
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import act_button, box, card, chip, frame, go, labelled, link, note, page, table, text, way
 from postil.web.jobs import file_name, model_names, moment, sure
+from postil.web.place import Place
+from postil.web.reach import note_reach
 from postil.web.result import compare_path, show_proof, show_verdict, verdict_words, zip_path
 from postil.web.upload import Upload
 
 if TYPE_CHECKING:
-    from postil.store.tables import Model
+    from postil.store.tables import Model, ModelNote
 
 SNIPPETS = {
     "python": """from openai import OpenAI
@@ -103,28 +107,76 @@ async def _origin(desk: Desk, row: Model) -> None:
     with card(desk.say("web.model.origin")):
         facts: list[tuple[str, Any]] = [(desk.say("web.models.base"), row.base)]
         if row.job_id and desk.can("job.read"):
-            job = await desk.do(desk.house.queue.get, desk.project, row.job_id)
-            name = await desk.do(file_name, desk, job)
-            facts += [(desk.say("web.model.data"), name or "–"),
-                      (desk.say("web.model.job"), lambda: link(job.id, f"/jobs/{job.id}", "mono"))]  # fmt: skip
+            facts += await _made_by(desk, row.job_id)
         facts += [(desk.say("web.models.created"), moment(row.created_at)), ("SHA-256", row.adapter_sha256)]
         table([desk.say("web.plan.parameter"), desk.say("web.plan.value")], facts, desk.say("web.model.origin"))
+
+
+async def _made_by(desk: Desk, job_id: str) -> list[tuple[str, Any]]:
+    """The data and the job that a model comes from, as far as they are still there."""
+    try:
+        job = await desk.do(desk.house.queue.get, desk.project, job_id)
+    except JobError:  # deleted since
+        return [(desk.say("web.model.job"), desk.say("web.jobs.gone"))]
+    name = await desk.do(file_name, desk, job)
+    return [(desk.say("web.model.data"), name or "–"),
+            (desk.say("web.model.job"), lambda: link(job.id, f"/jobs/{job.id}", "mono"))]  # fmt: skip
 
 
 async def _notes(desk: Desk, row: Model) -> None:
     """What people write beside a model."""
     kept = await desk.do(desk.house.store.models.note, desk.project, row.id)
     with card(desk.say("web.model.notes")):
-        written = ui.textarea(desk.say("web.model.notes.label"), value=kept.text if kept else "")
-        written.props("outlined autogrow").classes("w-full")
+        await Notes(desk, row.id, kept).build()
 
-        async def keep(*_: Any) -> None:
-            await desk.do(desk.house.store.models.set_note, desk.project, row.id, written.value or "", str(desk.key.id))
-            ui.notify(desk.say("web.kept"), type="positive")
 
-        written.set_enabled(desk.can("note.write"))
+class Notes:
+    """A note that somebody writes. If another wrote meanwhile, theirs is shown below, and nothing of either is lost."""
+
+    def __init__(self, desk: Desk, model: str, kept: ModelNote | None) -> None:
+        self._desk, self._model = desk, model
+        self._text, self._version = kept.text if kept else "", note_version(kept)
+
+    async def build(self) -> None:
+        desk = self._desk
+        self._written = ui.textarea(desk.say("web.model.notes.label"), value=self._text)
+        self._written.props("outlined autogrow").classes("w-full")
+        self._theirs = Place(live=True)
+        self._written.set_enabled(desk.can("note.write"))
         with box("line"):
-            act_button(desk, "note.write", desk.say("web.keep"), keep)
+            act_button(desk, "note.write", desk.say("web.keep"), self._keep)
+
+    async def _keep(self, *_: Any) -> None:
+        desk, models = self._desk, self._desk.house.store.models
+        try:
+            made = await desk.do(models.set_note, desk.project, self._model, self._written.value or "",
+                                 str(desk.key.id), version=self._version)  # fmt: skip
+        except StoreError as error:
+            if error.code != "stale_version":
+                raise
+            theirs = await desk.do(models.note, desk.project, self._model)
+            self._theirs.show(note_version(theirs), partial(self._show_theirs, theirs))
+            return
+        self._version = note_version(made)
+        self._theirs.empty()
+        ui.notify(desk.say("web.kept"), type="positive")
+
+    def _show_theirs(self, theirs: ModelNote | None) -> None:
+        desk, words = self._desk, theirs.text if theirs else ""
+        note(desk.say("web.newer.note"), "bad", words or "–")
+
+        async def put(text: str, *_: Any) -> None:
+            self._version = note_version(theirs)
+            self._written.value = text
+            await self._keep()
+
+        def mine() -> str:
+            return str(self._written.value or "")  # as it is when the button is pressed
+
+        with box("line"):
+            act_button(desk, "note.write", desk.say("web.newer.note.both"), lambda *_: put(f"{mine()}\n{words}"),
+                       main=True)  # fmt: skip
+            act_button(desk, "note.write", desk.say("web.newer.note.mine"), lambda *_: put(mine()))
 
 
 async def _lines(desk: Desk, row: Model) -> None:
@@ -140,26 +192,28 @@ async def _lines(desk: Desk, row: Model) -> None:
             return
         name = ui.input(desk.say("web.lines.new")).props("outlined dense").style("max-width: 24rem")
         with box("line"):
-            act_button(desk, "line.set", desk.say("web.lines.set"),
-                       lambda *_: _set_line(desk, row, name.value or ""))  # fmt: skip
+            seen = {line.name: line_version(line) for line in lines}
+            act_button(desk, "line.set", desk.say("web.lines.set"), lambda *_: _set_line(
+                desk, row, name.value or "", seen.get((name.value or "").strip(), ABSENT)))  # fmt: skip
 
 
 def _line_acts(desk: Desk, row: Model, line: Any) -> None:
+    seen = line_version(line)  # a line that was switched meanwhile is told, not switched over
     with box("line"):
         if line.model != row.id:
-            act_button(desk, "line.set", desk.say("web.lines.use"), lambda *_: _set_line(desk, row, line.name))
-        act_button(desk, "line.back", desk.say("web.lines.back"), lambda *_: _roll_back(desk, line.name))
+            act_button(desk, "line.set", desk.say("web.lines.use"), lambda *_: _set_line(desk, row, line.name, seen))
+        act_button(desk, "line.back", desk.say("web.lines.back"), lambda *_: _roll_back(desk, line.name, seen))
 
 
-async def _set_line(desk: Desk, row: Model, name: str) -> None:
-    reason = desk.say("web.model.by_page")
-    await desk.do(desk.house.store.lines.set, desk.project, name.strip(), row.id, str(desk.key.id), reason)
+async def _set_line(desk: Desk, row: Model, name: str, seen: str) -> None:
+    reason, lines = desk.say("web.model.by_page"), desk.house.store.lines
+    await desk.do(lines.set, desk.project, name.strip(), row.id, str(desk.key.id), reason, version=seen)
     ui.navigate.reload()
 
 
-async def _roll_back(desk: Desk, name: str) -> None:
-    reason = desk.say("web.model.by_page")
-    await desk.do(desk.house.store.lines.roll_back, desk.project, name, str(desk.key.id), reason)
+async def _roll_back(desk: Desk, name: str, seen: str) -> None:
+    reason, lines = desk.say("web.model.by_page"), desk.house.store.lines
+    await desk.do(lines.roll_back, desk.project, name, str(desk.key.id), reason, version=seen)
     ui.navigate.reload()
 
 
@@ -199,6 +253,7 @@ def _call(desk: Desk, row: Model, url: str) -> None:
         if not row.live:
             note(desk.say("web.model.not_live"), "warn")
         text(desk.say("web.model.call.lead"), "soft")
+        note_reach(desk, url)
         for language, pattern in SNIPPETS.items():
             code = pattern.format(url=url, key="sk-postil-…", model=row.id, question=desk.say("web.model.question"))
             labelled(ui.code(code, language="bash" if language == "curl" else language).classes("w-full"), language)

@@ -9,7 +9,7 @@ from fastapi import Request
 from postil.samples import TITLES_INSTRUCTION, TITLES_SYSTEM, sample
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import act_button, box, card, frame, go, heading, page, text, way
-from postil.web.jobs import KINDS, job_list
+from postil.web.joblist import KINDS, JobList
 from postil.web.upload import Upload
 
 RECENT = 5
@@ -28,10 +28,9 @@ async def home(request: Request) -> None:
         if not desk.can("/jobs"):
             way(desk.say("web.nav.compare"), "/compare", main=True)
             return
-        rows = (await desk.do(desk.house.queue.list, desk.project, kinds=KINDS, limit=RECENT)).rows
-        if rows:
+        if (await desk.do(desk.house.queue.list, desk.project, kinds=KINDS, limit=1)).rows:
             heading(desk.say("web.home.recent"))
-            await job_list(desk, list(rows))
+            await JobList(desk, limit=RECENT).build()
 
 
 @page("/new")

@@ -30,6 +30,7 @@ from postil.web.frame import (  # fmt: skip
     text,
 )
 from postil.web.jobs import sure
+from postil.web.reach import note_reach
 from postil.web.session import ROOT
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ async def _raters(desk: Desk, ballot: Ballot, url: str) -> None:
                             for row in raters], desk.say("web.vote.raters"))  # fmt: skip
         if ballot.closed_at is not None or not desk.can("rater.invite"):
             return
+        note_reach(desk, url)
         name = ui.input(desk.say("web.vote.invite.name")).props("outlined dense").style("max-width: 24rem")
 
         async def invite(event: Any) -> None:
@@ -123,6 +125,7 @@ async def _show_link(desk: Desk, address: str) -> None:
         heading(desk.say("web.vote.link"))
         text(desk.say("web.vote.link.lead"), "soft")
         text(address, "mono rater-link", "div")
+        note_reach(desk, address)
         with box("line"):
             button(desk.say("web.vote.copy"), lambda: ui.clipboard.write(address), icon="content_copy")
             button(desk.say("web.vote.done"), lambda: dialog.submit(True), main=True)

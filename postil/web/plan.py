@@ -21,7 +21,6 @@ from postil.web.desk import REFUSALS, Desk, desk_of
 from postil.web.frame import (  # fmt: skip
     act,
     act_button,
-    bar,
     box,
     button,
     card,
@@ -37,11 +36,14 @@ from postil.web.frame import (  # fmt: skip
     text,
     told,
 )
-from postil.web.jobs import span
+from postil.web.jobs import percent_of, span
+from postil.web.log import fault_words
+from postil.web.newer import show_newer
+from postil.web.place import Meter, Place
 from postil.web.steps import steps
 
 if TYPE_CHECKING:
-    from postil.store.tables import DataSet
+    from postil.store.tables import DataSet, Job
 
 MAIN = ("kind", "metric", "learning_rate", "r", "lora_alpha", "target_modules", "n_epochs", "batch_size", "max_length")
 HIDDEN = ("system", "instruction")  # they belong to the data, and are set there
@@ -55,10 +57,17 @@ async def plan(dataset_id: str, request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "new", desk.say("web.plan.title"), desk.say("web.plan.lead")):
         dataset = await desk.do(desk.house.store.datasets.get, desk.project, dataset_id)
+        newest = await desk.do(desk.house.store.datasets.newest, desk.project, dataset_id)
+        if newest.id != dataset_id:
+            show_newer(desk, newest, partial(_load, newest))
         steps(desk, 2, dataset_id)
         page = Planning(desk, dataset, request.query_params)
         page.build()
         soon(desk, page.think)
+
+
+async def _load(newest: DataSet, *_: Any) -> None:
+    go(f"/data/{newest.id}/plan")
 
 
 class Planning:
@@ -317,7 +326,7 @@ class Download:
 
     def __init__(self, desk: Desk, base: Base, arrived: Callable[[], Any]) -> None:
         self._desk, self._base, self._arrived = desk, base, arrived
-        self._place = box("stack").props("aria-live=polite")
+        self._place = Place(live=True)
         self._timer = soon(desk, self.look, every=1.0)
 
     async def look(self, *_: Any) -> None:
@@ -327,20 +336,26 @@ class Download:
         if job is not None and job.status == "succeeded":
             self._timer.deactivate()
             await self._arrived()
-            return
-        self._place.clear()
-        with self._place:
-            if job is None or job.status in ("failed", "cancelled"):
-                self._timer.deactivate()
-                if job is not None and job.error:
-                    note(desk.say("web.job.failed"), "bad", str(job.error.get("message", "")))
-                size = self._base.shape.parameters * 2 / 1e9
-                words = desk.say("web.base.download", name=self._base.name, size=f"{size:.1f}")
-                act_button(desk, "base.fetch", words, self._begin, icon="download")
-                return
-            percent = float(job.progress.get("percent", 0.0))
-            text(f"{job.progress.get('what', desk.say('web.status.queued'))}", "small soft", "span")
-            bar(percent, desk.say("web.base.downloading"))
+        elif job is None or job.status in ("failed", "cancelled"):
+            self._timer.deactivate()
+            self._place.show(job.id if job else None, partial(self._offer, job))
+        else:
+            self._place.show("running", self._follow)
+            percent = percent_of(job)
+            self._words.text = f"{desk.say(f'web.status.{job.status}')}  {percent:.0f} %"
+            self._meter.at(percent)
+
+    def _offer(self, job: Job | None) -> None:
+        """The button, and why it failed before."""
+        if job is not None and job.error:
+            note(self._desk.say("web.job.failed"), "bad", fault_words(self._desk, job))
+        size = self._base.shape.parameters * 2 / 1e9
+        words = self._desk.say("web.base.download", name=self._base.name, size=f"{size:.1f}")
+        act_button(self._desk, "base.fetch", words, self._begin, icon="download")
+
+    def _follow(self) -> None:
+        self._words = text("", "small soft", "span")
+        self._meter = Meter(0.0, self._desk.say("web.base.downloading"))
 
     async def _begin(self, *_: Any) -> None:
         order = Order(kind="base", model=self._base.name, training_file=None)

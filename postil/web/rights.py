@@ -27,6 +27,7 @@ PAGES = {
     "/data/{dataset_id}/plan": "POST /v1/postil/plan",
     "/data/{dataset_id}/xray": "POST /v1/postil/xray",
     "/data/{dataset_id}/versions": "GET /v1/postil/datasets/{dataset_id}/versions",
+    "/corrections/{set_id}": "GET /v1/postil/correction_sets/{set_id}",
     "/rate/{token}": "GET /rate/{token}/ballot",
 }
 FILES = {  # what goes out or comes in as bytes, beside the pages
@@ -38,7 +39,9 @@ FILES = {  # what goes out or comes in as bytes, beside the pages
 ACTS = {
     "dataset.create": "POST /v1/postil/datasets",
     "dataset.revise": "POST /v1/postil/datasets/{dataset_id}/versions",
+    "dataset.delete": "DELETE /v1/postil/datasets/{dataset_id}",
     "dataset.compare": "POST /v1/postil/diff",
+    "file.delete": "DELETE /v1/files/{file_id}",
     "base.fetch": "POST /v1/postil/bases",
     "job.create": "POST /v1/fine_tuning/jobs",
     "job.read": "GET /v1/fine_tuning/jobs/{job_id}",
@@ -46,6 +49,7 @@ ACTS = {
     "job.resume": "POST /v1/fine_tuning/jobs/{job_id}/resume",
     "job.keep": "POST /v1/postil/jobs/{job_id}/keep",
     "job.cancel": "POST /v1/postil/tasks/{task_id}/cancel",
+    "job.delete": "DELETE /v1/postil/jobs/{job_id}",
     "job.again": "POST /v1/postil/jobs/{job_id}/again",
     "evaluation.create": "POST /v1/postil/evaluations",
     "evaluation.read": "GET /v1/postil/jobs/{job_id}/evaluation",
@@ -60,6 +64,8 @@ ACTS = {
     "vote": "POST /rate/{token}/votes",
     "correction.add": "POST /v1/postil/correction_sets/{set_id}/corrections",  # into the set that the pages keep
     "correction.use": "POST /v1/postil/correction_sets/{set_id}/file",
+    "correction.remove": "DELETE /v1/postil/corrections/{correction_id}",
+    "correction.delete": "DELETE /v1/postil/correction_sets/{set_id}",
     "model.allow": "POST /v1/postil/models/allow",
     "model.withdraw": "POST /v1/postil/models/withdraw",
     "model.delete": "DELETE /v1/models/{model:path}",

@@ -6,11 +6,10 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from nicegui import ui
-
 from postil.api import FILE_BYTES, PAGE_UPLOAD
 from postil.web.desk import Desk
-from postil.web.frame import bar, box, button, guarded, note, text
+from postil.web.frame import box, button, guarded, note, text
+from postil.web.place import Meter, Place
 
 Came = Callable[[dict[str, Any]], Awaitable[None]]  # hears {"id", "filename"} of what is in the store now
 
@@ -39,48 +38,53 @@ SEND = """(event) => {
 SCRIPT = SEND % {"most": FILE_BYTES, "path": json.dumps(PAGE_UPLOAD)}
 
 
+STOP = "() => window.postilUpload?.abort()"  # in the browser alone: it must work while the connection is full
+
+
 class Upload:
     """A place for one file. act: what is done with it, by its name in the table of rights."""
 
     def __init__(self, desk: Desk, came: Came, label: str = "", *, act: str) -> None:
         self._desk, self._came, self._act = desk, came, act
         heard = guarded(desk, self._heard)
-        with box("drop stack") as place:
+        with box("drop stack") as drop:
             with box("drop-label", "label"):  # the browser's own button speaks the browser's language
                 text(label or desk.say("web.upload.label"), "strong", "span")
                 text(desk.say("web.upload.choose"), "drop-button", "span")
                 box("sr", "input").props("type=file").on("change", heard, js_handler=SCRIPT)
-            self._progress = box("stack").props("aria-live=polite")
-        place.on("dragover.prevent", js_handler="() => {}")
-        place.on("drop.prevent", heard, js_handler=SCRIPT)
+            self._place = Place(live=True)
+        drop.on("dragover.prevent", js_handler="() => {}")
+        drop.on("drop.prevent", heard, js_handler=SCRIPT)
 
     async def _heard(self, event: Any) -> None:
         told = event.args
         state = told["state"]
         if state == "sending":
             self._show(float(told["percent"]))
-            return
-        self._progress.clear()
-        if state == "done":
+        elif state == "done":
+            self._place.empty()
             async with self._desk.acting(self._act):
                 await self._came(told["reply"])
         elif state == "large":
             self._refuse(self._desk.say("web.upload.rejected"))
         elif state == "failed":
             error = (told.get("reply") or {}).get("error") or {}
-            words = str(error.get("message") or self._desk.say("web.upload.failed"))
-            self._refuse(words)
+            self._refuse(str(error.get("message") or self._desk.say("web.upload.failed")))
+        else:  # stopped by whoever began it
+            self._place.show(state, lambda: note(self._desk.say("web.upload.stopped"), "info"))
 
     def _refuse(self, words: str) -> None:
         """What was wrong stays until the next file comes."""
-        with self._progress:
-            note(words, "bad")
+        self._place.show(words, lambda: note(words, "bad"))
 
     def _show(self, percent: float) -> None:
-        desk = self._desk
-        self._progress.clear()
-        with self._progress:
-            bar(percent, desk.say("web.upload.progress"))
-            with box("line"):
-                text(f"{percent:.0f} %", "small soft number", "span")
-                button(desk.say("web.upload.stop"), lambda: ui.run_javascript("window.postilUpload?.abort()"))
+        """Told several times a second: bar and figure move, the button stays the one that is about to be pressed."""
+        self._place.show("sending", self._begin)
+        self._meter.at(percent)
+        self._share.text = f"{percent:.0f} %"
+
+    def _begin(self) -> None:
+        self._meter = Meter(0.0, self._desk.say("web.upload.progress"))
+        with box("line"):
+            self._share = text("", "small soft number", "span")
+            button(self._desk.say("web.upload.stop")).on("click", js_handler=STOP)

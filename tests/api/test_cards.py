@@ -59,3 +59,14 @@ def test_attack_16_a_card_of_another_project_does_not_exist(server: Served, http
     for odd in ("../../etc", "", "x" * 255):
         refused(http.get("/postil/models/card", params={"model": odd}), 404)
     assert json.loads(http.get("/postil/models/note", params={"model": model}).text)["text"] == ""
+
+
+def test_a_note_that_somebody_wrote_meanwhile_is_not_written_over(server: Served, http: httpx.Client, key: str) -> None:
+    model = server.model(key)
+    seen = http.get("/postil/models/note", params={"model": model}).json()["version"]
+    hers = http.post("/postil/models/note", json={"model": model, "text": "她的", "version": seen}).json()
+    refused(http.post("/postil/models/note", json={"model": model, "text": "我的", "version": seen}), 400,
+            "stale_version", "version")  # fmt: skip
+    assert http.get("/postil/models/note", params={"model": model}).json()["text"] == "她的"
+    both = {"model": model, "text": "她的，我的", "version": hers["version"]}
+    assert http.post("/postil/models/note", json=both).json()["text"] == "她的，我的"

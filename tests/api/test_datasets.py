@@ -11,7 +11,7 @@ import openpyxl
 import pytest
 
 from postil.store import new_id
-from tests.api.served import Served, refused, upload
+from tests.api.served import BASE, Served, refused, upload
 from tests.story import told
 
 ROWS = "问题,答案\n" + "".join(f"第{i}个问题？,第{i}个答案。\n" for i in range(20)) + "没有答案？,\n坏了？,<p>修</p>\n"
@@ -127,3 +127,30 @@ def test_a_data_set_that_is_sent_again_is_made_once(http: httpx.Client, file: st
     sent = [http.post("/postil/datasets", json={"name": "a", "file": file}, headers={"idempotency-key": "k"})
             for _ in range(2)]  # fmt: skip
     assert sent[0].json() == sent[1].json() and len(http.get("/postil/datasets").json()["data"]) == 1
+
+
+def test_a_stale_version_is_told_and_nothing_is_lost(http: httpx.Client, file: str) -> None:
+    """Two who went on from one version: the second one is told, and her remedy works."""
+    first = http.post("/postil/datasets", json={"name": "客服", "file": file}).json()
+    place = f"/postil/datasets/{first['id']}/versions"
+    hers = http.post(place, json={"file": file, "edits": {"B2": "她的"}}).json()
+    answer = http.post(place, json={"file": file, "edits": {"B3": "他的"}})
+    refused(answer, 400, "dataset_stale")
+    assert hers["id"] in answer.json()["error"]["message"]
+    both = {"file": file, "edits": {"B2": "她的", "B3": "他的"}}
+    assert http.post(f"/postil/datasets/{hers['id']}/versions", json=both).json()["version"] == 3
+
+
+def test_a_data_set_that_a_job_learns_from_stays(http: httpx.Client, file: str) -> None:
+    made = http.post("/postil/datasets", json={"name": "客服", "file": file}).json()
+    newer = http.post(f"/postil/datasets/{made['id']}/versions", json={"file": file, "mask": True}).json()
+    refused(http.delete(f"/files/{file}"), 400, "file_in_dataset")
+    order = {"model": BASE, "training_file": file, "metadata": {"dataset": made["id"]}}
+    job = http.post("/fine_tuning/jobs", json=order).json()["id"]
+    answer = http.delete(f"/postil/datasets/{newer['id']}")
+    refused(answer, 400, "dataset_in_use")
+    assert job in answer.json()["error"]["message"]
+    http.post(f"/fine_tuning/jobs/{job}/cancel")
+    assert http.delete(f"/postil/datasets/{newer['id']}").json()["deleted"] is True
+    assert http.delete(f"/files/{file}").json()["deleted"] is True
+    assert http.delete(f"/postil/jobs/{job}").json()["deleted"] is True

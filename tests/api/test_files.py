@@ -190,3 +190,17 @@ def test_an_upload_is_cancelled_once_or_twice(client: openai.OpenAI) -> None:
     assert client.uploads.cancel(made.id).status == "cancelled"
     with pytest.raises(openai.NotFoundError):
         client.uploads.cancel("upload_none")
+
+
+@pytest.mark.parametrize("purpose", ["fine-tune", "user_data", "evals"])
+def test_a_picture_never_becomes_a_file_of_ours(client: openai.OpenAI, http: httpx.Client, purpose: str) -> None:
+    """By its content, whole or in parts; nothing of it is kept, and what is said names it."""
+    picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(64)
+    with pytest.raises(openai.BadRequestError) as error:
+        client.files.create(file=("../照片.csv", picture), purpose=purpose)  # type: ignore[arg-type]
+    assert error.value.code == "file_is_image" and "“照片.csv”" in error.value.message
+    with pytest.raises(openai.BadRequestError) as error:
+        client.uploads.upload_file_chunked(file=picture, filename="照片.jsonl", bytes=len(picture),
+                                           mime_type="application/jsonl", purpose=purpose)  # type: ignore[arg-type]  # fmt: skip
+    assert error.value.code == "file_is_image"
+    assert list(client.files.list()) == []

@@ -8,7 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from postil.store.tables import Model
 from tests.api.served import BASE, Served, refused, rows, upload
+from tests.story import told
 
 
 def lines(http: httpx.Client, file: str) -> list[dict[str, Any]]:
@@ -109,6 +111,43 @@ def test_corrections_take_the_place_of_the_rows_that_they_correct(server: Served
         assert "连衣裙 3" not in answers and answers[-1] == "雪纺连衣裙" and len(answers) == 12
     assert "--instruction=Answer:" in server.asked[-1]
     refused(http.post(f"/postil/correction_sets/{owner}/file", json={"with_file": "file-x"}), 400, param="with_file")
+
+
+def told_by_commands(server: Served, patch: pytest.MonkeyPatch) -> None:
+    """The real commands, in this process."""
+    patch.setattr(server.house, "ask", lambda arguments, seconds: told(arguments))
+
+
+def test_a_set_knows_its_training_whose_rows_come_along_and_can_be_trained(
+    server: Served, http: httpx.Client, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file holds the origin's rows as they were learned, with what was put right in them; a plan stands on it."""
+    told_by_commands(server, monkeypatch)
+    sheet = "标题,产品词\n" + "".join(f"{i} 新款 女,连衣裙 {i}\n" for i in range(40))
+    file = upload(http, sheet.encode(), "标题.csv", "user_data")
+    reading = {"system": "Be brief.", "instruction": "Answer:", "edits": {"B3": "put right before"}, "without": [4]}
+    order = {"model": BASE, "training_file": file, "x_postil": reading}
+    job = str(http.post("/fine_tuning/jobs", json=order).json()["id"])
+    model = server.model(key)
+    server.set(job, status="succeeded", fine_tuned_model=model)
+    with server.store.database.write() as session:
+        session.query(Model).filter_by(id=model).update({"job_id": job})
+    heap = http.post("/postil/correction_sets", json={"name": "x"}).json()
+    assert heap["origin"] is None
+    http.post(f"/postil/correction_sets/{heap['id']}/corrections",
+              json={"question": "3 新款 女", "answer": "裙", "right": "雪纺连衣裙", "model": model})  # fmt: skip
+    origin = http.get(f"/postil/correction_sets/{heap['id']}").json()["origin"]
+    assert origin == job
+    made = http.post(f"/postil/correction_sets/{heap['id']}/file", json={"with_job": origin}).json()
+    assert (made["corrections"], made["rows"], made["replaced"]) == (1, 38, 1)
+    answers = [row["messages"][-1]["content"] for row in lines(http, made["file"])]
+    assert "put right before" in answers and "雪纺连衣裙" in answers
+    assert "连衣裙 3" not in answers and "连衣裙 2" not in answers  # corrected; left out
+    assert {row["messages"][0]["content"] for row in lines(http, made["file"])} == {"Be brief."}
+    alone = http.post(f"/postil/correction_sets/{heap['id']}/file", json={}).json()["file"]
+    plans = [http.post("/postil/plan", json={"file": name, "measure": False}) for name in (made["file"], alone)]
+    assert plans[0].status_code == 200 and plans[0].json()["plan"]["n_epochs"] >= 1
+    refused(plans[1], 400, "too_few_examples")
 
 
 def test_a_correction_is_changed_and_taken_out(http: httpx.Client) -> None:

@@ -165,6 +165,26 @@ def test_every_fix_is_a_plan_that_differs_from_the_old_one(case: Case) -> None:
         assert set(finding.as_json()) == {"code", "severity", "message", "fix", "settings", "values"}
 
 
+ONLY_ANSWERS = {"max_new_tokens", "temperature", "top_p"}  # of the plan: what changes no weight of the adapter
+
+
+@pytest.mark.parametrize("case", [one[2] for one in SICK], ids=[one[0] for one in SICK])
+def test_no_training_is_offered_where_something_that_costs_nothing_helps(case: Case) -> None:
+    """A run that has ended is only trained anew for another adapter: not for longer answers, a larger test, or to take
+    less memory the next time."""
+    for finding in diagnose(case):
+        assert not finding.settings or set(finding.settings) - ONLY_ANSWERS, finding
+        if finding.code in ("answers_cut", "memory_tight", "test_too_small", "known_already", "validation_is_training"):
+            assert not finding.settings, finding
+
+
+def test_cut_answers_are_told_how_long_they_may_be() -> None:
+    found = diagnose(healthy(evaluation=evaluation(stopped=0.6)))
+    assert [finding.code for finding in found] == ["answers_cut"]
+    for lang in ("en", "zh"):
+        assert str(2 * PLAN.max_new_tokens) in found[0].fix(lang)
+
+
 def test_a_cause_goes_before_what_it_explains() -> None:
     case = losses(lambda s: 3.0 - s / 5000, lambda s: 3.1)
     case = replace(case, evaluation=evaluation(lambda i: "不知道", loss=2.99, outcome="worse"))

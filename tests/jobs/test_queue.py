@@ -67,8 +67,9 @@ def test_attack_23_validation_that_is_the_training_data_is_told(shop: Shop) -> N
 
 def test_another_projects_job_does_not_exist(shop: Shop) -> None:
     job = shop.order()
+    delete = shop.queue.delete
     for call in (shop.queue.get, shop.queue.cancel, shop.queue.pause, shop.queue.resume, shop.queue.keep,
-                 shop.queue.delete, shop.queue.events, shop.queue.checkpoints):  # fmt: skip
+                 delete, shop.queue.events, shop.queue.checkpoints):  # fmt: skip
         assert refused(call, "proj_other", job.id) == "job_not_found"
     assert refused(shop.queue.events_since, "proj_other", job.id, 0) == "job_not_found"
     assert shop.queue.list("proj_other").rows == []
@@ -118,10 +119,10 @@ def test_a_wish_is_taken_back(sqlite_shop: Shop) -> None:
 
 def test_a_file_in_use_stays(shop: Shop) -> None:
     job = shop.order()
-    assert refused(shop.store.files.delete, LOCAL, job.training_file) == "file_in_use"
-    assert refused(shop.queue.delete, LOCAL, job.id) == "job_not_ended"
+    assert refused(shop.store.files.delete, LOCAL, job.training_file, "key_1") == "file_in_use"
+    assert refused(shop.queue.delete, LOCAL, job.id, "key_1") == "job_not_ended"
     shop.queue.cancel(LOCAL, job.id)
-    shop.store.files.delete(LOCAL, str(job.training_file))
+    shop.store.files.delete(LOCAL, str(job.training_file), "key_1")
     shop.queue.delete(LOCAL, job.id)
     assert refused(shop.queue.get, LOCAL, job.id) == "job_not_found"
 

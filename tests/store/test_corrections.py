@@ -66,7 +66,8 @@ def test_another_project_finds_nothing(store: Store) -> None:
     one = add(store, owner)
     for call in (
         lambda: store.corrections.get("proj_b", owner), lambda: store.corrections.rows("proj_b", owner),
-        lambda: store.corrections.examples("proj_b", owner), lambda: store.corrections.delete("proj_b", owner),
+        lambda: store.corrections.examples("proj_b", owner), lambda: store.corrections.models("proj_b", owner),
+        lambda: store.corrections.delete("proj_b", owner),
         lambda: store.corrections.add("proj_b", owner, messages=[], answer="", by=""),
         lambda: store.corrections.change("proj_b", one, {"right": "x"}),
         lambda: store.corrections.remove("proj_b", one),

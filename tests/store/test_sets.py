@@ -7,7 +7,7 @@ import pytest
 from postil.errors import StoreError
 from postil.store import LOCAL, Store
 from postil.store.keys import ensure_project
-from postil.store.tables import EvaluationSet
+from postil.store.tables import EvaluationSet, File
 
 
 def kept(store: Store, name: str = "售后 100 问", data: bytes = b'{"messages": []}\n') -> EvaluationSet:
@@ -31,9 +31,19 @@ def test_a_set_has_a_file_and_both_go_together(store: Store) -> None:
     assert refused.value.code == "file_not_found"
 
 
+def test_a_file_of_a_set_goes_with_the_set_alone(store: Store) -> None:
+    row = kept(store)
+    with pytest.raises(StoreError) as refused:
+        store.files.delete(LOCAL, row.file_id)
+    assert refused.value.code == "file_in_set" and row.name in refused.value.remedy("en")
+    store.sets.delete(LOCAL, row.id)
+    assert store.files.list(LOCAL).rows == []
+
+
 def test_a_set_whose_file_is_gone_can_still_be_deleted(store: Store) -> None:
     row = kept(store)
-    store.files.delete(LOCAL, row.file_id)
+    with store.database.write() as session:  # as an older version of ours could leave it
+        session.query(File).filter_by(id=row.file_id).delete()
     store.sets.delete(LOCAL, row.id)
     assert store.sets.list(LOCAL).rows == []
 

@@ -18,7 +18,9 @@ from postil.api.lanes import Name
 from postil.api.lists import After, ListOf, checked_name, limited, listed
 from postil.api.once import fingerprint, once
 from postil.api.refusals import documented, refused
+from postil.dataset import require_data
 from postil.errors import StoreError
+from postil.store import display_name
 
 if TYPE_CHECKING:
     from postil.store.blobs import Incoming
@@ -91,8 +93,10 @@ def _kept(request: Request, house: House, caller: Key, filename: str, purpose: s
     if not made.bytes:
         raise StoreError("empty_file")
 
+    made.sync()
+    require_data(made.path, display_name(filename))
+
     def make(reply: str | None) -> FileObject:
-        made.sync()
         fault = house.judged(made.path) if purpose == "fine-tune" and made.bytes <= JUDGED_BYTES else None
         row = house.store.files.keep(caller.project, filename, purpose, made, expires_after=seconds, reply=reply)
         if fault:

@@ -19,6 +19,7 @@ from postil.api.once import fingerprint, once
 from postil.api.openai.files import EXPIRY, FileObject, checked_purpose, form_of
 from postil.api.openai.files import shown as shown_file
 from postil.api.refusals import documented, refused
+from postil.dataset import require_data
 
 if TYPE_CHECKING:
     from postil.store.tables import Part, Upload
@@ -137,7 +138,8 @@ def complete_upload(
     checked_name(upload_id, "upload")
 
     def make(reply: str | None) -> UploadObject:
-        return shown(house, house.store.uploads.complete(caller.project, upload_id, body.part_ids, body.md5))
+        return shown(house, house.store.uploads.complete(caller.project, upload_id, body.part_ids, body.md5,
+                                                         require=require_data))  # fmt: skip
 
     return once(request, house, caller, fingerprint(body.model_dump_json()), make)
 

@@ -9,7 +9,7 @@ from postil.api.studio.ballots import BallotBody, begun_ballot, counted, differi
 from postil.api.studio.ballots import router as ballots
 from postil.api.studio.cards import router as cards
 from postil.api.studio.comparisons import router as comparisons
-from postil.api.studio.corrections import FileBody, file_of_corrections
+from postil.api.studio.corrections import FileBody, file_of_corrections, origin_of
 from postil.api.studio.corrections import router as corrections
 from postil.api.studio.data import (
     CheckBody,
@@ -74,6 +74,7 @@ __all__ = [
     "key_objects",
     "marked",
     "order_again",
+    "origin_of",
     "plan",
     "preview",
     "revoke_key",

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from postil.api.bodies import Body, StrictRoute
+from postil.api.bodies import Body, StrictRoute, Version
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
 from postil.api.refusals import documented
 from postil.errors import JobError, StoreError
-from postil.store import LINE, read_json
+from postil.store import LINE, note_version, read_json
 
 if TYPE_CHECKING:
     from postil.store.tables import Job, Key, Model
@@ -26,10 +26,12 @@ Named = Annotated[str, Query(max_length=255)]
 
 
 class NoteBody(Body):
-    """A model, and what to write beside it; an empty text takes the note away."""
+    """A model, and what to write beside it; an empty text takes the note away. With `version`, only if nobody has
+    written since; "" where there was no note."""
 
     model: str = Field(min_length=1, max_length=255)
     text: str = Field(max_length=20_000)
+    version: Version = None
 
 
 class NoteObject(BaseModel):
@@ -40,6 +42,7 @@ class NoteObject(BaseModel):
     text: str
     by: str | None
     updated_at: int | None
+    version: str
 
 
 class SourceFile(BaseModel):
@@ -139,7 +142,7 @@ def model_note(model: Named, house: TheHouse, caller: Caller) -> NoteObject:
 def set_model_note(body: NoteBody, house: TheHouse, caller: Caller) -> NoteObject:
     """Write the note beside a model anew."""
     name = checked_name(body.model, "model")
-    house.store.models.set_note(caller.project, name, body.text, caller.id)
+    house.store.models.set_note(caller.project, name, body.text, caller.id, version=body.version)
     return _note(house, caller, name)
 
 
@@ -203,4 +206,4 @@ def _related(job: Job) -> Related:
 def _note(house: House, caller: Key, name: str) -> NoteObject:
     note = house.store.models.note(caller.project, name)
     return NoteObject(model=name, text=note.text if note else "", by=note.by if note else None,
-                      updated_at=note.updated_at if note else None)  # fmt: skip
+                      updated_at=note.updated_at if note else None, version=note_version(note))  # fmt: skip

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from postil.api.bodies import Body, StrictRoute
+from postil.api.bodies import Body, StrictRoute, Version
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lanes import lane
 from postil.api.lists import After, ListOf, checked_name, limited, listed
 from postil.api.once import fingerprint, once
 from postil.api.refusals import documented, refused
-from postil.api.studio.data import HowToRead, options_of
+from postil.api.studio.data import Corrected, HowToRead, arguments, corrections_at, options_of
 from postil.api.studio.sets import SetDeleted, cleaned_file, write_lines
 from postil.dataset import ask
-from postil.errors import StoreError
-from postil.store import LINE
+from postil.errors import JobError, StoreError
+from postil.store import LINE, correction_version
 
 if TYPE_CHECKING:
-    from postil.store.tables import Correction, CorrectionSet, Key
+    from postil.store.tables import Correction, CorrectionSet, Job, Key
 
 Thumb = Literal["up", "down"]
 Text = Annotated[str, Field(max_length=100_000)]
@@ -38,7 +39,8 @@ class CorrectionSetBody(Body):
 
 
 class CorrectionSetObject(BaseModel):
-    """A correction set, and what is in it. corrected: rows with a right answer; up, down: with a thumb."""
+    """A correction set, and what is in it. corrected: rows with a right answer; up, down: with a thumb; origin: the
+    training whose answers these are, for `with_job`, if it and its file are still there."""
 
     id: str
     object: Literal["postil.correction_set"] = "postil.correction_set"
@@ -47,6 +49,7 @@ class CorrectionSetObject(BaseModel):
     corrected: int
     up: int
     down: int
+    origin: str | None
     created_at: int
 
 
@@ -75,11 +78,12 @@ class CorrectionBody(Body):
 
 
 class ChangeBody(Body):
-    """What is to change; fields that are left out, or null, stay."""
+    """What is to change; fields that are left out, or null, stay. With `version`, only if nobody changed it since."""
 
     right: Text | None = None
     thumb: Thumb | Literal["none"] | None = None
     note: str | None = Field(None, max_length=4000)
+    version: Version = None
 
 
 class CorrectionObject(BaseModel):
@@ -97,6 +101,7 @@ class CorrectionObject(BaseModel):
     by: str
     created_at: int
     updated_at: int
+    version: str
 
 
 class CorrectionDeleted(BaseModel):
@@ -151,7 +156,7 @@ def list_correction_sets(
     """The project's correction sets, newest first."""
     page = house.store.corrections.list(caller.project, after=after, limit=limit)
     counts = house.store.corrections.counts([row.id for row in page.rows])
-    return listed([_shown_set(row, counts[row.id]) for row in page.rows], page.more)
+    return listed([_shown_set(house, row, counts[row.id]) for row in page.rows], page.more)
 
 
 @router.get("/correction_sets/{set_id}", dependencies=[may("read")])
@@ -216,10 +221,11 @@ def list_corrections(
 @router.post("/corrections/{correction_id}", dependencies=[may("train", "serve")])
 def change_correction(correction_id: str, body: ChangeBody, house: TheHouse, caller: Caller) -> CorrectionObject:
     """Write another right answer, thumb or note."""
-    changes: dict[str, Any] = body.model_dump(exclude_none=True)
+    changes: dict[str, Any] = body.model_dump(exclude_none=True, exclude={"version"})
     if changes.get("thumb") == "none":
         changes["thumb"] = None
-    row = house.store.corrections.change(caller.project, checked_name(correction_id, "correction"), changes)
+    name = checked_name(correction_id, "correction")
+    row = house.store.corrections.change(caller.project, name, changes, version=body.version)
     return _shown(row)
 
 
@@ -272,11 +278,11 @@ def file_of_corrections(house: House, caller: Key, set_id: str, body: FileBody) 
                 rows += 1
                 yield one
 
-    file, options = _along(house, caller, body)
+    along = _along(house, caller, body)
     name = house.store.corrections.get(caller.project, set_id).name
     source: AbstractContextManager[tuple[Iterator[dict[str, Any]], int]] = nullcontext((iter(()), 0))
-    if file:
-        source = cleaned_file(house, caller, file, options, "with_file")
+    if along:
+        source = cleaned_file(house, caller, along.file, lambda path: _options(along, path), "with_file")
     with house.store.files.incoming() as made, source as (lines, _):
         write_lines(made, kept(lines))
         write_lines(made, right)
@@ -284,16 +290,34 @@ def file_of_corrections(house: House, caller: Key, set_id: str, body: FileBody) 
     return MadeFile(file=row.id, purpose=row.purpose, corrections=len(right), rows=rows, replaced=replaced)
 
 
-def _along(house: House, caller: Key, body: FileBody) -> tuple[str | None, dict[str, Any]]:
+def origin_of(house: House, project: str, set_id: str) -> Job | None:
+    """The training whose answers were corrected, the one of most of them; None if it or its file is gone."""
+    for name in house.store.corrections.models(project, set_id):
+        with suppress(JobError, StoreError):
+            model = house.store.lines.get(project, name).model if name.startswith(LINE) else name
+            job_id = house.store.models.get(project, model).job_id
+            if job_id is not None:
+                job = house.queue.get(project, job_id)
+                house.store.files.get(project, str(job.training_file))
+                return job
+    return None
+
+
+def _options(along: Corrected, path: Path) -> list[str]:
+    """How a file is read whose rows come along: as it was learned, with all that was put right in it."""
+    return [*corrections_at(along, path), *arguments({**options_of(along), "--mask": along.mask})]
+
+
+def _along(house: House, caller: Key, body: FileBody) -> Corrected | None:
     """The file whose rows come along, and how it is to be read."""
     if body.with_job is None:
-        return body.with_file, options_of(body)
+        read = body.model_dump(include=set(HowToRead.model_fields))
+        return Corrected(file=body.with_file, **read) if body.with_file else None
     from postil.api.openai.jobs import trained
 
     job = trained(house, caller, body.with_job)
-    told = job.order["reading"]
-    read = HowToRead.model_validate({name: value for name, value in told.items() if name in HowToRead.model_fields})
-    return job.training_file, {**options_of(read), "--mask": told.get("mask")}
+    known = {name: told for name, told in job.order["reading"].items() if name in Corrected.model_fields}
+    return Corrected.model_validate({**known, "file": job.training_file})
 
 
 def _key(example: dict[str, Any]) -> str:
@@ -302,15 +326,18 @@ def _key(example: dict[str, Any]) -> str:
 
 
 def _one_set(house: House, row: CorrectionSet) -> CorrectionSetObject:
-    return _shown_set(row, house.store.corrections.counts([row.id])[row.id])
+    return _shown_set(house, row, house.store.corrections.counts([row.id])[row.id])
 
 
-def _shown_set(row: CorrectionSet, counts: dict[str, int]) -> CorrectionSetObject:
-    return CorrectionSetObject(id=row.id, name=row.name, created_at=row.created_at, **counts)
+def _shown_set(house: House, row: CorrectionSet, counts: dict[str, int]) -> CorrectionSetObject:
+    origin = origin_of(house, row.project, row.id)
+    return CorrectionSetObject(id=row.id, name=row.name, created_at=row.created_at,
+                               origin=origin.id if origin else None, **counts)  # fmt: skip
 
 
 def _shown(row: Correction) -> CorrectionObject:
     return CorrectionObject(
         id=row.id, set=row.set_id, messages=row.messages, answer=row.answer, right=row.right, thumb=row.thumb,
         model=row.model, note=row.note, by=row.by, created_at=row.created_at, updated_at=row.updated_at,
+        version=correction_version(row),
     )  # fmt: skip

@@ -295,7 +295,7 @@ def _asked(house: House, caller: Key, command: str, body: Corrected, options: Ma
 def _command(command: str, body: Corrected, options: Mapping[str, Any], path: Path, *, keep: bool = False) -> list[str]:
     """The command line; with `keep`, what is found of each row is left beside the file."""
     kept = [f"--keep={path.parent}"] if keep else []
-    return [command, str(path), *_corrections(body, path), *arguments(options), *kept]
+    return [command, str(path), *corrections_at(body, path), *arguments(options), *kept]
 
 
 def _checked(house: House, body: CheckBody | PreviewBody) -> dict[str, Any]:
@@ -323,7 +323,7 @@ def _file(house: House, caller: Key, file_id: str, param: str = "file") -> File:
         raise Refused(error, param=param, status=400) from error
 
 
-def _corrections(body: Corrected, path: Path) -> list[str]:
+def corrections_at(body: Corrected, path: Path) -> list[str]:
     """The option that names the corrections, which lie beside the file for as long as it is there."""
     if not body.edits and not body.without:
         return []

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from postil.api.bodies import Body, StrictRoute
+from postil.api.bodies import Body, StrictRoute, Version
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
 from postil.api.refusals import Refused, documented, refused
 from postil.errors import StoreError
-from postil.store import LINE
+from postil.store import LINE, line_version
 
 if TYPE_CHECKING:
     from postil.store.tables import Line
@@ -23,17 +23,20 @@ FORM = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 
 
 class LineBody(Body):
-    """Which model a line is answered by from now on, and why."""
+    """Which model a line is answered by from now on, and why. With `version`, only if nobody switched it since; "" for
+    a line that is not there yet."""
 
     model: str = Field(min_length=1, max_length=255)
     reason: str = Field("", max_length=1000)
     title: str | None = Field(None, min_length=1, max_length=200)
+    version: Version = None
 
 
 class BackBody(Body):
-    """Why the line goes back."""
+    """Why the line goes back. With `version`, only if nobody switched it since."""
 
     reason: str = Field("", max_length=1000)
+    version: Version = None
 
 
 class LineObject(BaseModel):
@@ -47,6 +50,7 @@ class LineObject(BaseModel):
     live: bool
     created_at: int
     updated_at: int
+    version: str
 
 
 class LineList(BaseModel):
@@ -100,7 +104,8 @@ def set_line(line: str, body: LineBody, house: TheHouse, caller: Caller) -> Line
     if body.model.startswith(LINE):
         raise refused("invalid_value", param="model", detail="ft:...")
     callee = house.find(caller.project, checked_name(body.model, "model"))
-    row = house.store.lines.set(caller.project, line, callee.name, caller.id, body.reason, body.title)
+    row = house.store.lines.set(caller.project, line, callee.name, caller.id, body.reason, body.title,
+                                version=body.version)  # fmt: skip
     return _shown(house, row)
 
 
@@ -108,7 +113,8 @@ def set_line(line: str, body: LineBody, house: TheHouse, caller: Caller) -> Line
 def roll_back_line(line: str, body: BackBody, house: TheHouse, caller: Caller) -> LineObject:
     """Give a line the model that it had before; again: the one before that."""
     name = checked_name(line, "line")
-    return _shown(house, house.store.lines.roll_back(caller.project, name, caller.id, body.reason))
+    return _shown(house, house.store.lines.roll_back(caller.project, name, caller.id, body.reason,
+                                                       version=body.version))  # fmt: skip
 
 
 @router.get("/lines/{line}/log", dependencies=[may("read")])
@@ -136,4 +142,4 @@ def _shown(house: House, row: Line) -> LineObject:
     except (StoreError, Refused):
         live = False
     return LineObject(name=row.name, title=row.title, model=row.model, callable=LINE + row.name, live=live,
-                      created_at=row.created_at, updated_at=row.updated_at)  # fmt: skip
+                      created_at=row.created_at, updated_at=row.updated_at, version=line_version(row))  # fmt: skip

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -109,7 +110,8 @@ def shown(row: EvaluationSet) -> SetObject:
 def _gathered(house: House, caller: Key, body: SetBody, source: str, origin: str, made: Incoming) -> int:
     """Write the examples, a line each; how many there were."""
     if source == "file":
-        with cleaned_file(house, caller, origin, options_of(body)) as (lines, _):
+        read = arguments(options_of(body))
+        with cleaned_file(house, caller, origin, lambda path: read) as (lines, _):
             return write_lines(made, lines)
     if source == "corrections":
         return write_lines(made, house.store.corrections.examples(caller.project, checked_name(origin, "set")))
@@ -117,15 +119,19 @@ def _gathered(house: House, caller: Key, body: SetBody, source: str, origin: str
 
 
 @contextmanager
-def cleaned_file(house: House, caller: Key, file_id: str, options: Mapping[str, Any], param: str = "file"
-                 ) -> Iterator[tuple[Iterator[dict[str, Any]], int]]:  # fmt: skip
-    """The examples of one of the project's files, and their number. Raises Refused 400 `file_not_found`."""
+def cleaned_file(
+    house: House, caller: Key, file_id: str, options: Callable[[Path], Sequence[str]], param: str = "file"
+) -> Iterator[tuple[Iterator[dict[str, Any]], int]]:  # fmt: skip
+    """The examples of one of the project's files, and their number. options: of `postil check`, for where it lies.
+
+    Raises Refused 400 `file_not_found`.
+    """
     try:
         row = house.store.files.get(caller.project, checked_name(file_id, "file"))
     except StoreError as error:
         raise Refused(error, param=param, status=400) from error
-    with cleaned(house.command, house.store, row, arguments(options)) as (path, count), path.open("rb") as lines:
-        yield (json.loads(line) for line in lines if line.strip()), count
+    with cleaned(house.command, house.store, row, options) as (path, count), path.open(encoding="utf-8") as file:
+        yield (json.loads(line) for line in file if line.strip()), count
 
 
 def write_lines(made: Incoming, examples: Iterable[Mapping[str, Any]]) -> int:
