@@ -119,10 +119,10 @@ def test_a_wish_is_taken_back(sqlite_shop: Shop) -> None:
 
 def test_a_file_in_use_stays(shop: Shop) -> None:
     job = shop.order()
-    assert refused(shop.store.files.delete, LOCAL, job.training_file, "key_1") == "file_in_use"
-    assert refused(shop.queue.delete, LOCAL, job.id, "key_1") == "job_not_ended"
+    assert refused(shop.store.files.delete, LOCAL, job.training_file) == "file_in_use"
+    assert refused(shop.queue.delete, LOCAL, job.id) == "job_not_ended"
     shop.queue.cancel(LOCAL, job.id)
-    shop.store.files.delete(LOCAL, str(job.training_file), "key_1")
+    shop.store.files.delete(LOCAL, str(job.training_file))
     shop.queue.delete(LOCAL, job.id)
     assert refused(shop.queue.get, LOCAL, job.id) == "job_not_found"
 

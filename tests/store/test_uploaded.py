@@ -58,7 +58,7 @@ def test_the_same_bytes_are_kept_once_and_go_with_their_last_file(store: Store) 
     assert store.files.open(second).read() == b"same"
     store.files.delete(LOCAL, second.id)
     assert blobs(store) == []
-    assert refused(store.files.delete, LOCAL, second.id, "key_1") == "file_not_found"
+    assert refused(store.files.delete, LOCAL, second.id) == "file_not_found"
 
 
 def test_deleting_and_keeping_the_same_bytes_at_once_loses_nothing(store: Store) -> None:
