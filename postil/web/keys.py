@@ -8,17 +8,16 @@ from typing import Any
 from fastapi import Request
 from nicegui import ui
 
-from postil.api import KeyBody, KeyObject, Refused, create_key, key_objects, revoke_key, rotate_key
-from postil.errors import RequestError
+from postil.api import KeyBody, KeyObject, create_key, key_objects, revoke_key, rotate_key
 from postil.store import SCOPES
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import (
+    act_button,
     box,
     button,
     card,
     chip,
     frame,
-    guarded,
     heading,
     link,
     note,
@@ -35,16 +34,9 @@ USUAL = ("read", "train", "serve")
 async def keys(request: Request) -> None:
     desk = desk_of(request)
     async with frame(desk, "keys", desk.say("web.keys.title"), desk.say("web.keys.lead")):
-        needs_admin(desk)
         link(desk.say("web.audit.title"), "/audit")
         await _list(desk)
         _form(desk)
-
-
-def needs_admin(desk: Desk) -> None:
-    """Raises Refused `scope_missing`."""
-    if not desk.may("admin"):
-        raise Refused(RequestError("scope_missing", scope="admin"))
 
 
 async def _list(desk: Desk) -> None:
@@ -85,8 +77,8 @@ def _acts(desk: Desk, key: KeyObject) -> None:
     if key.revoked_at is not None:
         return
     with box("line"):
-        button(desk.say("web.keys.rotate"), guarded(desk, partial(_rotate, desk, key)))
-        button(desk.say("web.keys.revoke"), guarded(desk, partial(_revoke, desk, key)))
+        act_button(desk, "key.rotate", desk.say("web.keys.rotate"), partial(_rotate, desk, key))
+        act_button(desk, "key.revoke", desk.say("web.keys.revoke"), partial(_revoke, desk, key))
 
 
 def _form(desk: Desk) -> None:
@@ -111,12 +103,12 @@ def _form(desk: Desk) -> None:
                 {"name": name.value.strip(), "scopes": scopes, "requests_per_minute": _whole(requests.value),
                  "tokens_per_day": _whole(tokens.value)}
             )  # fmt: skip
-            made = await desk.do(create_key, body, desk.house, _caller(desk))
+            made = await desk.do(create_key, body, desk.house, desk.key)
             await _show_secret(desk, made)
             ui.navigate.reload()
 
         with box("line"):
-            button(desk.say("web.keys.new.make"), guarded(desk, make), main=True)
+            act_button(desk, "key.create", desk.say("web.keys.new.make"), make, main=True)
 
 
 def _number(desk: Desk, label: str) -> ui.number:
@@ -129,15 +121,9 @@ def _whole(number: float | None) -> int | None:
     return int(number) if number is not None and number >= 1 else None
 
 
-def _caller(desk: Desk) -> Any:
-    """The key that acts, if it still may: what stands on an open page may have been taken away meanwhile."""
-    needs_admin(desk)
-    return desk.key
-
-
 async def _rotate(desk: Desk, key: KeyObject, event: Any) -> None:
     if await sure(desk, desk.say("web.keys.rotate.sure", name=key.name)):
-        await _show_secret(desk, await desk.do(rotate_key, key.id, desk.house, _caller(desk)))
+        await _show_secret(desk, await desk.do(rotate_key, key.id, desk.house, desk.key))
         ui.navigate.reload()
 
 
@@ -149,7 +135,7 @@ async def _revoke(desk: Desk, key: KeyObject, event: Any) -> None:
             button(desk.say("web.keys.revoke"), lambda: dialog.submit(True), main=True)
             button(desk.say("web.keys.revoke.not"), lambda: dialog.submit(False))
     if await dialog:
-        await desk.do(partial(revoke_key, key.id, desk.house, _caller(desk), with_made=bool(with_made.value)))
+        await desk.do(partial(revoke_key, key.id, desk.house, desk.key, with_made=bool(with_made.value)))
         ui.navigate.reload()
     dialog.delete()
 

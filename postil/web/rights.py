@@ -27,6 +27,8 @@ PAGES = {
     "/data/{dataset_id}/plan": "POST /v1/postil/plan",
     "/data/{dataset_id}/xray": "POST /v1/postil/xray",
     "/data/{dataset_id}/versions": "GET /v1/postil/datasets/{dataset_id}/versions",
+    "/keys": "GET /v1/postil/keys",
+    "/audit": "GET /v1/postil/audit",
     "/corrections/{set_id}": "GET /v1/postil/correction_sets/{set_id}",
     "/rate/{token}": "GET /rate/{token}/ballot",
 }
@@ -72,6 +74,9 @@ ACTS = {
     "model.log": "GET /v1/postil/models/log",
     "note.read": "GET /v1/postil/models/note",
     "note.write": "POST /v1/postil/models/note",
+    "key.create": "POST /v1/postil/keys",
+    "key.rotate": "POST /v1/postil/keys/{key_id}/rotate",
+    "key.revoke": "DELETE /v1/postil/keys/{key_id}",
     "line.set": "POST /v1/postil/lines/{line}",
     "line.back": "POST /v1/postil/lines/{line}/back",
 }

@@ -187,7 +187,7 @@ def test_going_on_from_a_tuned_model_starts_from_the_base() -> None:
 def test_the_line_for_the_shell_is_quoted() -> None:
     found = taken({**TOGETHER, "training_type": {"lora_trainable_modules": "q_proj,v_proj"}})
     line = found.command("qwen3-8b", "my data; rm -rf.jsonl", "验证.jsonl")
-    assert line.startswith("postil train 'my data; rm -rf.jsonl' --validation '验证.jsonl' --base qwen3-8b --set ")
+    assert line.startswith("postil train 'my data; rm -rf.jsonl' --validation 验证.jsonl --base qwen3-8b --set ")
     assert "--set target_modules=q_proj,v_proj" in line
 
 
