@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ SCOPES = ("read", "train", "serve", "admin")
 LOCAL = "proj_local"
 PAGES = "pages"  # the name of the key that has no secret: it is reached by signing in
 _LEAD = "sk-postil-"
+_PUBLIC = re.compile(r"[a-z0-9]{1,40}\Z")
 
 
 class Keys:
@@ -56,19 +58,16 @@ class Keys:
 
     def check(self, secret: str) -> Key | None:
         """The key of this secret, unless there is none or it was revoked. Takes the same time either way."""
-        lead, _, rest = secret.rpartition("-")
-        key_id = lead.removeprefix(_LEAD) if lead.startswith(_LEAD) else ""
         with self._database.read() as session:
-            row = session.scalar(select(Key).where(Key.id == f"key_{key_id}"))
+            row = session.scalar(select(Key).where(Key.id == _named(secret)))
         salt, digest = (row.salt, row.digest) if row else ("", "")
-        same = hmac.compare_digest(_digest(salt, rest), digest)
+        same = hmac.compare_digest(_digest(salt, secret.rpartition("-")[2]), digest)
         return row if row and same and row.revoked_at is None else None
 
     def project_of(self, secret: str) -> str:
         """The project of the key that a secret names, whether the secret is right or not; else the local one."""
-        key_id = "key_" + secret.rpartition("-")[0].removeprefix(_LEAD)
         with self._database.read() as session:
-            return session.scalar(select(Key.project).where(Key.id == key_id[:64])) or LOCAL
+            return session.scalar(select(Key.project).where(Key.id == _named(secret))) or LOCAL
 
     def current(self, key: Key) -> Key | None:
         """The key as it is now, unless it was revoked, or its secret rotated, since it came in."""
@@ -170,6 +169,12 @@ def _find(session: Session, key_id: str) -> Key:
     if row is None:
         raise StoreError("key_not_found", key=key_id[:80])
     return row
+
+
+def _named(secret: str) -> str:
+    """The id of the key that a secret says it is of; nothing else of it goes to the database."""
+    public = secret.rpartition("-")[0].removeprefix(_LEAD)
+    return f"key_{public}" if secret.startswith(_LEAD) and _PUBLIC.match(public) else ""
 
 
 def _made_with(session: Session, key: Key) -> list[Key]:

@@ -7,10 +7,12 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
+from postil.errors import StoreError
 from postil.store.audit import Actor, acting, record
 from postil.store.database import Database
 from postil.store.tables import Key, WebSession
@@ -50,10 +52,14 @@ class WebSessions:
         if row is None:
             return None
         if at - row.seen_at >= TOUCH_SECONDS:
-            with self._database.write() as session:
-                session.execute(update(WebSession).where(WebSession.digest == digest).values(seen_at=at))
+            self._touch(digest, at)
         key: Key = row[0]
         return key
+
+    def _touch(self, digest: str, at: int) -> None:
+        """A database that cannot be written now keeps nobody out: the next request writes it down."""
+        with suppress(StoreError), self._database.write() as session:
+            session.execute(update(WebSession).where(WebSession.digest == digest).values(seen_at=at))
 
     def end(self, cookie: str, address: str) -> None:
         """Sign out: the cookie opens nothing any more, wherever a copy of it lies."""

@@ -49,5 +49,5 @@ def _filter(desk: Desk, act: str) -> None:
 def _row(desk: Desk, line: AuditObject) -> tuple[str, ...]:
     act = desk.say(f"audit.act.{line.act}")
     times = desk.say("web.audit.times", act=act, times=line.times) if line.times > 1 else act
-    who = line.key_name if line.key_id == "-" else f"{line.key_name} ({line.key_id})"
+    who = desk.say("web.audit.nobody") if line.key_id == "-" else f"{line.key_name} ({line.key_id})"
     return moment(line.last_at), who, times, line.target, line.reason, line.address

@@ -9,7 +9,7 @@ from fastapi import Request
 from nicegui import ui
 
 from postil.api import KeyBody, KeyObject, create_key, key_objects, revoke_key, rotate_key
-from postil.store import SCOPES
+from postil.store import PAGES, SCOPES
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import (
     act_button,
@@ -53,18 +53,21 @@ async def _list(desk: Desk) -> None:
 
 
 def _name(desk: Desk, key: KeyObject) -> None:
-    text(key.name, "wrap strong", "div")
-    text(key.id, "mono small soft", "div")
-    if key.revoked_at is not None:
-        chip(desk.say("web.keys.revoked"), "bad")
+    with box():
+        text(key.name, "wrap strong", "div")
+        if key.name == PAGES:
+            text(desk.say("web.keys.of_link"), "small soft", "div")
+        text(key.id, "mono small soft", "div")
+        if key.revoked_at is not None:
+            chip(desk.say("web.keys.revoked"), "bad")
 
 
 def _limits(desk: Desk, key: KeyObject) -> str:
     parts = []
     if key.requests_per_minute is not None:
-        parts.append(desk.say("web.keys.limit.requests", n=key.requests_per_minute))
+        parts.append(desk.say("web.keys.limit.requests", n=f"{key.requests_per_minute:,}"))
     if key.tokens_per_day is not None:
-        parts.append(desk.say("web.keys.limit.tokens", n=key.tokens_per_day, used=key.tokens_today))
+        parts.append(desk.say("web.keys.limit.tokens", n=f"{key.tokens_per_day:,}", used=f"{key.tokens_today:,}"))
     return " · ".join(parts) or desk.say("web.keys.limit.none")
 
 
@@ -77,7 +80,8 @@ def _acts(desk: Desk, key: KeyObject) -> None:
     if key.revoked_at is not None:
         return
     with box("line"):
-        act_button(desk, "key.rotate", desk.say("web.keys.rotate"), partial(_rotate, desk, key))
+        if key.name != PAGES:  # it has no secret that anybody could use
+            act_button(desk, "key.rotate", desk.say("web.keys.rotate"), partial(_rotate, desk, key))
         act_button(desk, "key.revoke", desk.say("web.keys.revoke"), partial(_revoke, desk, key))
 
 
@@ -87,8 +91,7 @@ def _form(desk: Desk) -> None:
         text(desk.say("web.keys.scopes"), "strong")
         chosen = {}
         for scope in SCOPES:
-            words = f"{desk.say(f'web.keys.scope.{scope}.name')}: {desk.say(f'web.keys.scope.{scope}')}"
-            chosen[scope] = ui.checkbox(words, value=scope in USUAL)
+            chosen[scope] = ui.checkbox(desk.say(f"web.keys.scope.{scope}"), value=scope in USUAL)
         with box("line"):
             requests = _number(desk, "web.keys.new.requests")
             tokens = _number(desk, "web.keys.new.tokens")

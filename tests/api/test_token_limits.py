@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from postil.api.booking import book
-from postil.serve import Request
+from postil.records import Message
+from postil.serve import Request, open_engine
 from postil.store.tables import Key
 from tests.api.served import BASE, Served, refused
+
+if TYPE_CHECKING:
+    from tests.models import Build
 
 HI = [{"role": "user", "content": "Hi"}]
 PROMPT, ANSWER = 4, 3  # of "Hi" and "Hello there", as the twin counts them; the end of an answer is a token, too
@@ -187,3 +191,26 @@ def test_attack_28_requests_of_children_count_for_their_maker(server: Served) ->
         with server.http(child) as client:
             assert [client.get("/files").status_code for _ in range(4)] == [200, 200, 200, 429]
         refused(maker.get("/files"), 429, "rate_limit_exceeded")
+
+
+@pytest.mark.full
+def test_attack_28_the_real_engine_tells_what_it_had_computed_when_it_was_stopped(server: Served, base: Build) -> None:
+    limited, engine = Limited(server, 500), open_engine(base("llama3"))
+    try:
+        question = Request((Message("user", "你好" * 3),), max_tokens=60)
+        booking = book(server.house, limited.key, engine, [question])
+        begun = threading.Event()
+        running = booking.start(booking.wanted[0], lambda piece: begun.set())
+        booking.close()
+        assert begun.wait(60)
+        running.cancel()
+        reply = running.result(60)
+        spent = reply.prompt_tokens + reply.completion_tokens
+        assert reply.finish == "cancelled" and reply.prompt_tokens == engine.prompt_tokens(question)
+        assert limited.today(spent) == spent < reply.prompt_tokens + 60
+        unbound = book(server.house, limited.key, engine, [Request((Message("user", "a"),))])
+        assert unbound.wanted[0].max_tokens and limited.today() == 500
+        unbound.wait()
+    finally:
+        engine.close()
+        limited.client.close()

@@ -25,11 +25,25 @@ def test_attack_17_the_secret_is_not_kept(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "EMPTY", "sk-postil-", "sk-postil-a-b", "../../x", "x" * 100_000, "钥匙", "\ud800", "-"]
+    "wrong",
+    [
+        "",
+        "EMPTY",
+        "sk-postil-",
+        "sk-postil-a-b",
+        "../../x",
+        "x" * 100_000,
+        "钥匙",
+        "\ud800",
+        "-",
+        "sk-postil-a\0-b",
+        "sk-postil-\ud800-b",
+    ],
 )
 def test_a_wrong_key_opens_nothing(store: Store, wrong: str) -> None:
     store.keys.first()
     assert store.keys.check(wrong) is None
+    assert store.keys.project_of(wrong) == LOCAL
 
 
 def test_a_key_with_another_secret_opens_nothing(store: Store) -> None:
