@@ -84,8 +84,19 @@ async def one_heap(set_id: str, request: Request) -> None:
             _use(desk, row, origin[0], counts)
             button(desk.say("web.corrections.delete"), guarded(desk, partial(_delete, desk, row.id)))
         headers = [desk.say(f"web.corrections.{name}") for name in ("asked", "said", "right", "act")]
-        table(headers, [(one.messages[-1]["content"] if one.messages else "", one.answer, _right(desk, one),
-                         partial(_acts, desk, one)) for one in found.rows], row.name)  # fmt: skip
+        table(
+            headers,
+            [
+                (
+                    one.messages[-1]["content"] if one.messages else "",
+                    one.answer,
+                    _right(desk, one),
+                    partial(_acts, desk, one),
+                )
+                for one in found.rows
+            ],
+            row.name,
+        )
         if found.more:
             text(desk.say("web.corrections.more", n=SHOWN), "small soft")
 

@@ -29,8 +29,10 @@ def event_words(desk: Desk, job: Job, event: JobEvent) -> str:
 
 
 def _step_words(desk: Desk, told: dict[str, Any]) -> str:
-    numbers = {name: f"{told[key]:.2f}" if key in told else "–"
-               for name, key in (("loss", "train_loss"), ("held_out", "valid_loss"))}  # fmt: skip
+    numbers = {
+        name: f"{told[key]:.2f}" if key in told else "–"
+        for name, key in (("loss", "train_loss"), ("held_out", "valid_loss"))
+    }
     key = "web.event.step_checked" if "valid_loss" in told else "web.event.step"
     return desk.say(key, step=told["step"], total_steps=told["total_steps"], **numbers)
 

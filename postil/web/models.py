@@ -142,8 +142,14 @@ class Notes:
     async def _keep(self, *_: Any) -> None:
         desk, models = self._desk, self._desk.house.store.models
         try:
-            made = await desk.do(models.set_note, desk.project, self._model, self._written.value or "",
-                                 str(desk.key.id), version=self._version)  # fmt: skip
+            made = await desk.do(
+                models.set_note,
+                desk.project,
+                self._model,
+                self._written.value or "",
+                str(desk.key.id),
+                version=self._version,
+            )
         except StoreError as error:
             if error.code != "stale_version":
                 raise
@@ -183,8 +189,13 @@ async def _lines(desk: Desk, row: Model) -> None:
         name = ui.input(desk.say("web.lines.new")).props("outlined dense").style("max-width: 24rem")
         with box("line"):
             seen = {line.name: line_version(line) for line in lines}
-            button(desk.say("web.lines.set"), guarded(desk, lambda *_: _set_line(
-                desk, row, name.value or "", seen.get((name.value or "").strip(), ABSENT))))  # fmt: skip
+            button(
+                desk.say("web.lines.set"),
+                guarded(
+                    desk,
+                    lambda *_: _set_line(desk, row, name.value or "", seen.get((name.value or "").strip(), ABSENT)),
+                ),
+            )
 
 
 def _line_acts(desk: Desk, row: Model, line: Any) -> None:
