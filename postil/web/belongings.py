@@ -50,8 +50,8 @@ def _acts(desk: Desk, row: DataSet) -> None:
 
 async def show_files(desk: Desk) -> None:
     """The files that came in or were made here, the newest first."""
-    found = await desk.do(desk.house.store.files.list, desk.project, limit=SHOWN_FILES)
-    if not found.rows:
+    files = await desk.do(desk.house.store.files.list, desk.project, limit=SHOWN_FILES)
+    if not files.rows:
         return
     with card(desk.say("web.files.title")):
         text(desk.say("web.files.lead"), "soft")
@@ -60,11 +60,11 @@ async def show_files(desk: Desk) -> None:
             headers,
             [
                 (partial(_download, row), _size(row.bytes), moment(row.created_at), partial(_away, desk, row))
-                for row in found.rows
+                for row in files.rows
             ],
             desk.say("web.files.title"),
         )
-        if found.more:
+        if files.more:
             text(desk.say("web.files.more", n=SHOWN_FILES), "small soft")
 
 

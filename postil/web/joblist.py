@@ -39,7 +39,7 @@ def _no_jobs(desk: Desk) -> None:
 class JobList:
     """The newest jobs of these kinds. A row is built once; its state and figures change where they stand.
 
-    words: how a column that is none of COLUMNS is filled; nothing: what stands there when there are no jobs.
+    words: how a column that is none of COLUMNS is cells; nothing: what stands there when there are no jobs.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class JobList:
             return
         self._cells = {}
         headers = [self._desk.say(f"web.jobs.{name}") for name in self._columns]
-        filled = [[partial(self._cell, job, name) for name in self._columns] for job in rows]
-        table(headers, filled, self._desk.say(self._title))
+        cells = [[partial(self._cell, job, name) for name in self._columns] for job in rows]
+        table(headers, cells, self._desk.say(self._title))
 
     def _cell(self, job: Job, column: str) -> None:
         if column == "name":

@@ -188,33 +188,33 @@ async def _lines(desk: Desk, row: Model) -> None:
                   desk.say("web.lines.title"))  # fmt: skip
         name = ui.input(desk.say("web.lines.new")).props("outlined dense").style("max-width: 24rem")
         with box("line"):
-            seen = {line.name: line_version(line) for line in lines}
+            versions = {line.name: line_version(line) for line in lines}
             button(
                 desk.say("web.lines.set"),
                 guarded(
                     desk,
-                    lambda *_: _set_line(desk, row, name.value or "", seen.get((name.value or "").strip(), ABSENT)),
+                    lambda *_: _set_line(desk, row, name.value or "", versions.get((name.value or "").strip(), ABSENT)),
                 ),
             )
 
 
 def _line_acts(desk: Desk, row: Model, line: Any) -> None:
-    seen = line_version(line)  # a line that was switched meanwhile is told, not switched over
+    version = line_version(line)  # a line that was switched meanwhile is told, not switched over
     with box("line"):
         if line.model != row.id:
-            button(desk.say("web.lines.use"), guarded(desk, lambda *_: _set_line(desk, row, line.name, seen)))
-        button(desk.say("web.lines.back"), guarded(desk, lambda *_: _roll_back(desk, line.name, seen)))
+            button(desk.say("web.lines.use"), guarded(desk, lambda *_: _set_line(desk, row, line.name, version)))
+        button(desk.say("web.lines.back"), guarded(desk, lambda *_: _roll_back(desk, line.name, version)))
 
 
-async def _set_line(desk: Desk, row: Model, name: str, seen: str) -> None:
+async def _set_line(desk: Desk, row: Model, name: str, version: str) -> None:
     reason, lines = desk.say("web.model.by_page"), desk.house.store.lines
-    await desk.do(lines.set, desk.project, name.strip(), row.id, str(desk.key.id), reason, version=seen)
+    await desk.do(lines.set, desk.project, name.strip(), row.id, str(desk.key.id), reason, version=version)
     ui.navigate.reload()
 
 
-async def _roll_back(desk: Desk, name: str, seen: str) -> None:
+async def _roll_back(desk: Desk, name: str, version: str) -> None:
     reason, lines = desk.say("web.model.by_page"), desk.house.store.lines
-    await desk.do(lines.roll_back, desk.project, name, str(desk.key.id), reason, version=seen)
+    await desk.do(lines.roll_back, desk.project, name, str(desk.key.id), reason, version=version)
     ui.navigate.reload()
 
 
