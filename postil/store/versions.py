@@ -22,7 +22,6 @@ def require_version(version: str | None, present: str, kind: str) -> None:
     """Only who has seen the `present` state may write another in its place.
 
     version: of the state that was read; None writes whatever stands there.
-
     kind: as in the sentences `stale.<kind>`. Raises StoreError `stale_version`.
     """
     if version is not None and version != present:
