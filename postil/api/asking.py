@@ -80,9 +80,7 @@ def judge(path: Path) -> str | None:
 
 
 @contextmanager
-def cleaned(
-    ask: Ask, store: Store, row: File, options: Callable[[Path], Sequence[str]]
-) -> Iterator[tuple[Path, int]]:  # fmt: skip
+def cleaned(ask: Ask, store: Store, row: File, options: Callable[[Path], Sequence[str]]) -> Iterator[tuple[Path, int]]:
     """A file of the store as JSONL of messages, a line for each example that `postil check` finds, and their number.
 
     options: of the command, for where the file lies.

@@ -102,8 +102,9 @@ class Corrections:
             attach(session, reply, row.id)
         return row
 
-    def change(self, project: str, correction_id: str, changes: Mapping[str, Any], *,
-               version: str | None = None) -> Correction:  # fmt: skip
+    def change(
+        self, project: str, correction_id: str, changes: Mapping[str, Any], *, version: str | None = None
+    ) -> Correction:
         """Another right answer, thumb or note; `version`: of the state that was read.
 
         Raises StoreError `correction_not_found`, `stale_version`.

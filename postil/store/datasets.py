@@ -53,8 +53,13 @@ class DataSets:
                 if wanted == (known.name, known.file_id, known.reading):
                     return known
             if newest.id != parent.id:
-                raise StoreError("dataset_stale", dataset=parent.id, version=parent.version, newest=newest.id,
-                                 newest_version=newest.version)  # fmt: skip
+                raise StoreError(
+                    "dataset_stale",
+                    dataset=parent.id,
+                    version=parent.version,
+                    newest=newest.id,
+                    newest_version=newest.version,
+                )
             return _add(session, project, *wanted, facts, parent, reply)
 
     def newest(self, project: str, dataset_id: str) -> DataSet:

@@ -23,8 +23,17 @@ class Lines:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def set(self, project: str, name: str, model: str, by: str, reason: str, title: str | None = None, *,
-            version: str | None = None) -> Line:  # fmt: skip
+    def set(
+        self,
+        project: str,
+        name: str,
+        model: str,
+        by: str,
+        reason: str,
+        title: str | None = None,
+        *,
+        version: str | None = None,
+    ) -> Line:
         """Give the line this model, from now on; the line is made if it is new. The same model again changes nothing.
 
         The caller has looked that the model may be called. `version`: of the state that was read, "" for no such line.

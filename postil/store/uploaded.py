@@ -186,8 +186,15 @@ class Uploads:
                 raise StoreError("part_not_found", part=part_id[:80])
             return row
 
-    def complete(self, project: str, upload_id: str, part_ids: Sequence[str], md5: str | None = None, *,
-                 require: Callable[[Path, str], None] = lambda path, name: None) -> Upload:  # fmt: skip
+    def complete(
+        self,
+        project: str,
+        upload_id: str,
+        part_ids: Sequence[str],
+        md5: str | None = None,
+        *,
+        require: Callable[[Path, str], None] = lambda path, name: None,
+    ) -> Upload:
         """The parts in this order become a file. The same list again gives the same answer. `require`: looks at the
         whole file with its name, and raises what it is refused for.
 
@@ -272,9 +279,10 @@ def find(session: Session, project: str, file_id: str) -> File:
 def _require_unused(session: Session, row: File) -> None:
     """Raises StoreError that names what needs the file."""
     job = session.scalar(
-        select(Job.id).where((Job.training_file == row.id) | (Job.validation_file == row.id))
+        select(Job.id)
+        .where((Job.training_file == row.id) | (Job.validation_file == row.id))
         .where(Job.status.not_in(TERMINAL))
-    )  # fmt: skip
+    )
     if job:
         raise StoreError("file_in_use", file=row.id, job=job)
     dataset = session.scalar(select(DataSet).where(DataSet.file_id == row.id))

@@ -18,10 +18,11 @@ def version_of(*contents: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
-def require_version(seen: str | None, present: str, kind: str) -> None:
-    """Only who has seen the `present` state may write another in its place. `seen`: None writes whatever stands there.
+def require_version(version: str | None, present: str, kind: str) -> None:
+    """Only who has seen the `present` state may write another in its place.
 
+    version: of the state that was read; None writes whatever stands there.
     kind: as in the sentences `stale.<kind>`. Raises StoreError `stale_version`.
     """
-    if seen is not None and seen != present:
+    if version is not None and version != present:
         raise StoreError("stale_version", what=in_all(f"stale.{kind}"), parameter="version", version=present)

@@ -21,11 +21,19 @@ SHOWN_FILES = 100
 def show_data_sets(desk: Desk, rows: Sequence[DataSet]) -> None:
     """The newest version of each data set."""
     headers = [desk.say(f"web.data.{name}") for name in ("name", "corrections", "created", "open")]
-    table(headers, [
-        (partial(link, row.name, f"/data/{row.id}", "wrap"), corrected_words(desk, row.reading), moment(row.created_at),
-         partial(_acts, desk, row))
-        for row in rows
-    ], desk.say("web.data.title"))  # fmt: skip
+    table(
+        headers,
+        [
+            (
+                partial(link, row.name, f"/data/{row.id}", "wrap"),
+                corrected_words(desk, row.reading),
+                moment(row.created_at),
+                partial(_acts, desk, row),
+            )
+            for row in rows
+        ],
+        desk.say("web.data.title"),
+    )
 
 
 def corrected_words(desk: Desk, reading: Mapping[str, Any]) -> str:
@@ -43,17 +51,21 @@ def _acts(desk: Desk, row: DataSet) -> None:
 
 async def show_files(desk: Desk) -> None:
     """The files that came in or were made here, the newest first."""
-    found = await desk.do(desk.house.store.files.list, desk.project, limit=SHOWN_FILES)
-    if not found.rows:
+    files = await desk.do(desk.house.store.files.list, desk.project, limit=SHOWN_FILES)
+    if not files.rows:
         return
     with card(desk.say("web.files.title")):
         text(desk.say("web.files.lead"), "soft")
         headers = [desk.say(f"web.files.{name}") for name in ("name", "size", "came", "act")]
-        table(headers, [
-            (partial(_download, row), _size(row.bytes), moment(row.created_at), partial(_away, desk, row))
-            for row in found.rows
-        ], desk.say("web.files.title"))  # fmt: skip
-        if found.more:
+        table(
+            headers,
+            [
+                (partial(_download, row), _size(row.bytes), moment(row.created_at), partial(_away, desk, row))
+                for row in files.rows
+            ],
+            desk.say("web.files.title"),
+        )
+        if files.more:
             text(desk.say("web.files.more", n=SHOWN_FILES), "small soft")
 
 

@@ -199,8 +199,9 @@ class Looking:
         async with self._keeping, desk.acting("dataset.revise"):
             old = self._dataset
             try:
-                self._dataset = await desk.do(sets.revise, desk.project, old.id, file_id=old.file_id,
-                                              reading=self._reading)  # fmt: skip
+                self._dataset = await desk.do(
+                    sets.revise, desk.project, old.id, file_id=old.file_id, reading=self._reading
+                )
             except StoreError as error:
                 if error.code != "dataset_stale":
                     raise
@@ -234,9 +235,18 @@ class Looking:
                 self._newer.show((newest.id, ()), partial(show_newer, desk, newest, load))
                 return
             merged, both = with_changes(self._dataset.reading, self._reading, newest.reading)
-            self._newer.show((newest.id, both, merged), partial(
-                show_clash, desk, newest, both, on_top=partial(self._put_on_top, newest, merged),
-                apart=self._keep_apart, load=load))  # fmt: skip
+            self._newer.show(
+                (newest.id, both, merged),
+                partial(
+                    show_clash,
+                    desk,
+                    newest,
+                    both,
+                    on_top=partial(self._put_on_top, newest, merged),
+                    apart=self._keep_apart,
+                    load=load,
+                ),
+            )
 
     async def _put_on_top(self, newest: DataSet, merged: dict[str, Any], *_: Any) -> None:
         self._dataset = newest

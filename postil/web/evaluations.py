@@ -44,8 +44,13 @@ async def all_evaluations(request: Request) -> None:
             headers = [desk.say(f"web.{name}") for name in ("jobs.name", "jobs.model", "jobs.created")]
             table(headers, [(partial(link, row.name, f"/votes/{row.id}"), row.model, moment(row.created_at))
                             for row in votes], desk.say("web.people.title"))  # fmt: skip
-        await JobList(desk, kinds=("evaluation", "judgement"), columns=COLUMNS, title="web.evaluations.title",
-                      words={"result": partial(_said, desk)}).build()  # fmt: skip
+        await JobList(
+            desk,
+            kinds=("evaluation", "judgement"),
+            columns=COLUMNS,
+            title="web.evaluations.title",
+            words={"result": partial(_said, desk)},
+        ).build()
 
 
 def _evaluated(desk: Desk) -> dict[str, str]:

@@ -59,8 +59,8 @@ def _along(desk: Desk, origin: tuple[Job | None, str]) -> None:
 def _use(desk: Desk, row: Any, origin: Job | None, counts: Mapping[str, int]) -> None:
     async def use(event: Any) -> None:
         body = FileBody(with_job=origin.id if origin else None)
-        made = await desk.do(file_of_corrections, desk.house, desk.key, row.id, body)
-        go(await begin(desk, made.file, f"{row.name}.jsonl", {}))
+        file = await desk.do(file_of_corrections, desk.house, desk.key, row.id, body)
+        go(await begin(desk, file.file, f"{row.name}.jsonl", {}))
 
     teaches = counts["corrected"] + counts["up"] > 0  # a right answer, or one that was good as it stood
     made = act_button(desk, "correction.use", desk.say("web.corrections.use"), use)
@@ -74,7 +74,7 @@ async def one_heap(set_id: str, request: Request) -> None:
     heaps = desk.house.store.corrections
     async with frame(desk, "data", desk.say("web.corrections.title")):
         row = await desk.do(heaps.get, desk.project, set_id)
-        found = await desk.do(heaps.rows, desk.project, row.id, limit=SHOWN)
+        rows = await desk.do(heaps.rows, desk.project, row.id, limit=SHOWN)
         origin = await desk.do(_origin, desk, row.id)
         counts = (await desk.do(heaps.counts, [row.id]))[row.id]
         text(row.name, "strong wrap", "div")
@@ -86,9 +86,20 @@ async def one_heap(set_id: str, request: Request) -> None:
             _use(desk, row, origin[0], counts)
             act_button(desk, "correction.delete", desk.say("web.corrections.delete"), partial(_delete, desk, row.id))
         headers = [desk.say(f"web.corrections.{name}") for name in ("asked", "said", "right", "act")]
-        table(headers, [(one.messages[-1]["content"] if one.messages else "", one.answer, _right(desk, one),
-                         partial(_acts, desk, one)) for one in found.rows], row.name)  # fmt: skip
-        if found.more:
+        table(
+            headers,
+            [
+                (
+                    one.messages[-1]["content"] if one.messages else "",
+                    one.answer,
+                    _right(desk, one),
+                    partial(_acts, desk, one),
+                )
+                for one in rows.rows
+            ],
+            row.name,
+        )
+        if rows.more:
             text(desk.say("web.corrections.more", n=SHOWN), "small soft")
 
 

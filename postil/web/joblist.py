@@ -39,19 +39,29 @@ def _no_jobs(desk: Desk) -> None:
 class JobList:
     """The newest jobs of these kinds. A row is built once; its state and figures change where they stand.
 
-    words: how a column that is none of COLUMNS is filled; nothing: what stands there when there are no jobs.
+    words: how a column that is none of COLUMNS is cells; nothing: what stands there when there are no jobs.
     """
 
-    def __init__(self, desk: Desk, *, kinds: Sequence[str] = KINDS, limit: int = 100,
-                 columns: Sequence[str] = COLUMNS, title: str = "web.jobs.title", words: dict[str, Words] | None = None,
-                 nothing: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        kinds: Sequence[str] = KINDS,
+        limit: int = 100,
+        columns: Sequence[str] = COLUMNS,
+        title: str = "web.jobs.title",
+        words: dict[str, Words] | None = None,
+        nothing: Callable[[], None] = lambda: None,
+    ) -> None:
         self._desk, self._kinds, self._limit, self._columns = desk, kinds, limit, columns
         self._title, self._nothing = title, nothing
         self._words: dict[str, Words] = {
-            "kind": lambda job: desk.say(f"web.kind.{job.kind}"), "model": lambda job: job.model,
-            "progress": lambda job: f"{percent_of(job):.0f} %", "created": lambda job: moment(job.created_at),
+            "kind": lambda job: desk.say(f"web.kind.{job.kind}"),
+            "model": lambda job: job.model,
+            "progress": lambda job: f"{percent_of(job):.0f} %",
+            "created": lambda job: moment(job.created_at),
             **(words or {}),
-        }  # fmt: skip
+        }
         self._names: dict[str, str] = {}
         self._cells: dict[tuple[str, str], Text | StatusChip] = {}
 
@@ -77,8 +87,8 @@ class JobList:
             return
         self._cells = {}
         headers = [self._desk.say(f"web.jobs.{name}") for name in self._columns]
-        filled = [[partial(self._cell, job, name) for name in self._columns] for job in rows]
-        table(headers, filled, self._desk.say(self._title))
+        cells = [[partial(self._cell, job, name) for name in self._columns] for job in rows]
+        table(headers, cells, self._desk.say(self._title))
 
     def _cell(self, job: Job, column: str) -> None:
         if column == "name":

@@ -201,8 +201,9 @@ class Live:
             for event in events if event.type == "metrics" and event.data
         ])  # fmt: skip
         self._show_samples([event.data for event in events if event.code == "sample" and event.data])
-        self._waits = next((event_words(self._desk, self._job, event) for event in events if event.code in WAITS),
-                           self._waits)  # fmt: skip
+        self._waits = next(
+            (event_words(self._desk, self._job, event) for event in events if event.code in WAITS), self._waits
+        )
         with self._log:
             for event in events:
                 words = event_words(self._desk, self._job, event)

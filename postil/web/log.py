@@ -28,23 +28,25 @@ def event_words(desk: Desk, job: Job, event: JobEvent) -> str:
     return desk.say(f"web.event.{kind}", **values) if kind in BY_KEY else event.message
 
 
-def _step_words(desk: Desk, told: dict[str, Any]) -> str:
-    numbers = {name: f"{told[key]:.2f}" if key in told else "–"
-               for name, key in (("loss", "train_loss"), ("held_out", "valid_loss"))}  # fmt: skip
-    key = "web.event.step_checked" if "valid_loss" in told else "web.event.step"
-    return desk.say(key, step=told["step"], total_steps=told["total_steps"], **numbers)
+def _step_words(desk: Desk, losses: dict[str, Any]) -> str:
+    numbers = {
+        name: f"{losses[key]:.2f}" if key in losses else "–"
+        for name, key in (("loss", "train_loss"), ("held_out", "valid_loss"))
+    }
+    key = "web.event.step_checked" if "valid_loss" in losses else "web.event.step"
+    return desk.say(key, step=losses["step"], total_steps=losses["total_steps"], **numbers)
 
 
 def fault_words(desk: Desk, job: Job) -> str:
     """Why it failed and what to do, in this person's language."""
-    told = job.error or {}
-    code = told.get("postil")
+    error = job.error or {}
+    code = error.get("postil")
     if not (code and knows(f"error.{code}.cause")):
-        return str(told.get("message", ""))
-    values = dict(told.get("values", {}))
+        return str(error.get("message", ""))
+    values = dict(error.get("values", {}))
     try:
         words = in_a_row(desk.say(f"error.{code}.cause", **values), desk.remedy(str(code), **values))
     except KeyError:  # the row is from a version whose sentence had other words in it
-        words = str(told.get("message", ""))
-    rows = ", ".join(map(str, list(told.get("rows", ()))[:MOST_ROWS]))
+        words = str(error.get("message", ""))
+    rows = ", ".join(map(str, list(error.get("rows", ()))[:MOST_ROWS]))
     return words + (f" {desk.say('web.job.rows_named', rows=rows)}" if rows else "") + f" [{code}]"

@@ -149,8 +149,14 @@ class Notes:
     async def _keep(self, *_: Any) -> None:
         desk, models = self._desk, self._desk.house.store.models
         try:
-            made = await desk.do(models.set_note, desk.project, self._model, self._written.value or "",
-                                 str(desk.key.id), version=self._version)  # fmt: skip
+            made = await desk.do(
+                models.set_note,
+                desk.project,
+                self._model,
+                self._written.value or "",
+                str(desk.key.id),
+                version=self._version,
+            )
         except StoreError as error:
             if error.code != "stale_version":
                 raise
@@ -192,28 +198,32 @@ async def _lines(desk: Desk, row: Model) -> None:
             return
         name = ui.input(desk.say("web.lines.new")).props("outlined dense").style("max-width: 24rem")
         with box("line"):
-            seen = {line.name: line_version(line) for line in lines}
-            act_button(desk, "line.set", desk.say("web.lines.set"), lambda *_: _set_line(
-                desk, row, name.value or "", seen.get((name.value or "").strip(), ABSENT)))  # fmt: skip
+            versions = {line.name: line_version(line) for line in lines}
+
+            async def put(*_: Any) -> None:
+                wish = (name.value or "").strip()
+                await _set_line(desk, row, wish, versions.get(wish, ABSENT))
+
+            act_button(desk, "line.set", desk.say("web.lines.set"), put)
 
 
 def _line_acts(desk: Desk, row: Model, line: Any) -> None:
-    seen = line_version(line)  # a line that was switched meanwhile is told, not switched over
+    version = line_version(line)  # a line that was switched meanwhile is told, not switched over
     with box("line"):
         if line.model != row.id:
-            act_button(desk, "line.set", desk.say("web.lines.use"), lambda *_: _set_line(desk, row, line.name, seen))
-        act_button(desk, "line.back", desk.say("web.lines.back"), lambda *_: _roll_back(desk, line.name, seen))
+            act_button(desk, "line.set", desk.say("web.lines.use"), lambda *_: _set_line(desk, row, line.name, version))
+        act_button(desk, "line.back", desk.say("web.lines.back"), lambda *_: _roll_back(desk, line.name, version))
 
 
-async def _set_line(desk: Desk, row: Model, name: str, seen: str) -> None:
+async def _set_line(desk: Desk, row: Model, name: str, version: str) -> None:
     reason, lines = desk.say("web.model.by_page"), desk.house.store.lines
-    await desk.do(lines.set, desk.project, name.strip(), row.id, str(desk.key.id), reason, version=seen)
+    await desk.do(lines.set, desk.project, name.strip(), row.id, str(desk.key.id), reason, version=version)
     ui.navigate.reload()
 
 
-async def _roll_back(desk: Desk, name: str, seen: str) -> None:
+async def _roll_back(desk: Desk, name: str, version: str) -> None:
     reason, lines = desk.say("web.model.by_page"), desk.house.store.lines
-    await desk.do(lines.roll_back, desk.project, name, str(desk.key.id), reason, version=seen)
+    await desk.do(lines.roll_back, desk.project, name, str(desk.key.id), reason, version=version)
     ui.navigate.reload()
 
 

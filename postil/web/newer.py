@@ -1,4 +1,4 @@
-"""Somebody else has changed what stands on this page: it is told, what was typed stays, each way on is one click."""
+"""Somebody else has changed what stands on this page: it is facts, what was typed stays, each way on is one click."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MOST_SPOTS = 12  # named in a sentence
 
 def show_newer(desk: Desk, newest: DataSet, load: Act) -> None:
     """There is a newer version; nothing on this page is unsaved."""
-    told = {"version": newest.version, "when": moment(newest.created_at)}
-    note(desk.say("web.newer.there", **told), "warn")
+    facts = {"version": newest.version, "when": moment(newest.created_at)}
+    note(desk.say("web.newer.there", **facts), "warn")
     with box("line"):
-        button(desk.say("web.newer.load", **told), guarded(desk, load), main=True)
+        button(desk.say("web.newer.load", **facts), guarded(desk, load), main=True)
 
 
 def show_clash(desk: Desk, newest: DataSet, both: Sequence[Spot], *, on_top: Act, apart: Act, load: Act) -> None:
@@ -30,14 +30,14 @@ def show_clash(desk: Desk, newest: DataSet, both: Sequence[Spot], *, on_top: Act
 
     both: spots that were changed there and here.
     """
-    told = {"version": newest.version, "when": moment(newest.created_at)}
+    facts = {"version": newest.version, "when": moment(newest.created_at)}
     spots = ", ".join(_named(desk, spot) for spot in both[:MOST_SPOTS]) + (", …" if len(both) > MOST_SPOTS else "")
     more = desk.say("web.newer.both", spots=spots) if both else desk.say("web.newer.none_twice")
-    note(desk.say("web.newer.between", **told), "bad", more)
+    note(desk.say("web.newer.between", **facts), "bad", more)
     with box("line"):
-        act_button(desk, "dataset.revise", desk.say("web.newer.on_top", **told), on_top, main=True)
+        act_button(desk, "dataset.revise", desk.say("web.newer.on_top", **facts), on_top, main=True)
         act_button(desk, "dataset.create", desk.say("web.newer.apart"), apart)
-        button(desk.say("web.newer.drop", **told), guarded(desk, load))
+        button(desk.say("web.newer.drop", **facts), guarded(desk, load))
 
 
 def _named(desk: Desk, spot: Spot) -> str:

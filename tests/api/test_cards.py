@@ -65,8 +65,12 @@ def test_a_note_that_somebody_wrote_meanwhile_is_not_written_over(server: Served
     model = server.model(key)
     seen = http.get("/postil/models/note", params={"model": model}).json()["version"]
     hers = http.post("/postil/models/note", json={"model": model, "text": "她的", "version": seen}).json()
-    refused(http.post("/postil/models/note", json={"model": model, "text": "我的", "version": seen}), 400,
-            "stale_version", "version")  # fmt: skip
+    refused(
+        http.post("/postil/models/note", json={"model": model, "text": "我的", "version": seen}),
+        400,
+        "stale_version",
+        "version",
+    )
     assert http.get("/postil/models/note", params={"model": model}).json()["text"] == "她的"
     both = {"model": model, "text": "她的，我的", "version": hers["version"]}
     assert http.post("/postil/models/note", json=both).json()["text"] == "她的，我的"

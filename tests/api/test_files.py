@@ -200,7 +200,8 @@ def test_a_picture_never_becomes_a_file_of_ours(client: openai.OpenAI, http: htt
         client.files.create(file=("../照片.csv", picture), purpose=purpose)  # type: ignore[arg-type]
     assert error.value.code == "file_is_image" and "“照片.csv”" in error.value.message
     with pytest.raises(openai.BadRequestError) as error:
-        client.uploads.upload_file_chunked(file=picture, filename="照片.jsonl", bytes=len(picture),
-                                           mime_type="application/jsonl", purpose=purpose)  # type: ignore[arg-type]  # fmt: skip
+        client.uploads.upload_file_chunked(
+            file=picture, filename="照片.jsonl", bytes=len(picture), mime_type="application/jsonl", purpose=purpose
+        )  # type: ignore[arg-type]
     assert error.value.code == "file_is_image"
     assert list(client.files.list()) == []

@@ -134,8 +134,10 @@ def test_a_set_knows_its_training_whose_rows_come_along_and_can_be_trained(
         session.query(Model).filter_by(id=model).update({"job_id": job})
     heap = http.post("/postil/correction_sets", json={"name": "x"}).json()
     assert heap["origin"] is None
-    http.post(f"/postil/correction_sets/{heap['id']}/corrections",
-              json={"question": "3 新款 女", "answer": "裙", "right": "雪纺连衣裙", "model": model})  # fmt: skip
+    http.post(
+        f"/postil/correction_sets/{heap['id']}/corrections",
+        json={"question": "3 新款 女", "answer": "裙", "right": "雪纺连衣裙", "model": model},
+    )
     origin = http.get(f"/postil/correction_sets/{heap['id']}").json()["origin"]
     assert origin == job
     made = http.post(f"/postil/correction_sets/{heap['id']}/file", json={"with_job": origin}).json()

@@ -68,8 +68,16 @@ def test_attack_23_validation_that_is_the_training_data_is_told(shop: Shop) -> N
 def test_another_projects_job_does_not_exist(shop: Shop) -> None:
     job = shop.order()
     delete = shop.queue.delete
-    for call in (shop.queue.get, shop.queue.cancel, shop.queue.pause, shop.queue.resume, shop.queue.keep,
-                 delete, shop.queue.events, shop.queue.checkpoints):  # fmt: skip
+    for call in (
+        shop.queue.get,
+        shop.queue.cancel,
+        shop.queue.pause,
+        shop.queue.resume,
+        shop.queue.keep,
+        delete,
+        shop.queue.events,
+        shop.queue.checkpoints,
+    ):
         assert refused(call, "proj_other", job.id) == "job_not_found"
     assert refused(shop.queue.events_since, "proj_other", job.id, 0) == "job_not_found"
     assert shop.queue.list("proj_other").rows == []

@@ -21,21 +21,27 @@ def note(store: Store) -> tuple[Read, Write]:
     with store.database.write() as session:
         add_model(session, project=LOCAL, name=MODEL, base="tiny", base_sha256="0", adapter_sha256="1", directory="x")
     notes = store.models
-    return (lambda: note_version(notes.note(LOCAL, MODEL)),
-            lambda text, version: notes.set_note(LOCAL, MODEL, text, "key_1", version=version))  # fmt: skip
+    return (
+        lambda: note_version(notes.note(LOCAL, MODEL)),
+        lambda text, version: notes.set_note(LOCAL, MODEL, text, "key_1", version=version),
+    )
 
 
 def line(store: Store) -> tuple[Read, Write]:
     lines = store.lines
-    return (lambda: line_version(next(iter(lines.list(LOCAL)), None)),
-            lambda text, version: lines.set(LOCAL, "faq", text, "key_1", "", version=version))  # fmt: skip
+    return (
+        lambda: line_version(next(iter(lines.list(LOCAL)), None)),
+        lambda text, version: lines.set(LOCAL, "faq", text, "key_1", "", version=version),
+    )
 
 
 def correction(store: Store) -> tuple[Read, Write]:
     kept = store.corrections
     name = kept.add(LOCAL, kept.create(LOCAL, "x").id, messages=[], answer="a", by="key_1").id
-    return (lambda: correction_version(kept.correction(LOCAL, name)),
-            lambda text, version: kept.change(LOCAL, name, {"right": text}, version=version))  # fmt: skip
+    return (
+        lambda: correction_version(kept.correction(LOCAL, name)),
+        lambda text, version: kept.change(LOCAL, name, {"right": text}, version=version),
+    )
 
 
 @pytest.mark.parametrize("kind", [note, line, correction])

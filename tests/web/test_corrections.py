@@ -81,11 +81,17 @@ def test_corrections_of_another_sheet_are_not_mixed_in() -> None:
 
 
 TEXTS = st.dictionaries(st.sampled_from(["B2", "B3", "B4"]), st.sampled_from(["x", "y", "z"]), min_size=1)
-READINGS = st.fixed_dictionaries({}, optional={
-    "edits": TEXTS, "without": st.lists(st.integers(2, 5), min_size=1, unique=True).map(sorted), "mask": st.just(True),
-    "sheet": st.sampled_from(["一", "二"]), "system": st.sampled_from(["p", "q"]),
-    "columns": st.fixed_dictionaries({"question": st.sampled_from("AB")}),
-})  # fmt: skip
+READINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "edits": TEXTS,
+        "without": st.lists(st.integers(2, 5), min_size=1, unique=True).map(sorted),
+        "mask": st.just(True),
+        "sheet": st.sampled_from(["一", "二"]),
+        "system": st.sampled_from(["p", "q"]),
+        "columns": st.fixed_dictionaries({"question": st.sampled_from("AB")}),
+    },
+)
 
 
 @given(READINGS, READINGS, READINGS)

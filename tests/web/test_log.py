@@ -84,8 +84,9 @@ def test_why_a_job_failed_is_told_in_the_readers_language_also_in_the_log() -> N
     assert "signal 9" in event_words(reader("en"), job, told("end", "job_failed", message=""))
 
 
-@pytest.mark.parametrize("state", [RunState("exited", None, 9), RunState("exited", None, 15), RunState("exited", 3),
-                                   RunState("lost")])  # fmt: skip
+@pytest.mark.parametrize(
+    "state", [RunState("exited", None, 9), RunState("exited", None, 15), RunState("exited", 3), RunState("lost")]
+)
 def test_why_a_worker_is_gone_is_said_in_both_languages(state: RunState) -> None:
     reason = _reason(state)
     assert HAN.search(say("event.worker_lost", "zh", reason=reason, step=4))

@@ -272,10 +272,18 @@ def test_a_note_of_two_loses_neither(store: Store) -> None:
 # ── addresses ──
 
 
-@pytest.mark.parametrize(("url", "here"), [
-    ("http://127.0.0.1:8000/studio/rate/x", True), ("http://localhost/studio", True), ("http://[::1]:8/x", True),
-    ("http://127.8.8.8/x", True), ("http://192.168.1.20:8000/x", False), ("https://postil.example.com/x", False),
-    ("http://[fe80::1]/x", False), ("http://127.0.0.1.example.com/x", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:8000/studio/rate/x", True),
+        ("http://localhost/studio", True),
+        ("http://[::1]:8/x", True),
+        ("http://127.8.8.8/x", True),
+        ("http://192.168.1.20:8000/x", False),
+        ("https://postil.example.com/x", False),
+        ("http://[fe80::1]/x", False),
+        ("http://127.0.0.1.example.com/x", False),
+    ],
+)
 def test_an_address_that_opens_here_only_is_known(url: str, here: bool) -> None:
     assert opens_here_only(url) == here

@@ -92,8 +92,10 @@ def test_an_upload_stops_when_its_button_is_pressed(visitor: Visitor, studio: St
     page = visitor.go("/new")
     thin = page.context.new_cdp_session(page)
     thin.send("Network.enable")
-    thin.send("Network.emulateNetworkConditions",
-              {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000})  # fmt: skip
+    thin.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000},
+    )
     large = tmp_path / "large.csv"
     large.write_text("q,a\n" + "问题,答案\n" * 1_000_000, "utf-8")
     page.locator("input[type=file]").first.set_input_files(large)

@@ -138,8 +138,10 @@ def complete_upload(
     checked_name(upload_id, "upload")
 
     def make(reply: str | None) -> UploadObject:
-        return shown(house, house.store.uploads.complete(caller.project, upload_id, body.part_ids, body.md5,
-                                                         require=require_data))  # fmt: skip
+        return shown(
+            house,
+            house.store.uploads.complete(caller.project, upload_id, body.part_ids, body.md5, require=require_data),
+        )
 
     return once(request, house, caller, fingerprint(body.model_dump_json()), make)
 

@@ -205,5 +205,10 @@ def _related(job: Job) -> Related:
 
 def _note(house: House, caller: Key, name: str) -> NoteObject:
     note = house.store.models.note(caller.project, name)
-    return NoteObject(model=name, text=note.text if note else "", by=note.by if note else None,
-                      updated_at=note.updated_at if note else None, version=note_version(note))  # fmt: skip
+    return NoteObject(
+        model=name,
+        text=note.text if note else "",
+        by=note.by if note else None,
+        updated_at=note.updated_at if note else None,
+        version=note_version(note),
+    )

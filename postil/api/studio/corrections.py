@@ -331,8 +331,9 @@ def _one_set(house: House, row: CorrectionSet) -> CorrectionSetObject:
 
 def _shown_set(house: House, row: CorrectionSet, counts: dict[str, int]) -> CorrectionSetObject:
     origin = origin_of(house, row.project, row.id)
-    return CorrectionSetObject(id=row.id, name=row.name, created_at=row.created_at,
-                               origin=origin.id if origin else None, **counts)  # fmt: skip
+    return CorrectionSetObject(
+        id=row.id, name=row.name, created_at=row.created_at, origin=origin.id if origin else None, **counts
+    )
 
 
 def _shown(row: Correction) -> CorrectionObject:

@@ -104,8 +104,9 @@ def set_line(line: str, body: LineBody, house: TheHouse, caller: Caller) -> Line
     if body.model.startswith(LINE):
         raise refused("invalid_value", param="model", detail="ft:...")
     callee = house.find(caller.project, checked_name(body.model, "model"))
-    row = house.store.lines.set(caller.project, line, callee.name, caller.id, body.reason, body.title,
-                                version=body.version)  # fmt: skip
+    row = house.store.lines.set(
+        caller.project, line, callee.name, caller.id, body.reason, body.title, version=body.version
+    )
     return _shown(house, row)
 
 
@@ -113,8 +114,9 @@ def set_line(line: str, body: LineBody, house: TheHouse, caller: Caller) -> Line
 def roll_back_line(line: str, body: BackBody, house: TheHouse, caller: Caller) -> LineObject:
     """Give a line the model that it had before; again: the one before that."""
     name = checked_name(line, "line")
-    return _shown(house, house.store.lines.roll_back(caller.project, name, caller.id, body.reason,
-                                                       version=body.version))  # fmt: skip
+    return _shown(
+        house, house.store.lines.roll_back(caller.project, name, caller.id, body.reason, version=body.version)
+    )
 
 
 @router.get("/lines/{line}/log", dependencies=[may("read")])
@@ -141,5 +143,13 @@ def _shown(house: House, row: Line) -> LineObject:
         live = True
     except (StoreError, Refused):
         live = False
-    return LineObject(name=row.name, title=row.title, model=row.model, callable=LINE + row.name, live=live,
-                      created_at=row.created_at, updated_at=row.updated_at, version=line_version(row))  # fmt: skip
+    return LineObject(
+        name=row.name,
+        title=row.title,
+        model=row.model,
+        callable=LINE + row.name,
+        live=live,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        version=line_version(row),
+    )
