@@ -90,6 +90,8 @@ class Address(Secret):
         head, mark, query = shown.partition("?")
         if mark:
             shown = head + mark + _PAIR.sub(lambda pair: _pair(pair, _HARMLESS.__contains__), f"?{query}")[1:]
+        elif "://" not in shown and "@" in shown and not shown.startswith(("/", ".", "~")):  # no scheme, and no path
+            shown = f"{HIDDEN}@{shown.rpartition('@')[2]}"
         elif "://" not in shown:  # the other form in which databases are named: host=... password=...
             shown = _PAIR.sub(lambda pair: _pair(pair, _HARMLESS.__contains__), shown)
         return shown

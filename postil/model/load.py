@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging
 
 from postil.errors import ModelError, PlanError
+from postil.extras import has
 from postil.model.adapt import METHODS
 from postil.model.attention import allow_packs
 from postil.model.bounded import check_templates
@@ -142,7 +142,7 @@ def load_base(
 
 def _in_four_bits(dtype: str, device: str) -> dict[str, Any]:
     """What a model is read with so that its linear layers become NF4, their scales in 8 bits: arXiv 2305.14314."""
-    if find_spec("bitsandbytes") is None or device == "mps":
+    if not has("bitsandbytes") or device == "mps":
         raise PlanError("no_four_bits")
     how = BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,

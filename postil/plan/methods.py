@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from postil.errors import PlanError
+from postil.extras import has
 from postil.records import Plan
 
 TEXT = ("causal_lm", "pretraining", "dpo")
@@ -60,5 +60,5 @@ def check_method(plan: Plan) -> None:
     for name in way.without:
         if values[name]:
             raise PlanError("method_without", method=plan.method, name=name, off=type(values[name])(0))
-    if plan.method == "qlora" and (find_spec("bitsandbytes") is None or plan.device == "mps"):
+    if plan.method == "qlora" and (not has("bitsandbytes") or plan.device == "mps"):
         raise PlanError("no_four_bits")

@@ -9,19 +9,35 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import fsspec
+from fsspec.registry import known_implementations
 
 from postil.errors import StoreError
+from postil.extras import missing
+from postil.secret import Address
 from postil.store.disk import in_our_words
 from postil.store.files import link_or_copy, make_directory, sync_directory
 
 PIECE = 1 << 20
 REST_SECONDS = 2 * 3600
+
+
+def _opened(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """The file system of a URL, and the place in it. Raises StoreError `extra_missing`, `files_address`."""
+    kind = url.partition("://")[0] if "://" in url else "file"
+    try:
+        opened: tuple[Any, str] = fsspec.core.url_to_fs(url, **options)
+    except ImportError as error:
+        package = str(known_implementations.get(kind, {}).get("class", kind)).partition(".")[0]
+        raise missing(package, "files", StoreError) from error
+    except ValueError as error:
+        raise StoreError("files_address", address=str(Address(url))[:200]) from error
+    return opened
 
 
 class Incoming:
@@ -68,7 +84,7 @@ class Blobs:
     def __init__(self, url: str, staging: Path, **options: Any) -> None:
         self._staging = staging
         make_directory(staging)
-        self._files, self._root = fsspec.core.url_to_fs(url, **options)
+        self._files, self._root = _opened(url, options)
         self._local = Path(self._root) if self._files.protocol == ("file", "local") else None
         if self._local is not None:
             make_directory(self._local, private=True)

@@ -18,11 +18,13 @@ from typing import Any
 import psutil
 from sqlalchemy import Engine, QueuePool, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from postil.errors import StoreError
+from postil.extras import load
+from postil.secret import Address
 
 PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
 # Pages that a connection keeps. SQLite's own 2 MB, for each of nine, fill up over hours; the system keeps what
@@ -52,12 +54,13 @@ class Database:
     """Sessions on one database. Raises StoreError `network_file_system`, `database_unfit`, `database_unreachable`."""
 
     def __init__(self, url: str) -> None:
-        self.url = make_url(url)
+        self.url = _read_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             refuse_network(Path(str(self.url.database)))
             refuse_without_log(Path(str(self.url.database)))
         elif self.url.get_backend_name() == "postgresql":
+            load("psycopg", "postgres", StoreError)
             self.url = self.url.set(drivername="postgresql+psycopg")
         self.writer = _engine(self.url, "IMMEDIATE", 1 if self.is_sqlite else 8)
         self.reader = _engine(self.url, "DEFERRED", 8)
@@ -110,6 +113,19 @@ class Database:
                 found = connection.execute(text(f"PRAGMA {name}")).scalar()
                 if found != wanted:
                     raise StoreError("database_unfit", name=name, wanted=wanted, found=found)
+
+
+def _read_url(text: str) -> URL:
+    """Raises StoreError `database_address` for what is no address of a database that will do."""
+    shown = str(Address(text))[:200]
+    try:
+        url = make_url(text)
+        known = url.get_backend_name() in ("sqlite", "postgresql")
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        raise StoreError("database_address", address=shown) from None
+    if not known or "@" in (url.host or ""):  # an @ of the password that is not written as %40
+        raise StoreError("database_address", address=shown)
+    return url
 
 
 def _engine(url: URL, begin: str, size: int) -> Engine:

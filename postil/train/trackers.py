@@ -7,7 +7,6 @@ directory alone, and none speaks to a network: `wandb sync`, `swanlab sync` or `
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import logging
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any, Protocol
 
+from postil.extras import has
 from postil.records import Plan
 from postil.settings import Settings
 from postil.store import read_json, write_json
@@ -196,7 +196,7 @@ class Trackers:
         for name in dict.fromkeys([*wanted, *ordered]):
             if name not in KINDS:
                 self._tell("tracker_unknown", level="warn", name=name, known=", ".join(KINDS))
-            elif importlib.util.find_spec(KINDS[name].package) is None:
+            elif not has(KINDS[name].package):
                 self._tell("tracker_missing", level="warn", name=name, package=KINDS[name].package)
             else:
                 self._begin(name, lines, ordered.get(name, {}))

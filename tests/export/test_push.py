@@ -44,7 +44,7 @@ def test_a_hub_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(room, "PACKAGES", {"modelscope": "no_such_package"})
     with pytest.raises(ExportError) as error:
         read_place("modelscope:shop/titles", public=False, endpoint="")
-    assert error.value.code == "push_package" and "no_such_package" in error.value.remedy("zh")
+    assert error.value.code == "extra_missing" and "no_such_package" in error.value.remedy("zh")
 
 
 def test_what_holds_rows_or_helps_nobody_is_refused() -> None:

@@ -11,6 +11,7 @@ import pytest
 from filelock import FileLock
 from safetensors.numpy import save_file
 
+from postil import extras
 from postil.errors import ModelError
 from postil.model import fetch as fetching
 from postil.model import prepare
@@ -54,7 +55,7 @@ def child(monkeypatch):
         asked.write(folder)
 
     monkeypatch.setattr(fetching, "_child", run)
-    monkeypatch.setattr(fetching.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(extras, "find_spec", lambda name: object())
     return asked
 
 
@@ -164,10 +165,10 @@ def test_a_full_disk_is_seen_before_anything_is_downloaded(home, said, child, mo
 
 
 def test_a_missing_library_is_named_with_how_to_install_it(home, said, child, monkeypatch):
-    monkeypatch.setattr(fetching.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(ModelError) as refused:
         go(tiny(modelscope="Other/Tiny"), home, said)
-    assert refused.value.code == "hub_missing" and "postil[hubs]" in refused.value.remedy("en")
+    assert refused.value.code == "extra_missing" and "postil[hubs]" in refused.value.remedy("en")
 
 
 def test_a_base_from_nowhere(home, said, child):
@@ -233,7 +234,7 @@ def test_the_index_out_of_reach_is_said_in_pips_last_words(home, said, child, pi
 
 
 def test_a_python_without_pip_is_told_how_to_get_it(home, said, child, pip, monkeypatch):
-    monkeypatch.setattr(fetching.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(ModelError) as refused:
         go(INDEX, home, said)
     assert refused.value.code == "pip_missing" and "ensurepip" in refused.value.remedy("zh")

@@ -62,7 +62,7 @@ def test_what_does_not_go_together_is_refused_before_anything_starts(wishes, cod
 
 
 def test_four_bits_are_refused_where_nothing_makes_them(monkeypatch):
-    monkeypatch.setattr("postil.plan.methods.find_spec", lambda name: None)
+    monkeypatch.setattr("postil.extras.find_spec", lambda name: None)
     with pytest.raises(PlanError) as refused:
         chosen(method="qlora")
     assert refused.value.code == "no_four_bits"
