@@ -225,6 +225,19 @@ def test_attack_31_numbers_that_become_none_end_one_answer_alone(base: Build, tm
 
 
 @torch.inference_mode()
+def test_attack_31_numbers_that_become_none_of_one_that_answers_alone(path: Path, tmp_path: Path) -> None:
+    good = adapter(path, tmp_path / "dora", 1, use_dora=True)
+    broken = huge(good, tmp_path / "huge", 3e37)
+    alone = Alone(path, Limits(), dtype="float32", device="cpu", threads=1)
+    usual = answered(alone, wanted(good))
+    for heat in (0.0, 1.0):
+        failed = answered(alone, replace(wanted(broken), temperature=heat))
+        assert isinstance(failed, EngineError) and failed.code == "answer_not_finite"
+    again = answered(alone, wanted(good))
+    assert isinstance(again, Reply) and isinstance(usual, Reply) and again.text == usual.text
+
+
+@torch.inference_mode()
 def test_attack_31_what_became_none_in_the_midst_of_an_answer_leaves_nothing(
     path: Path, voices: Sequence[Path | None]
 ) -> None:
