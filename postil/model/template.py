@@ -158,7 +158,8 @@ class Template:
                 raise ModelError("template_cannot_say", what="tool_calls")
             odd = message.role == "tool" or (message.role == "system" and place > 0 and not self.folds_system)
             odd = odd and message.role not in roles
-            roles |= {message.role} if odd else set()
+            if odd:
+                roles.add(message.role)
             lost = message.role not in _SPEAKERS and _bare(message.content) not in shown
             if lost or (odd and any(self._as(role, messages, place, tools) == text for role in _SPEAKERS)):
                 raise ModelError("template_cannot_say", what=message.role)
