@@ -335,7 +335,7 @@ def test_too_few_rows_are_refused(tmp_path: Path, base: Build) -> None:
 
 def test_rows_that_would_teach_something_wrong_are_refused_or_skipped(tmp_path: Path, base: Build) -> None:
     file = sheet(tmp_path / "a.csv", 24)
-    file.write_text(file.read_text("utf-8") + "这是什么,裙子<|im_end|>好的\n", "utf-8")
+    file.write_text(file.read_text("utf-8") + f"这是什么,{'裙子好的' * 600}\n", "utf-8")
     arguments = ["train", file, "--base", base("qwen2"), "-o", tmp_path / "out",
                  *settings("n_epochs=1", "validation_rows=4", "test_rows=0")]  # fmt: skip
     code, out, _ = said([*arguments, "--json"])

@@ -32,8 +32,9 @@ PROPOSAL = Proposal(
 METRICS = Event("metrics", {"stage": "train", "percent": 41.0, "step": 3, "total_steps": 9, "loss": 1.5, "cost": 0.01,
                             "tokens_per_second": 700.0, "seconds_left": 100.0, "validation_loss": 1.25})  # fmt: skip
 FAULTY = {
-    "examples": 1, "end_token_learned": 0, "cut": 1, "all_masked": 0,
-    "rows": [{"rows": [2], "pieces": [("what", "ignored"), ("dress", "learned"), ("!", "cut")], "faults": ["cut"]}],
+    "examples": 1, "end_token_learned": 0, "cut": 1, "all_masked": 0, "marks": 2,
+    "rows": [{"rows": [2], "pieces": [("what", "ignored"), ("dress", "learned"), ("!", "cut")], "faults": ["cut"],
+              "marks": 2}],
 }  # fmt: skip
 
 

@@ -69,6 +69,7 @@ def _page(adapter: Adapter, to: Target, facts: Facts, parity: Mapping[str, Any],
         lines.append(say("card.data", lang, training=training, validation=validation, test=test))
     lines += [say(f"export.readme.{name}", lang, **{name: told})
               for name, told in (("system", plan.system), ("instruction", plan.instruction)) if told]  # fmt: skip
+    lines.append(say("export.readme.marks", lang))
     if facts.evaluation is not None:
         lines.append(say("card.verdict", lang, verdict=facts.evaluation.verdict.words(lang)))
     page = ["\n".join(f"- {line}" for line in lines)]

@@ -18,6 +18,7 @@ from safetensors import safe_open
 
 from postil.errors import AdapterError, ExportError
 from postil.model.adapt import CONFIG, WEIGHTS, read_tensors
+from postil.model.boundary import adapter_boundary
 from postil.model.load import DTYPES
 from postil.model.scaling import scale_of
 from postil.model.tensors import read_header
@@ -57,6 +58,8 @@ class Update:
         return merged * (self.magnitude.float().flatten() / norm)[:, None]
 
     def fits(self, shape: tuple[int, ...]) -> bool:
+        if not self.up.dim() == self.down.dim() == 2:
+            return False
         size = (self.up.shape[0], self.down.shape[1])
         return self.down.shape[0] == self.up.shape[1] and shape == (size[::-1] if self.turned else size)
 
@@ -110,6 +113,11 @@ class Updates:
 def read_updates(directory: Path) -> Updates:
     """The adapter in `directory`. Raises AdapterError when it is none, ExportError `merge_kind` when it does more
     than weights can say."""
+    with adapter_boundary(directory):
+        return _read_updates(directory)
+
+
+def _read_updates(directory: Path) -> Updates:
     if not (directory / CONFIG).exists() or not (directory / WEIGHTS).exists():
         raise AdapterError("not_an_adapter", path=str(directory))
     check_directory(directory)
@@ -260,7 +268,8 @@ def check_fit(adapter: Path, base: Base) -> None:
     Raises AdapterError `adapter_misfit`, ExportError `merge_kind`, `merge_tied` for one that does more than LoRA.
     """
     assert base.path is not None
-    plan_merge(base.path, read_updates(adapter), None)
+    with adapter_boundary(adapter):
+        plan_merge(base.path, read_updates(adapter), None)
 
 
 def _refuse_twins(tied: bool, planned: Sequence[Planned]) -> None:

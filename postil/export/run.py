@@ -209,7 +209,13 @@ def _certified(job: _Job, output: Path) -> dict[str, Any]:
         return _unchecked("no_questions")
     if to in BY_LLAMA and not installed():
         return _unchecked("no_llama")
-    return as_json([hold(job.adapter, _opener(job, output), job.wanted.questions, job.asked_type)])
+    return as_json([hold(job.adapter, _opener(job, output), _without_marks(job), job.asked_type)])
+
+
+def _without_marks(job: _Job) -> Sequence[Question]:
+    """The questions of a certificate, as far as they hold no marks: other programs read those as what they are."""
+    plain = [question for question in job.wanted.questions if not job.template.count_marks(question)]
+    return plain or job.wanted.questions
 
 
 def hold(adapter: Adapter, opener: Callable[[ExitStack], Door], questions: Sequence[Question], asked: str,
@@ -282,5 +288,7 @@ def _readme(adapter: Adapter, wanted: Wanted, notes: Sequence[str]) -> str:
             parts.append(say("export.readme.system", lang, system=adapter.plan.system))
         if adapter.plan.instruction:
             parts.append(say("export.readme.instruction", lang, instruction=adapter.plan.instruction))
+        if wanted.to != "script":
+            parts.append(say("export.readme.marks", lang))
     parts += ["```sh\n" + "\n".join(notes) + "\n```"] if notes else []
     return "\n\n".join(parts) + "\n"

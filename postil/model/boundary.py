@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from postil.errors import AdapterError, PostilError
+from postil.errors import AdapterError, EngineError, PostilError
 from postil.model.memory import lacks_memory
 
 
@@ -26,6 +27,23 @@ def adapter_boundary(path: Path) -> Iterator[None]:
         if lacks_memory(fault):
             raise AdapterError("adapter_memory", path=str(path)) from fault
         raise AdapterError("adapter_misfit", path=str(path), reason=reason_of(fault)) from fault
+
+
+@contextmanager
+def finite_numbers(model: Any) -> Iterator[None]:
+    """While this lasts, numbers of `model` that are none end what it says. Raises EngineError `answer_not_finite`."""
+    inner = getattr(model, "get_base_model", lambda: model)()
+
+    def look(_: Any, given: Any, out: Any) -> None:
+        logits = getattr(out, "logits", None)
+        if logits is not None and not bool(logits[:, -1].amax().isfinite()):
+            raise EngineError("answer_not_finite")
+
+    hook = inner.register_forward_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def reason_of(fault: BaseException) -> str:

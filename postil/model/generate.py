@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from postil.model.attention import Unpackable
+from postil.model.boundary import finite_numbers
 from postil.model.decode import Decoder, Row, decodes
 from postil.model.layout import FEWEST_SHARED
 from postil.model.load import Loaded
@@ -93,7 +94,7 @@ def stream(
     """One answer, its text given to `say` piece by piece as it comes."""
     pieces = Pieces(loaded)
     how = Sampling(temperature, top_p, seed)
-    with torch.inference_mode():
+    with torch.inference_mode(), finite_numbers(loaded.model):
         (row,) = _written(loaded, [prompt], max_new_tokens, how, lambda _, token: say(pieces.put(token)))
     say(pieces.end())
     return _answer(loaded, prompt, row)

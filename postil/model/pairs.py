@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from transformers.generation.streamers import BaseStreamer
 
+from postil.model.boundary import finite_numbers
 from postil.model.chat import MOST_TOKENS, ChatPair
 from postil.model.generate import Pieces, answer_of
 from postil.model.plaintext import beginning, begun, blocks, text_of
@@ -101,7 +102,8 @@ class RewritingPair(ChatPair):
         torch.manual_seed(how.seed)
         source = source_of(question, self._loaded.template)
         new = max_new_tokens or plan.max_new_tokens
-        (row,) = self._written([source], tuned, new, streamer=heard, **(drawn if how.temperature else {}))
+        with finite_numbers(self._loaded.model):
+            (row,) = self._written([source], tuned, new, streamer=heard, **(drawn if how.temperature else {}))
         say(pieces.end())
         return self._answer(row)
 

@@ -152,10 +152,14 @@ class Template:
             return
         text = self.prompt_text(messages, tools)
         shown = _bare(text)
+        roles: set[str] = set()  # looked at: each once, or many messages would take as many looks at all of them
         for place, message in enumerate(messages):
             if not all(_bare(name) in shown for name in _names_of(message.extra.get("tool_calls"))):
                 raise ModelError("template_cannot_say", what="tool_calls")
             odd = message.role == "tool" or (message.role == "system" and place > 0 and not self.folds_system)
+            odd = odd and message.role not in roles
+            if odd:
+                roles.add(message.role)
             lost = message.role not in _SPEAKERS and _bare(message.content) not in shown
             if lost or (odd and any(self._as(role, messages, place, tools) == text for role in _SPEAKERS)):
                 raise ModelError("template_cannot_say", what=message.role)

@@ -11,6 +11,7 @@ import gc
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,8 @@ class Alone:
         if not asked_of(opened.plan.task).whole:
             return pair.stream(request.messages, say, tuned=tuned, max_new_tokens=new, how=_how(request))
         (answer,) = pair.answers([request.messages], tuned=tuned)
+        if not all(isfinite(chance) for _, chance in answer.chances):
+            raise EngineError("answer_not_finite")
         say(answer.text)
         return answer
 

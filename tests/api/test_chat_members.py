@@ -167,6 +167,14 @@ def test_roles_and_calls_that_a_template_cannot_say(
     assert (cannot.value.code, cannot.value.values) == ("template_cannot_say", {"what": what})
 
 
+def test_many_messages_of_a_role_are_looked_at_once(base: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    template, renders = load_template(base("qwen2")), []
+    written = template._render
+    monkeypatch.setattr(template, "_render", lambda *told, **how: renders.append(1) or written(*told, **how))
+    template.check_said([Message("user", "q"), *[Message("tool", f"t{i}") for i in range(300)]])
+    assert len(renders) <= 4  # one to know the marks, one as it is, two as if others had said it
+
+
 def test_a_real_engine_refuses_them_and_reads_marks_as_text(base: Build) -> None:
     from postil.serve import Limits, Request
     from postil.serve.batching import Batch

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from postil import flow
 from postil.errors import AdapterError, EngineError, PostilError
 from postil.model.adapt import CONFIG, WEIGHTS, read_tensors, to_bytes
 from postil.serve import Engine, Limits, Piece, Reply, Request, open_engine
@@ -131,7 +132,7 @@ def test_attack_31_damaged_adapters_are_felt_by_nobody_else(
 
 
 @pytest.mark.full
-def test_fault_31_five_hundred_damaged_adapters_and_one_process(
+def test_attack_31_five_hundred_damaged_adapters_and_one_process(
     path: Path, voices: Sequence[Path | None], damage: Damage
 ) -> None:
     """Over the socket, while eight others chat: no stream is cut, no word changes, the processes are the same."""
@@ -224,6 +225,19 @@ def test_attack_31_numbers_that_become_none_end_one_answer_alone(base: Build, tm
 
 
 @torch.inference_mode()
+def test_attack_31_numbers_that_become_none_of_one_that_answers_alone(path: Path, tmp_path: Path) -> None:
+    good = adapter(path, tmp_path / "dora", 1, use_dora=True)
+    broken = huge(good, tmp_path / "huge", 3e37)
+    alone = Alone(path, Limits(), dtype="float32", device="cpu", threads=1)
+    usual = answered(alone, wanted(good))
+    for heat in (0.0, 1.0):
+        failed = answered(alone, replace(wanted(broken), temperature=heat))
+        assert isinstance(failed, EngineError) and failed.code == "answer_not_finite"
+    again = answered(alone, wanted(good))
+    assert isinstance(again, Reply) and isinstance(usual, Reply) and again.text == usual.text
+
+
+@torch.inference_mode()
 def test_attack_31_what_became_none_in_the_midst_of_an_answer_leaves_nothing(
     path: Path, voices: Sequence[Path | None]
 ) -> None:
@@ -292,6 +306,24 @@ def test_attack_31_a_fault_of_nobody_ends_who_came_last(
     assert isinstance(last, EngineError) and last.code == "answer_failed" and "no room for four" in str(last)
     texts = [one.ended.text if isinstance(one.ended, Reply) else "" for one in heard[:3]]
     assert texts == [one.text if isinstance(one, Reply) else "?" for one in usual[:3]]
+
+
+@pytest.mark.parametrize("start", [0, 20])
+def test_attack_31_adding_a_damaged_adapter_says_what_is_wrong(
+    path: Path, damage: Damage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: int
+) -> None:
+    """`postil models add` of twenty: each becomes a model, or is refused with a code."""
+    monkeypatch.setenv("POSTIL_HOME", str(tmp_path / "home"))
+    flow.add_base(path, "tiny")
+    codes = Counter[str]()
+    for number in range(start, start + 20):
+        try:
+            with flow.adopted(damage.copy(number), "tiny") as (found, _):
+                codes[found.base] += 1
+        except PostilError as error:
+            assert error.cause() and error.remedy()
+            codes[error.code] += 1
+    assert len(codes) >= 4, codes
 
 
 def test_an_adapter_that_speaks_has_no_fault(path: Path, voices: Sequence[Path | None]) -> None:

@@ -132,7 +132,7 @@ def test_where_nothing_was_laid_out_there_is_nothing_to_run(tmp_path):
 
 def test_labels_that_would_be_wrong_stop_the_run_and_name_every_row(tmp_path, base):
     wrong = [
-        dialogue(("user", "q"), ("assistant", "<|eot_id|> x"), rows=(40, 41)),
+        dialogue(("user", "q"), ("assistant", "x", 0), rows=(40, 41)),
         dialogue(("user", "long " * 300), ("assistant", "x"), rows=(50,)),
         dialogue(("assistant", "hello"), rows=(60,)),
     ]

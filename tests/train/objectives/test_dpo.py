@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from postil.errors import DataError
 from postil.model import adapt
+from postil.records import Message
 from postil.train.objectives.dpo import DPO
 from tests.models import dialogue, opened, plan, titles
 
@@ -102,7 +103,7 @@ def test_what_would_be_learned_wrong_is_refused_for_both_answers(base):
     learned = DPO(model, plan(task="dpo", max_length=200))
     good = preferred(3)
     bad = [
-        replace(good[0], rejected="<|eot_id|> x", rows=(40,)),
+        replace(good[0], messages=(good[0].messages[0], Message("assistant", "long " * 300)), rows=(40,)),
         replace(good[1], rejected="long " * 300, rows=(41,)),
         replace(good[2], rejected=None, rows=(42,)),
     ]
