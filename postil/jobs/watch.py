@@ -149,7 +149,7 @@ class Watch:
 
     def _revive(self) -> None:
         self._deaths += 1
-        pause = min(LONGEST_PAUSE, self._beat_seconds() * 2**self._deaths)
+        pause = min(LONGEST_PAUSE, self._beat_seconds() * 2 ** min(self._deaths, 10))
         log.critical("the watch over the jobs ended by a fault of ours; another begins in %.0f s", pause)
         self._guarded(self.lease.leave)
         if not self._stopping.wait(pause):
