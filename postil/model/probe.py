@@ -23,7 +23,7 @@ from postil.settings import for_child
 if TYPE_CHECKING:
     from postil.model.template import Tokens
 
-TIMEOUT_SECONDS = 180
+TIMEOUT_SECONDS = 900  # of a machine that has much else to do; one that dies is seen at once
 FEW = 2  # rows
 
 # How much faster a matmul in bfloat16 must be before it is taken, elsewhere and on a CPU. There, matmuls 2.2 to 3.6
