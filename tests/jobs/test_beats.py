@@ -209,10 +209,10 @@ def test_fault_25_a_loop_that_dies_of_a_fault_of_ours_is_followed_by_another(
     job, faults = shop.order(), iter(["x" * 2, "x"])
     tick = watch.tick
 
-    def faulty() -> None:
+    def faulty() -> bool:
         if executor.launched and next(faults, ""):
             raise RuntimeError("a fault of ours")
-        tick()
+        return tick()
 
     monkeypatch.setattr(watch, "tick", faulty)
     first = watch.lease.server
