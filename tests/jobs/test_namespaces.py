@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -62,8 +63,9 @@ class Container:
     def kill_server(self) -> None:
         """Alone: its workers go on."""
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            if SERVER in process.cmdline():
-                process.kill()
+            with suppress(psutil.NoSuchProcess):  # a pause of the shell's
+                if SERVER in process.cmdline():
+                    process.kill()
 
     def close(self) -> None:
         self.process.kill()
