@@ -179,7 +179,7 @@ class Publisher:
                     publish(made, final)
         return f"adapters/{address}"
 
-    def tidy(self, seconds: float) -> None:
+    def tidy(self, seconds: float = 3600.0) -> None:
         """Remove adapters that no model names, if they are older than `seconds`: younger ones may get a name yet."""
         root = self._store.directory / "adapters"
         with self._store.database.read() as session:

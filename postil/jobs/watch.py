@@ -137,8 +137,8 @@ class Watch:
     def _loop(self) -> None:
         speak_to_clients()  # what it writes of a job is read by clients
         while not self._stopping.is_set():
-            self._guarded(self.tick)
-            self._round_at, self._deaths = self._clock(), 0
+            if self.tick():
+                self._round_at, self._deaths = self._clock(), 0
             self._stopping.wait(self._pace.tick)
 
     def _keep(self) -> None:
@@ -151,7 +151,7 @@ class Watch:
 
     def _revive(self) -> None:
         self._deaths += 1
-        pause = min(LONGEST_PAUSE, self._beat_seconds() * 2**self._deaths)
+        pause = min(LONGEST_PAUSE, self._beat_seconds() * 2 ** min(self._deaths, 10))
         log.critical("the watch over the jobs ended by a fault of ours; another begins in %.0f s", pause)
         self._guarded(self.lease.leave)
         if not self._stopping.wait(pause):
@@ -161,22 +161,26 @@ class Watch:
     def _beat_seconds(self) -> float:
         return max(0.01, min(2.0, self._pace.silence / 3))
 
-    def _guarded(self, step: Any, *arguments: Any) -> None:
+    def _guarded(self, step: Any, *arguments: Any) -> bool:
         """The loop goes on whatever the disk or the database refuses; what was not done is done at the next look."""
         try:
             step(*arguments)
         except REFUSED as error:
             log.warning("the watch could not finish a step: %s", error)
+            return False
+        return True
 
-    def tick(self) -> None:
-        """One look at everything."""
-        if self._clock() - self._looked_around > self._beat_seconds():
-            self._look_around()
-            self._looked_around = self._clock()
+    def tick(self) -> bool:
+        """One look at everything; what one step is refused holds up no other. Whether all could be done."""
+        now = self._clock()
+        sweeps = now - self._swept >= self._pace.sweep
+        whole = now - self._looked_around <= self._beat_seconds() or self._guarded(self._look_around, now)
         self._look_at_all()
-        deep = self._sweep()
-        if not self._stopping.is_set():
-            self._fill(deep)
+        if sweeps:
+            self._swept = now
+            for step in (self._make_go_on, self._store.files.expire, self._clear_away, self._publisher.tidy):
+                whole &= self._guarded(step)
+        return (self._stopping.is_set() or self._guarded(self._fill, sweeps)) and whole
 
     # ── start workers ──
 
@@ -223,8 +227,8 @@ class Watch:
                                     "message": error.cause("en"), "remedy": error.remedy("en"),
                                     "values": error.values})  # fmt: skip
         else:
+            log.warning("%s cannot be begun yet: %s", job.id, error)
             self.lease.back(job)
-            raise error
 
     def _take(self, job: Job, directory: Path, run_id: str) -> None:
         self._runs[run_id] = Watched(
@@ -355,7 +359,7 @@ class Watch:
 
     # ── now and then ──
 
-    def _look_around(self) -> None:
+    def _look_around(self, now: float) -> None:
         """Beat, and take over the jobs of servers that are gone."""
         for server in self._roll.gone():
             jobs = self.lease.adopt(server)
@@ -363,19 +367,15 @@ class Watch:
             for job in jobs:
                 directory = desk.place(self._store.directory, job.id, job.attempt)
                 self._take(job, directory, f"{job.id}:{job.attempt}")
+        self._looked_around = now
 
-    def _sweep(self) -> bool:
-        """Room on the disk lets jobs go on; what has expired goes. False when it is not time for that yet."""
-        now = self._clock()
-        if now - self._swept < self._pace.sweep:
-            return False
-        self._swept = now
+    def _make_go_on(self) -> None:
+        """Room on the disk lets jobs go on."""
         if free_bytes(self._store.directory) > self._room_bytes + self._room_bytes // 8:
             self.lease.release("storage_full")
-        self._store.files.expire()
-        self._clearing.clear_away(now, {watched.job.id for watched in self._runs.values()})
-        self._publisher.tidy(3600.0)
-        return True
+
+    def _clear_away(self) -> None:
+        self._clearing.clear_away(self._clock(), {watched.job.id for watched in self._runs.values()})
 
 
 def _reason(state: RunState) -> dict[str, str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from openpyxl import Workbook, load_workbook
 
-from postil import train
+from postil import flow, train
 from postil.errors import ExportError
 from postil.jobs.attempt import EVENTS, RUN, Desk
 from postil.jobs.run import evaluation, export, training
@@ -39,6 +40,24 @@ def test_corrections_are_of_the_training_file_alone(base: Build, tmp_path: Path)
     run = tmp_path / "attempt" / RUN
     assert "换过的答案" in (run / "data" / "training.jsonl").read_text("utf-8")
     assert json.loads((run / "plan.json").read_text("utf-8"))["data"]["check"]["edited"] == 1
+
+
+def test_a_multiplier_of_the_rate_measures_once(base: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measuring takes minutes on a slow machine."""
+    path = tmp_path / "training.jsonl"
+    path.write_bytes(data(30))
+    settings = {name: value for name, value in SETTINGS.items() if name != "learning_rate"}
+    spec = {"phase": "validate", "inputs": {"training": {"path": str(path), "sha256": sha256(path)}},
+            "base": str(base("llama3")), "reading": {}, "adapter": None, "seed": 7, "settings": settings,
+            "preset": None, "measure": True, "earlier": []}  # fmt: skip
+    measured = []
+    monkeypatch.setattr(flow, "_measuring", lambda: nullcontext(lambda *asked: measured.append(asked)))
+    rates = []
+    for multiplier in (None, 3.0):
+        attempt = _made(tmp_path / f"attempt {multiplier}")
+        told = training({**spec, "learning_rate_multiplier": multiplier}, Desk(attempt, 1, None))
+        rates.append(told["plan"]["learning_rate"])
+    assert len(measured) == 2 and rates[1] == pytest.approx(3 * rates[0])
 
 
 def test_rows_that_cannot_be_learned_from_are_told_with_their_reason(base: Build, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from postil.errors import StoreError
 from postil.jobs import InMemoryExecutor, Pace, Watch
 from postil.jobs import watch as room
 from postil.jobs.turns import PAGE, PASSED_OVER
@@ -176,3 +177,38 @@ def test_what_runs_already_goes_on_where_the_disk_has_little_room(
     finish(shop, executor, job)
     watch.tick()
     assert shop.get(job).status == "succeeded"
+
+
+def test_what_one_step_is_refused_holds_up_no_other(sqlite_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store of files that is away, say: jobs begin, end and are taken over all the same."""
+    shop, executor = sqlite_shop, InMemoryExecutor(cpus=8.0)
+    watch, (job,) = shop.watch(executor, CALM), waits(shop, 1, shop.file())
+
+    def away() -> None:
+        raise StoreError("storage_broken", detail="away")
+
+    monkeypatch.setattr(shop.store.files, "expire", away)
+    assert watch.tick() is False and shop.get(job).status == "running"
+    monkeypatch.undo()
+    assert watch.tick() is True
+
+
+def test_a_job_whose_files_cannot_be_fetched_yet_waits_and_holds_up_no_other(
+    sqlite_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, executor = sqlite_shop, InMemoryExecutor(cpus=8.0)
+    first, second = waits(shop, 2, shop.file())
+    watch = shop.watch(executor, CALM)
+    launch = watch._launcher.launch
+
+    def away(job: Job, *more: Any) -> str:
+        if job.id == first.id:
+            raise StoreError("storage_broken", detail="away")
+        return launch(job, *more)
+
+    monkeypatch.setattr(watch._launcher, "launch", away)
+    watch.tick()
+    assert [shop.get(job).status for job in (first, second)] == ["queued", "running"]
+    monkeypatch.undo()
+    watch.tick()
+    assert shop.get(first).status == "running"
