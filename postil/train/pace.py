@@ -12,7 +12,7 @@ LEAST_SECONDS = 60.0  # sooner or later: less is no news
 FEWEST = 3  # updates, and seconds, of which a speed is the mean: others come and go within seconds
 SECONDS = 30.0
 SLACK = 0.05  # of the updates; to end by so few sooner is not worth a word
-FEWEST_UPDATES = 12  # of a run: with fewer it would be for nothing
+FEWEST_UPDATES = 16  # of a run: with fewer it would be for nothing
 LONGER = 1.25  # times as many updates: then a run that was cut goes on longer after all
 
 
