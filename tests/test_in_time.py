@@ -21,7 +21,7 @@ SLOW = replace(PROBE, step_seconds=5.0, step_tokens=400, generate_seconds=0.3)
 
 @pytest.fixture
 def quick(base: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The arguments of a quick try on such a machine; what was asked of the probe is in `quick[-1]`."""
+    """The arguments of a quick try on such a machine."""
     monkeypatch.setattr("postil.model.probe.begun", lambda: contextlib.nullcontext(lambda *given: SLOW))
     return [
         sheet(tmp_path / "a.csv", 300),
@@ -60,7 +60,7 @@ def test_the_run_says_it_too(quick: list[Any], tmp_path: Path) -> None:
     assert code == 0, out + err
     assert "Left out, so as to end in time: epochs 1/3" in out.replace("\n", " ")
     result = json.loads((tmp_path / "out" / "result.json").read_text("utf-8"))
-    assert result["left_out"]["test_rows"] == [20, "50"] and result["verdict"]["n"] == 20
+    assert result["left_out"]["test_rows"] == [20, 50] and result["verdict"]["n"] == 20
 
 
 def test_the_probe_has_a_share_of_the_minutes(quick: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
