@@ -16,7 +16,7 @@ from tests.story import PROBE, said, sheet, told
 if TYPE_CHECKING:
     from tests.models import Build
 
-SLOW = replace(PROBE, step_seconds=5.0, step_tokens=400, generate_seconds=0.3)
+SLOW = replace(PROBE, step_seconds=12.0, step_tokens=400, generate_seconds=0.3)
 
 
 @pytest.fixture

@@ -186,7 +186,8 @@ def test_say_speaks_the_language_that_was_set() -> None:
 
 # who meets these stands at a command line: no server says them
 AT_A_COMMAND_LINE = {
-    "adapter_unfinished", "bad_model_name", "directory_not_empty", "export_exists", "interrupted",
+    "adapter_unfinished", "bad_model_name", "directory_not_empty", "directory_not_writable",
+    "export_exists", "interrupted", "run_in_use",
     "needs_unlocked_door", "not_a_vote_sheet", "not_an_adapter", "nothing_to_resume", "plan_unreadable", "port_taken",
     "push_base", "push_public", "push_target", "remote_refused", "remote_silent", "run_finished", "run_unfinished",
     "setting_form", "vllm_base", "vote_of_another", "wrong_usage",
