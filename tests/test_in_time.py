@@ -16,7 +16,7 @@ from tests.story import PROBE, said, sheet, told
 if TYPE_CHECKING:
     from tests.models import Build
 
-SLOW = replace(PROBE, step_seconds=12.0, step_tokens=400, generate_seconds=0.3)
+SLOW = replace(PROBE, step_seconds=7.0, step_tokens=400, generate_seconds=0.3)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_the_plan_says_what_is_left_out_and_why(quick: list[Any], lang: str) -> 
         assert reasons[name]["code"] == f"fit_{name}" and reasons[name]["source"] == "measured"
         assert str(plan[name]) in reasons[name]["reason"]
     (doubt,) = [doubt for doubt in found["doubts"] if doubt["code"] == "left_out_for_time"]
-    assert doubt["values"]["rows"] == f"{plan['training_rows']}/200" and doubt["message"] and doubt["fix"]
+    assert f"{plan['training_rows']}/200" in doubt["message"] and doubt["fix"]
     assert sum(found["estimate"]["seconds"]) / 2 < 300
 
 

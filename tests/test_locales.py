@@ -197,7 +197,7 @@ AT_A_COMMAND_LINE = {
 def test_who_has_no_command_line_is_told_of_none() -> None:
     option = re.compile(r"--[a-z]")
     for lang in ("zh", "en"):
-        told = {key: text for key, text in sentences(lang).items() if re.match(r"(error|issue|parity)\.", key)}
+        told = {key: text for key, text in sentences(lang).items() if re.match(r"(error|event|issue|parity)\.", key)}
         unserved = {key for key, text in told.items() if option.search(text) and f"served.{key}" not in sentences(lang)}
         assert {key.split(".")[1] for key in unserved} == AT_A_COMMAND_LINE
         served = {key: text for key, text in sentences(lang).items() if key.startswith("served.")}
