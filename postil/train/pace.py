@@ -19,9 +19,11 @@ LONGER = 1.25  # times as many updates: then a run that was cut goes on longer a
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the plan says of time, in seconds. `update`: of one update, 0 where it does not say; `proof`: of the answers
-    after the training; `limit`: of the whole job, 0 for none; `spent`: of that, before the loop began. `fewest`: updates
-    that are made whatever the clock says."""
+    """What the plan says of time, in seconds.
+
+    update: of one update, 0 where it does not say; proof: of the answers after the training; limit: of the whole job,
+    0 for none; spent: of that, before the loop began; fewest: updates that are made whatever the clock says.
+    """
 
     update: float = 0.0
     proof: float = 0.0
