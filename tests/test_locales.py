@@ -190,7 +190,8 @@ def test_say_speaks_the_language_that_was_set() -> None:
 
 # who meets these stands at a command line: no server says them
 AT_A_COMMAND_LINE = {
-    "adapter_unfinished", "bad_model_name", "directory_not_empty", "export_exists", "interrupted",
+    "adapter_unfinished", "bad_model_name", "directory_not_empty", "directory_not_writable",
+    "export_exists", "interrupted", "run_in_use",
     "needs_unlocked_door", "not_a_vote_sheet", "not_an_adapter", "nothing_to_resume", "plan_unreadable", "port_taken",
     "push_base", "push_public", "push_target", "remote_silent", "run_finished", "run_unfinished",
     "setting_form", "vllm_base", "vote_of_another", "wrong_usage",
@@ -200,7 +201,7 @@ AT_A_COMMAND_LINE = {
 def test_who_has_no_command_line_is_told_of_none() -> None:
     option = re.compile(r"--[a-z]")
     for lang in ("zh", "en"):
-        told = {key: text for key, text in sentences(lang).items() if re.match(r"(error|issue|parity)\.", key)}
+        told = {key: text for key, text in sentences(lang).items() if re.match(r"(error|event|issue|parity)\.", key)}
         unserved = {key for key, text in told.items() if option.search(text) and f"served.{key}" not in sentences(lang)}
         assert {key.split(".")[1] for key in unserved} == AT_A_COMMAND_LINE
         served = {key: text for key, text in sentences(lang).items() if key.startswith("served.")}

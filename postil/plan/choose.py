@@ -103,7 +103,7 @@ class _Draft:
         """Parts of the split are as large as they have become; the others as `fit` has made them."""
         change = self._changes[name]
         chosen = value if name in PARTS else change.after
-        return Choice(chosen, f"fit_{name}", "measured", {"value": _shown(chosen), "rule": _shown(change.before)})
+        return Choice(chosen, f"fit_{name}", "measured", {"value": chosen, "rule": change.before})
 
     def __getitem__(self, name: str) -> Any:
         return self._taken[name].value

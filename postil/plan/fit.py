@@ -16,7 +16,7 @@ AIM = 0.9  # of the time; what an estimate is short of has to fit in, too
 PROBE_SHARE = 0.15  # of the time, for trying learning rates and for measuring
 FEWEST_TEST = 20  # questions; fewer allow no verdict
 FEWEST_VALIDATION = 10
-FEWEST_UPDATES = 12
+FEWEST_UPDATES = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from postil.records import (
 from postil.store import read_json, sha256, write_json, write_text
 from postil.train.course import COURSE, read_cuts
 from postil.train.lock import HOLDER, LOCK, PLACE, is_only_locked
-from postil.train.pace import Budget
+from postil.train.pace import FEWEST_ROWS, FEWEST_UPDATES, Budget
 from postil.train.trackers import KINDS
 
 NO_SHAPE = Shape(0, 0, 0, 0, 0, 0, 0, 0)  # of a base of which only name and place are written
@@ -185,6 +185,7 @@ def budget_of(directory: Path) -> Budget:
         proof=proof_seconds(directory),
         limit=60 * float(content["plan"].get("minutes", 0.0)),
         spent=sum(content.get("stages", {}).values()),
+        fewest=max(FEWEST_UPDATES, -(-FEWEST_ROWS // content["plan"]["batch_size"])),
     )
 
 

@@ -12,19 +12,24 @@ LEAST_SECONDS = 60.0  # sooner or later: less is no news
 FEWEST = 3  # updates, and seconds, of which a speed is the mean: others come and go within seconds
 SECONDS = 30.0
 SLACK = 0.05  # of the updates; to end by so few sooner is not worth a word
-FEWEST_UPDATES = 12  # of a run: with fewer it would be for nothing
+FEWEST_UPDATES = 16  # of a run, and rows: with fewer it would be for nothing
+FEWEST_ROWS = 128
 LONGER = 1.25  # times as many updates: then a run that was cut goes on longer after all
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What the plan says of time, in seconds. `update`: of one update, 0 where it does not say; `proof`: of the answers
-    after the training; `limit`: of the whole job, 0 for none; `spent`: of that, before the loop began."""
+    """What the plan says of time, in seconds.
+
+    update: of one update, 0 where it does not say; proof: of the answers after the training; limit: of the whole job,
+    0 for none; spent: of that, before the loop began; fewest: updates that are made whatever the clock says.
+    """
 
     update: float = 0.0
     proof: float = 0.0
     limit: float = 0.0
     spent: float = 0.0
+    fewest: int = FEWEST_UPDATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ class Pace:
         if not self._budget.limit or now is None:
             return total
         left = self._budget.limit - self._budget.spent - seconds - self._proof(now) - extra
-        updates = min(planned, max(done + max(0, int(left / now)), FEWEST_UPDATES))
+        updates = min(planned, max(done + max(0, int(left / now)), self._budget.fewest))
         return updates if updates < total * (1 - SLACK) or updates > total * LONGER else total
 
     def proof_share(self, seconds: float) -> float:

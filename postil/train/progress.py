@@ -28,20 +28,21 @@ class Progress:
     """
 
     def __init__(self, directory: Path, emit: Emit, price_per_second: float, *, writes: bool,
-                 afterwards: float = 0.0) -> None:  # fmt: skip
+                 afterwards: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
+        self._clock = clock
         self._file = directory / "metrics.jsonl"
         self._emit = emit
         self._price, self._afterwards = price_per_second, afterwards
         self._writes = writes
         self._before = 0.0  # seconds of earlier attempts
-        self._start = time.monotonic()
+        self._start = clock()
         self.trackers: Trackers | None = None  # they hear what metrics.jsonl does
         self.stages: dict[str, float] = {}  # what is not training itself: name -> seconds, over all attempts
 
     @property
     def seconds(self) -> float:
         """Seconds of work so far, over all attempts."""
-        return self._before + time.monotonic() - self._start
+        return self._before + self._clock() - self._start
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -54,7 +55,7 @@ class Progress:
 
     def go_on(self, step: int, seconds: float, stages: Mapping[str, float] | None = None) -> None:
         """Continue after `step`: what an earlier attempt did beyond it is forgotten, and what it took is counted."""
-        self._before, self._start = seconds, time.monotonic()
+        self._before, self._start = seconds, self._clock()
         earlier = stages or {}
         self.stages = {name: earlier.get(name, 0.0) + self.stages.get(name, 0.0) for name in {**earlier, **self.stages}}
         if not self._writes:
@@ -64,7 +65,7 @@ class Progress:
         write_text(self._file, "".join(f"{line}\n" for line in kept))
         if self.trackers is not None:
             self.trackers.begin([json.loads(line) for line in kept])
-            self._start = time.monotonic()  # to open them is no training
+            self._start = self._clock()  # to open them is no training
 
     def stage(self, name: str, share: float = 0.0, **data: Any) -> None:
         """`share`: how much of this stage is done, 0 to 1."""

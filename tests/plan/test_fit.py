@@ -34,7 +34,7 @@ def test_where_all_fits_nothing_changes() -> None:
     assert fitted(0.1)[0] == {}
 
 
-@pytest.mark.parametrize("slower", [1.0, 1.5, 1.8])
+@pytest.mark.parametrize("slower", [1.0, 1.3, 1.5])
 def test_what_is_left_fits_and_is_no_smaller_than_it_must_be(slower: float) -> None:
     changes, plan = fitted(slower)
     assert changes and seconds(plan, slower) <= AIM * 300
@@ -76,7 +76,7 @@ def test_without_a_limit_nothing_is_left_out_and_nothing_is_said() -> None:
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_every_change_has_a_reason_with_both_numbers(lang: str) -> None:
     changes, plan = fitted(100.0)
-    small = counts(96, validation=10, test=20)
+    small = counts(128, validation=10, test=20)
     chosen, reasons = choose(TITLES, small, SMALL, MACHINE, PROBE, "quick_try", changes=changes)
     for name, change in changes.items():
         words = reasons[name].why(lang)

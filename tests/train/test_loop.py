@@ -1,6 +1,7 @@
 """The loop: the best is kept, the probe finds a rate, and stopping loses nothing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from postil.errors import TrainError
 from postil.model.adapt import attach, weights_of
 from postil.settings import Ranks
-from postil.train.checkpoint import latest
+from postil.train.checkpoint import latest, save
 from postil.train.loop import Loop
 from postil.train.objectives.causal_lm import CausalLM
 from postil.train.progress import Progress
@@ -182,3 +183,15 @@ def test_events_and_metrics(make):
     assert last["total_steps"] == 12 and last["seconds_left"] == 0 and last["epoch"] == 3
     lines = (make.directory / "metrics.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.parametrize(("dropout", "times"), [(0.1, 1), (0.0, 0)])
+def test_a_run_of_an_older_version_is_told_that_its_dropout_is_drawn_otherwise(make, dropout, times):
+    looks = iter([False, True])
+    with pytest.raises(TrainError):
+        make(lora_dropout=dropout, stop=lambda: next(looks)).run()
+    found, _ = latest(make.directory / "checkpoints")
+    assert found.position.dropout == "crc32"
+    save(make.directory / "checkpoints", replace(found, position=replace(found.position, dropout="")))
+    make(lora_dropout=dropout).run()
+    assert len(make.told("dropout_changed")) == times

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from postil.train.pace import FEWEST_UPDATES, Budget, Pace
@@ -72,6 +74,7 @@ def test_a_run_is_never_so_short_that_it_was_for_nothing() -> None:
     assert pace.affordable(4, 75, 75, 500.0) == FEWEST_UPDATES
     assert pace.affordable(4, 5, 5, 500.0) == 5
     assert pace.affordable(20, 75, 75, 500.0) == 20
+    assert heard(*[90.0] * 3, budget=replace(PLANNED, fewest=32)).affordable(4, 75, 75, 500.0) == 32
 
 
 def test_a_run_that_was_cut_goes_on_longer_when_the_machine_is_fast_again() -> None:
