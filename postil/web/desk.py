@@ -49,7 +49,7 @@ class Desk:
         """
         speak(self.lang)
         speak_to_clients()
-        who = self.project if self.key is not None else ""
+        who = self.project if self.key is not None else "raters"
         return await self.house.lanes.run(lane or lane_of(work, "reads"), who, work, *arguments, **named)
 
     def words(self, error: Exception) -> tuple[str, str, str]:
