@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import secrets
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from postil.api import House, Refused, address_of
 from postil.errors import PostilError
+from postil.locales import language
 from postil.store import Store, write_bytes
 from postil.web.raters import Raters, refusal_page
 
@@ -111,23 +113,31 @@ class SignIn:
             await receive()
             await send({"type": "websocket.close", "code": REVOKED})
             return
-        try:
-            async with self._house.streams.open("sockets", who, address_of(connection)) as entry:
-                page = asyncio.ensure_future(self._app(connection.scope, receive, send))
-                over = asyncio.ensure_future(entry.over.wait())
-                try:
-                    await asyncio.wait({page, over}, return_when=asyncio.FIRST_COMPLETED)
-                    if page.done():
-                        page.result()
-                    else:
-                        await send({"type": "websocket.close", "code": REVOKED})
-                finally:
-                    page.cancel()
-                    over.cancel()
-        except Refused as refusal:
-            await receive()
-            await send({"type": "websocket.accept"})
-            await send({"type": "websocket.close", "code": FULL, "reason": str(refusal.error)[:40]})
+        async with AsyncExitStack() as places:
+            try:
+                place = self._house.streams.open("sockets", who, address_of(connection))
+                entry = await places.enter_async_context(place)
+            except Refused as refusal:
+                await receive()
+                await send({"type": "websocket.accept"})
+                await send({"type": "websocket.close", "code": FULL, "reason": _reason(refusal)})
+                return
+            page = asyncio.ensure_future(self._app(connection.scope, receive, send))
+            over = asyncio.ensure_future(entry.over.wait())
+            try:
+                await asyncio.wait({page, over}, return_when=asyncio.FIRST_COMPLETED)
+                if page.done():
+                    page.result()
+                else:
+                    await send({"type": "websocket.close", "code": REVOKED})
+            finally:
+                page.cancel()
+                over.cancel()
+
+
+def _reason(refusal: Refused) -> str:
+    """Why a socket is closed, in the 123 bytes that there are for it."""
+    return refusal.error.cause(language()).encode()[:123].decode("utf-8", "ignore")
 
 
 def _is_open(path: str) -> bool:
