@@ -216,6 +216,8 @@ class Live:
             for event in events:
                 line = text(f"{datetime.fromtimestamp(event.created_at):%H:%M:%S}  {self._words(event)}", "wrap", "div")
                 line.move(target_index=0)
+        for line in self._log.default_slot.children[SHOWN_EVENTS:]:  # a page may stay open for days
+            line.delete()
 
     def _show_samples(self, samples: list[dict[str, Any]]) -> None:
         """The newest answers first, each beside the right one."""
