@@ -9,7 +9,7 @@
 # make bench        against the articles' script and TRL       (1-2 hours; benchmarks/README.md)
 # make bench-gpu    the same on a GPU
 # make load         1000 jobs, 200 clients, 20 streams; how soon the server is ready (3 min)
-# make soak         that load for an hour: memory may not grow (MINUTES=60)
+# make soak         that load and five browsers for an hour: memory may not grow (MINUTES=60; needs Chromium)
 
 PYTHON ?= python3
 BIN = $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)

@@ -5,7 +5,7 @@
 
 The server is the real one (gate, routes, store, watch) in a process of its own; its executor says that the machine is
 busy, so that the queue stays as long as it is. The 20 jobs that are watched tell an update twice a second, as running
-ones do. Nothing is generated and no model is loaded.
+ones do. Nothing is generated and no model is loaded. During a soak, people look at pages in five browser windows.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ sys.path[0] = str(Path(__file__).parents[1])  # `benchmarks` as a package, from 
 import httpx  # noqa: E402
 import psutil  # noqa: E402
 
-from benchmarks import results  # noqa: E402
-from postil.settings import for_child  # noqa: E402
+from benchmarks import browsers, results  # noqa: E402
+from postil.settings import EMBEDDED, for_child  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 JOBS, CLIENTS, STREAMS, EVERY = 1000, 200, 20, 5.0
@@ -51,6 +51,7 @@ class Crowd:
     failed: list[str] = field(default_factory=list)
     orders: int = 0
     streamed: dict[str, list[int]] = field(default_factory=dict)  # job -> numbers of the events that came
+    pages: int = 0  # how often one was opened in a browser
 
 
 # ── the server's process ──
@@ -62,10 +63,12 @@ def serve(directory: Path) -> None:
 
     import postil.api.server as door
     from postil.api.app import create_app
+    from postil.api.asking import ask
     from postil.api.house import House
     from postil.jobs import Queue, Slot, Watch
     from postil.jobs.executor import InMemoryExecutor
     from postil.store import Store
+    from postil.web import attach
 
     class Busy(InMemoryExecutor):
         """A machine on which nothing more fits."""
@@ -73,16 +76,24 @@ def serve(directory: Path) -> None:
         def capacity(self) -> list[Slot]:
             return [Slot("busy", 0.0, 0, 0.0, 1 << 20, 1)]
 
+    class Stocked(House):
+        """Orders are taken as if every base lay here; none is run."""
+
+        def lacks(self, name: str) -> bool:
+            return False
+
     store = Store(directory)
     queue = Queue(store)
     key, waiting, running = furnish(store, queue)
     watch = Watch(store, Busy())
-    house = House(store, queue, lambda base: _no_engine(), lambda path: None, lambda arguments, seconds: {})
+    house = Stocked(store, queue, lambda base: _no_engine(), lambda path: None, ask)
     bound = socket.create_server(("127.0.0.1", 0), backlog=1024)
     port = bound.getsockname()[1]
     named = door.addresses("127.0.0.1", port, "")
-    app = create_app(house, lambda: named, begin=watch.start, end=lambda: watch.stop(grace=1.0))
-    server = door.Server(door.configured(app), house)
+    paths: list[str] = []
+    app = create_app(house, lambda: named, begin=watch.start, end=lambda: watch.stop(grace=1.0),
+                     pages=lambda app: paths.append(attach(app, house)))  # fmt: skip
+    server = door.Server(door.configured(app, sockets=True), house)
     over = threading.Event()
     teller = threading.Thread(target=tell, args=(store, running, over), daemon=True)
     teller.start()
@@ -96,9 +107,9 @@ def serve(directory: Path) -> None:
         server.should_exit = True
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
-    print(
-        json.dumps({"port": port, "key": key, "waiting": waiting, "running": [one.id for one in running]}), flush=True
-    )
+    shown = ["/jobs", f"/jobs/{running[0].id}", f"/jobs/{running[0].id}", "/compare", f"/data/{sheet(store)}"]
+    print(json.dumps({"port": port, "key": key, "waiting": waiting, "running": [one.id for one in running],
+                      "link": paths[0], "pages": shown}), flush=True)  # fmt: skip
     server.run(sockets=[bound])
     store.close()
 
@@ -111,7 +122,6 @@ def furnish(store: Any, queue: Any) -> tuple[str, list[str], list[Any]]:
     """A key, the jobs that wait, and those that run."""
     from postil.jobs import Order
     from postil.jobs.lease import Lease
-    from postil.settings import EMBEDDED
     from postil.store import LOCAL, SCOPES
 
     key = store.keys.create(LOCAL, "load", SCOPES)[1]
@@ -130,6 +140,23 @@ def furnish(store: Any, queue: Any) -> tuple[str, list[str], list[Any]]:
         else:
             running.append(lease.claim(job.id))
     return key, waiting, running
+
+
+def sheet(store: Any) -> str:
+    """A data set to look at, and a model to compare."""
+    from postil.store import LOCAL
+    from postil.store.models import add
+
+    with store.files.incoming() as rows:
+        rows.write(b"question,answer\n" + b"".join(b"question %d,answer %d\n" % (i, i) for i in range(200)))
+        file = store.files.keep(LOCAL, "rows.csv", "user_data", rows)
+    directory = store.directory / "adapters" / "benchmark"
+    directory.mkdir(parents=True)
+    (directory / "plan.json").write_text(json.dumps({"plan": {}}))
+    with store.database.write() as session:
+        add(session, project=LOCAL, name=f"ft:{EMBEDDED}:local::benchmark", base=EMBEDDED, base_sha256="0" * 64,
+            adapter_sha256="1" * 64, directory=str(directory.relative_to(store.directory)))  # fmt: skip
+    return str(store.datasets.create(LOCAL, "rows.csv", file.id, {}).id)
 
 
 def tell(store: Any, running: Sequence[Any], over: Any) -> None:
@@ -203,8 +230,14 @@ async def busybody(url: str, key: str, crowd: Crowd, end: float) -> None:
             await asyncio.sleep(1.0)
 
 
+async def onlookers(told: dict[str, Any], crowd: Crowd, end: float) -> None:
+    """Whoever looks at pages in a browser."""
+    link = f"http://127.0.0.1:{told['port']}{told['link']}"
+    crowd.pages = await browsers.look(link, told["pages"], end, crowd.failed)
+
+
 async def crowd_of(told: dict[str, Any], seconds: float, process: psutil.Process, sample: list[tuple[float, float]],
-                   finish: Any, *, orders: bool) -> Crowd:  # fmt: skip
+                   finish: Any, *, soaked: bool) -> Crowd:  # fmt: skip
     """All of them at once; `sample` gets (seconds since the begin, MB held by the server) all along."""
     crowd, url, key = Crowd(), f"http://127.0.0.1:{told['port']}/v1", told["key"]
     jobs = [*told["waiting"], *told["running"]]
@@ -212,8 +245,9 @@ async def crowd_of(told: dict[str, Any], seconds: float, process: psutil.Process
     begin, end = first + WARM_SECONDS, first + WARM_SECONDS + seconds
     listeners = [asyncio.create_task(listener(url, key, job, crowd)) for job in told["running"]]
     readers = [asyncio.create_task(reader(i, url, key, jobs, crowd, begin, end)) for i in range(CLIENTS)]
-    if orders:
+    if soaked:
         readers.append(asyncio.create_task(busybody(url, key, crowd, end)))
+        readers.append(asyncio.create_task(onlookers(told, crowd, end)))
     while time.monotonic() < end:
         sample.append((time.monotonic() - first, process.memory_info().rss / (1 << 20)))
         await asyncio.sleep(min(2.0, max(0.0, end - time.monotonic())))
@@ -223,7 +257,7 @@ async def crowd_of(told: dict[str, Any], seconds: float, process: psutil.Process
     return crowd
 
 
-def measured(seconds: float, *, orders: bool = False) -> tuple[Crowd, list[tuple[float, float]], list[str]]:
+def measured(seconds: float, *, soaked: bool = False) -> tuple[Crowd, list[tuple[float, float]], list[str]]:
     """The crowd at a server of its own; then what the store holds is compared with what came."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -233,7 +267,7 @@ def measured(seconds: float, *, orders: bool = False) -> tuple[Crowd, list[tuple
         assert process.stdin is not None and process.stdout is not None
         told = json.loads(process.stdout.readline())
         own, sample = psutil.Process(process.pid), list[tuple[float, float]]()
-        crowd = asyncio.run(crowd_of(told, seconds, own, sample, process.stdin.close, orders=orders))
+        crowd = asyncio.run(crowd_of(told, seconds, own, sample, process.stdin.close, soaked=soaked))
         process.wait(60)
         process.stdout.close()
         gone = lost(place / "data", told, crowd)
@@ -285,7 +319,7 @@ def load(seconds: float, command: str) -> bool:
 
 def soak(minutes: float, command: str) -> bool:
     """The same for long: what the server holds may not grow. The first ten minutes do not count."""
-    crowd, sample, gone = measured(minutes * 60, orders=True)
+    crowd, sample, gone = measured(minutes * 60, soaked=True)
     window = 600.0 if minutes >= 20 else minutes * 60 / 6  # a look: six windows, whatever the time
     marks = [(i + 1) * window for i in range(int(minutes * 60 / window))]
     held = [statistics.median(mb for at, mb in sample if mark - max(4.0, window / 10) <= at < mark) for mark in marks]
@@ -298,11 +332,13 @@ def soak(minutes: float, command: str) -> bool:
     text = results.table(("minute", "server, MB", "MB per 10 min since the line before"), rows)
     about = (
         f"{minutes:.0f} minutes of the load above: {len(crowd.waited)} reads and {crowd.orders} uploads with a job "
-        f"that is ordered, cancelled and forgotten; {len(crowd.failed)} refused, {len(gone)} streams not whole. "
+        f"that is ordered, cancelled and forgotten; five browser windows with pages open, {crowd.pages} times opened; "
+        f"{len(crowd.failed)} refused, {len(gone)} streams not whole. "
         f"Bar (< {BAR_MB:.0f} MB per 10 min after the first mark): {'held' if kept else 'not held'}; {above} of "
         f"{len(growth)} steps above it; from the first mark to the last {mean:+.2f} MB per 10 min."
     )
     results.write("soak", command, f"{about}\n\n{text}")
+    print(*crowd.failed[:5], *gone[:5], sep="\n")
     return kept
 
 

@@ -99,7 +99,7 @@ class Broadcast:
             self._tracks = {name: track for name, track in self._tracks.items() if track.heard_at >= oldest}
             tracks = dict(self._tracks)
             after = {name: track.last if track.job else -1 for name, track in tracks.items()}
-            news = await self._lanes.run("reads", "", self._queue.news, after)
+            news = await self._lanes.run("reads", "broadcast", self._queue.news, after)
             for name, track in tracks.items():
                 if name in news:
                     track.take(*news[name])

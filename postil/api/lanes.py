@@ -53,7 +53,7 @@ LANES: Mapping[Name, Lane] = {
     "looks": Lane(24, 8, 64, 120),  # a file is looked at by a command, which is waited for
     "commands": Lane(COMMANDS, max(2, COMMANDS // 2), 64, 120, threads=False),  # child processes
     "engines": Lane(16, 4, 256, 300),  # something is asked of an engine, which may have to start first
-    "answers": Lane(256, 64, 512, 600, threads=False),  # answers under way: as many as an engine lets wait
+    "answers": Lane(256, 160, 512, 600, threads=False),  # fewer than an engine lets wait: it is never full
     "streams": Lane(1000, 100, 0, 0, threads=False),  # of one key
     "sockets": Lane(1000, 250, 0, 0, threads=False),  # pages that are open, of one key or rater
     "addresses": Lane(2000, 500, 0, 0, threads=False),  # both of them, of one address

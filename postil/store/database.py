@@ -34,6 +34,10 @@ NETWORK = frozenset(
     {"nfs", "nfs4", "cifs", "smb", "smbfs", "smb2", "smb3", "9p", "afpfs", "webdav", "fuse.sshfs", "ncpfs"}
 )
 WAIT_SECONDS = 30  # for a connection of ours that another thread holds
+# Of a connection to PostgreSQL whose other end is gone without a word: seconds, and at last milliseconds. Without them
+# the system waits for a quarter of an hour and more, and with it whoever asked: the watch, too.
+ALIVE = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3,
+         "tcp_user_timeout": 60_000}  # fmt: skip
 FULL = ("disk is full", "no space left", "could not extend file")
 READ_ONLY = ("readonly database", "read-only transaction")
 CLOSING_SECONDS = 1.0  # at most, from the removal of the log to that of its index, when another process closes last
@@ -130,12 +134,14 @@ def _read_url(text: str) -> URL:
 
 def _engine(url: URL, begin: str, size: int) -> Engine:
     if url.get_backend_name() != "sqlite":
+        unsaid = {name: number for name, number in ALIVE.items() if name not in url.query}
         return create_engine(
             url,
             pool_size=size,
             max_overflow=0,
             pool_timeout=WAIT_SECONDS,
             pool_pre_ping=True,
+            connect_args=unsaid,
             hide_parameters=True,  # what was to be written stands in no error, and so in no log
         )
     engine = create_engine(url, poolclass=QueuePool, pool_size=size, max_overflow=0, pool_timeout=WAIT_SECONDS,

@@ -33,6 +33,7 @@ class Curve:
                 self._training[step] = training
             if validation is not None:
                 self._validation[step] = validation
+        self._training, self._validation = trim(self._training), trim(self._validation)
         for series, numbers in zip(self._chart.options["series"], (self._training, self._validation), strict=True):
             series["data"] = thinned(sorted(numbers.items()), MOST)
             series["showSymbol"] = len(numbers) < 60
@@ -40,6 +41,13 @@ class Curve:
         if self._validation:
             best = min(self._validation, key=lambda step: self._validation[step])
             self._words.text = self._desk.say("web.job.curve.best", step=best, loss=f"{self._validation[best]:.3f}")
+
+
+def trim(numbers: dict[int, float]) -> dict[int, float]:
+    """What a page keeps of a curve, however long it stays open: more than is drawn, and the lowest and highest."""
+    if len(numbers) <= 8 * MOST:
+        return numbers
+    return {int(step): number for step, number in thinned(sorted(numbers.items()), 4 * MOST)}
 
 
 def thinned(points: Sequence[tuple[int, float]], most: int) -> list[list[float]]:

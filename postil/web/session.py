@@ -11,6 +11,7 @@ import hmac
 import html
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from postil.api import House, Refused, address_of, answer_while_holds, refused, while_holds
 from postil.errors import PostilError
+from postil.locales import language
 from postil.store import Actor, Store, act_as, write_bytes
 from postil.web.raters import Raters, refusal_page
 from postil.web.sockets import is_owner, is_page
@@ -150,20 +152,27 @@ class SignIn:
             await send(CLOSE)
             return
         holds = self._holds(connection.cookies.get(COOKIE)) if key else self._raters.holds(rater) if rater else None
-        try:
-            async with self._house.streams.open("sockets", who, address):
-                served = self._app(connection.scope, receive, send)
-                if holds is None:
-                    await served
-                elif not await while_holds(holds, served):
-                    await send(CLOSE)
-        except Refused as refusal:
-            await receive()
-            await send({"type": "websocket.accept"})
-            await send({"type": "websocket.close", "code": FULL, "reason": str(refusal.error)[:40]})
+        async with AsyncExitStack() as places:
+            try:
+                await places.enter_async_context(self._house.streams.open("sockets", who, address))
+            except Refused as refusal:
+                await receive()
+                await send({"type": "websocket.accept"})
+                await send({"type": "websocket.close", "code": FULL, "reason": _reason(refusal)})
+                return
+            served = self._app(connection.scope, receive, send)
+            if holds is None:
+                await served
+            elif not await while_holds(holds, served):
+                await send(CLOSE)
 
     def _holds(self, cookie: str | None) -> Callable[[], Awaitable[bool]]:
         return partial(self._house.standing.holds, str(cookie), partial(self._sessions.holds, cookie))
+
+
+def _reason(refusal: Refused) -> str:
+    """Why a socket is closed, in the 123 bytes that there are for it."""
+    return refusal.error.cause(language()).encode()[:123].decode("utf-8", "ignore")
 
 
 def _to_the_door(connection: HTTPConnection) -> Response:
