@@ -155,9 +155,11 @@ class Presser:
         self.page.goto(self._house.studio + address)
         self.page.wait_for_selector("[aria-level='1']")
         self._settle()
-        for head in self.page.locator(".q-expansion-item--collapsed > div > .q-item").all()[:3]:
-            head.click()
-        self.page.wait_for_timeout(400)
+        closed = self.page.locator(".q-expansion-item--collapsed > div > .q-item")
+        for _ in range(4):  # what is folded away on the page at first
+            if closed.count():
+                closed.first.click()
+                self.page.wait_for_timeout(400)
         for there in self.page.eval_on_selector_all("a[href^='/studio/']", "all => all.map((a) => a.pathname)"):
             place_of(there.removeprefix("/studio"))  # each link leads to a page that is in the table, and so was opened
 
