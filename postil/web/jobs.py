@@ -209,8 +209,8 @@ class Live:
                 words = event_words(self._desk, self._job, event)
                 line = text(f"{datetime.fromtimestamp(event.created_at):%H:%M:%S}  {words}", "wrap", "div")
                 line.move(target_index=0)
-        for line in self._log.default_slot.children[SHOWN_EVENTS:]:  # a page may stay open for days
-            line.delete()
+        for oldest in self._log.default_slot.children[SHOWN_EVENTS:]:  # a page may stay open for days
+            oldest.delete()
 
     def _show_samples(self, samples: list[dict[str, Any]]) -> None:
         """The newest answers first, each beside the right one."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from postil.api.asking import ask
 from postil.jobs import Order
+from postil.store import new_id
 from postil.store import tables as t
 from postil.web import attach
 from tests.api.served import BASE, Served
@@ -48,14 +49,14 @@ class Lived(Served):
             file = self.store.files.keep(project, f"{mark}.xlsx", "user_data", made)
         first = self.store.datasets.create(project, mark, file.id, {})
         dataset = self.store.datasets.revise(project, first.id, reading={"without": [4]})
-        model = self.model(key, name=f"ft:{BASE}:local:shop:m{len(self.things)}")
+        model = self.model(key, name=f"ft:{BASE}:local:shop:{new_id('')[:8]}")
         self._prove(project, model)
         job = self._job(project, file.id, mark, status="succeeded", fine_tuned_model=model,
                         result={"verdict": VERDICT, "forgetting": 0.0}, resolved={"task": "causal_lm"})  # fmt: skip
         with self.store.database.write() as session:
             session.query(t.Model).filter_by(id=model).update({"job_id": job, "verdict": VERDICT})
         self.store.models.set_note(project, model, f"{mark} note", "test")
-        self.store.lines.set(project, f"line{len(self.things)}", model, "test", mark)
+        self.store.lines.set(project, f"line-{new_id('')[:8]}", model, "test", mark)
         kept = self.store.corrections.create(project, mark)
         self.store.corrections.add(project, kept.id, messages=[{"role": "user", "content": mark}], answer="a",
                                    by="test", right="b", thumb="down", model=model)  # fmt: skip

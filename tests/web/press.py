@@ -71,7 +71,9 @@ class Sheet:
             (name, listener)
             for name, element in self.elements.items()
             for listener in element.get("events", ())
-            if listener["type"] == "click" and not element.get("props", {}).get("disable")
+            if listener["type"] == "click"
+            and not element.get("props", {}).get("disable")
+            and "nicegui-code-copy" not in element.get("class", ())  # the library's own: it does nothing here
         ]
 
     def word(self, name: str) -> str:
