@@ -31,17 +31,13 @@ from postil.errors import DataError
 from postil.exporting import pack
 from postil.records import (
     Base,
-    Choice,
     Counts,
     Dataset,
-    Estimate,
     Evaluation,
     Event,
     Finding,
     Issue,
     Kind,
-    Plan,
-    Probe,
     Proposal,
     Split,
     Target,
@@ -53,7 +49,7 @@ if TYPE_CHECKING:
     from postil.evaluate import Judgement, Tally
     from postil.model.probe import Ask
     from postil.model.template import Template
-    from postil.plan import Changes, Given
+    from postil.plan import Given
 
 __all__ = [
     "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "adopted", "advice_on_base", "answer",
@@ -171,14 +167,14 @@ def plan(
     from postil import dataset as data
     from postil import plan as room
 
-    begin = time.monotonic()
+    begun = time.monotonic()
     room.preset(preset)  # a name that there is not, and a wrong value, are told before anything is measured
     wishes = {"system": dataset.system, "instruction": dataset.instruction, **room.check_settings(settings or {})}
     wishes = {name: value for name, value in wishes.items() if value is not None}
     kept = given.values if given else {}
     with ExitStack() as leave:
         ask = leave.enter_context(_measuring()) if measure and base.path and not given else None
-        from postil.model.count import count  # loads libraries for seconds: the child has begun to do the same
+        from postil.drafting import Draft, Wish  # loads libraries for seconds: the child has begun to do the same
 
         task = room.settled_task(dataset.examples, base, {**kept, **wishes})
         dataset = data.for_task(dataset, task)
@@ -188,50 +184,17 @@ def plan(
         if template:
             dataset = _proven(dataset, template, limit, task, skip_faulty)
         data.require_enough(dataset)
-
-        def parted(sizes: Mapping[str, Any]) -> tuple[Split, Counts]:
-            split = _split(dataset, preset, {**kept, **wishes, **sizes}, validation, test, task)
-            if template:
-                return split, count(split, template, task, limit)
-            return split, room.rough_counts(split.training, base, len(split.validation), len(split.test))
-
-        split, counts = parted({})
-
-        def choose(probe: Probe | None, changes: Changes | None = None) -> tuple[Plan, dict[str, Choice]]:
-            return room.choose(split.training, counts, base, machine, probe, preset, wishes, kept, changes)
-
-        machine = room.machine(output)
-        minutes = choose(None)[0].minutes  # refuses what does not go together, too
-        started = time.monotonic()
-        probe: Probe | None = None
-        doubts: list[Issue] = []
+        draft = Draft(dataset, base, task, template, limit, Wish(preset, wishes, kept, validation, test), output)
         if ask and template:
-            most = 60 * minutes * room.PROBE_SHARE
-            probe, doubts = _measured(ask, split, base, template, task, limit, most)
-        stages = {"measure": time.monotonic() - started} if probe else {}
-        machine = room.machine(output, probe)
-        chosen, reasons = choose(probe)
-        if rate_multiplier and "learning_rate" not in wishes:
-            wishes = {**wishes, **room.check_settings({"learning_rate": str(chosen.learning_rate * rate_multiplier)})}
-            chosen, reasons = choose(probe)
-
-        def estimate(plan: Plan) -> Estimate:
-            return room.estimate(plan, counts, base, machine, probe, Settings())
-
-        if minutes and probe and probe.step_seconds:
-            own = [*(["validation_rows"] if validation else []), *(["test_rows"] if test else [])]
-            fixed = [*own, *(name for name, choice in reasons.items() if choice.source in ("user", "plan"))]
-            left = 60 * minutes - (time.monotonic() - begin)
-            changes = room.fit(chosen, counts.n, left, lambda plan: sum(estimate(plan).seconds) / 2, fixed)
-            if changes:
-                split, counts = parted({name: change.after for name, change in changes.items()})
-                chosen, reasons = choose(probe, changes)
-            whole = sum(estimate(chosen).seconds) / 2
-            doubts += room.issues_of(changes, chosen, whole, left, machine.load, machine.cores)
+            draft.measure(ask)
+        if rate_multiplier:
+            draft.multiply_rate(rate_multiplier)
+        draft.fit_into_time(begun)
         hints = room.suggestions(task, dataset.examples, tagged=data.looks_tagged(dataset.examples))
-        proposal = Proposal(chosen, reasons, estimate(chosen))
-        doubts += [*room.doubts(chosen, counts, proposal.estimate, machine), *hints, *_marks(dataset, template)]
-        return Prepared(dataset, split, base, counts, proposal, tuple(doubts), stages)
+        proposal = draft.proposal()
+        doubts = (*draft.doubts, *room.doubts(proposal.plan, draft.counts, proposal.estimate, draft.machine),
+                  *hints, *_marks(dataset, template))  # fmt: skip
+        return Prepared(dataset, draft.split, base, draft.counts, proposal, doubts, draft.stages)
 
 
 def _proven(dataset: Dataset, template: Template, max_length: int, task: str, skip_faulty: bool) -> Dataset:
@@ -251,68 +214,11 @@ def _marks(dataset: Dataset, template: Template | None) -> tuple[Issue, ...]:
     return doubt_of_marks(dataset.examples, template) if template else ()
 
 
-def _split(
-    dataset: Dataset, preset: str | None, wishes: Mapping[str, Any], validation: Dataset | None, test: Dataset | None,
-    task: str,
-) -> Split:  # fmt: skip
-    """Three parts; the user's own validation and test files overrule what would be held out.
-
-    Raises DataError where the task has labels and these are none that can be learned: see `labelset.labels_of`.
-    """
-    from postil import dataset as data
-    from postil.model.labelset import LABELLED, labels_of
-    from postil.plan import split_sizes, training_rows
-
-    n_validation, n_test = split_sizes(len(dataset.examples), preset, wishes)
-    split = data.split(
-        dataset.examples,
-        validation_rows=0 if validation else n_validation,
-        test_rows=0 if test else n_test,
-        seed=int(wishes.get("seed", 42)),
-    )
-    own = {
-        **({"validation": data.for_task(validation, task).examples} if validation else {}),
-        **({"test": data.for_task(test, task).examples} if test else {}),
-    }
-    split = replace(split, **own)
-    rows = training_rows(preset, wishes)
-    split = replace(split, training=split.training[:rows]) if rows else split
-    if task in LABELLED:
-        of = LABELLED[task].of
-        split = data.with_every_label(split, of, validation=validation is None, test=test is None)
-        labels_of(task, split.training, split.validation)
-    return split
-
-
 def _measuring() -> AbstractContextManager[Ask]:
     """The child process that will measure: its libraries load while the data is read."""
     from postil.model.probe import begun
 
     return begun()
-
-
-def _measured(
-    ask: Ask, split: Split, base: Base, template: Template, task: str, max_length: int, most: float
-) -> tuple[Probe | None, list[Issue]]:
-    """A short real step of rows like these, in that child; of a base with an encoder the machine alone.
-
-    most: seconds after which it makes do with what it has, 0: as long as it takes. Where nothing could be measured, an
-    issue says why, and how busy the machine is.
-    """
-    from postil.model.probe import Unmeasured
-    from postil.model.readings import reading
-    from postil.plan import machine
-
-    try:
-        if base.shape.encoder_layers or template.end_id is None:  # what reads with an encoder takes no such step
-            return ask(None), []
-        make = reading(task)
-        rows = [row for example in split.training[:8] for row in make(example, template, max_length)[0]][:8]
-        return ask(base.path, rows, most), []
-    except Unmeasured as error:
-        here = machine()
-        values = {"detail": error.detail or "-", "load": f"{here.load:.1f}", "cores": here.cores}
-        return None, [Issue(f"not_measured_{error.cause}", "warning", values=values)]
 
 
 # ── train ─────────────────────────────────────────────────────────────────────────────────────────

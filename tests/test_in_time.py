@@ -74,7 +74,8 @@ def test_the_probe_has_a_share_of_the_minutes(quick: list[Any], monkeypatch: pyt
 
 
 def test_labels_are_in_every_part_of_what_is_left(base: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("postil.model.probe.begun", lambda: contextlib.nullcontext(lambda *given: SLOW))
+    slower = replace(SLOW, step_seconds=2 * SLOW.step_seconds)  # labels are asked for in one step
+    monkeypatch.setattr("postil.model.probe.begun", lambda: contextlib.nullcontext(lambda *given: slower))
     dataset = flow.check(sheet(tmp_path / "a.csv", 300))
     made = flow.plan(dataset, flow.find_base(str(base("qwen2"))), preset="quick_try", settings={"task": "seq_cls"})
     labels = [{example.answer for example in part} for part in (made.split.training, made.split.validation)]
