@@ -13,13 +13,15 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from postil.api.lanes import LANES
 from postil.dataset.columns import ROLES
 from postil.dataset.words import words
 from postil.jobs.run import KINDS
 from postil.locales import LANGUAGES
 from postil.plan import fields, groups, presets
+from postil.plan.fit import PARTS
 from postil.records import Issue, Plan, Preference, Target, Verdict
-from postil.store import TERMINAL
+from postil.store import ACTS, SCOPES, TERMINAL
 from tests.test_locales import sentences, trees
 
 SPEAKING = ("say", "title")
@@ -29,8 +31,7 @@ def families() -> Iterator[tuple[str, str]]:
     """Each call that puts a key together: where it stands, and its form with {} for what is filled in."""
     for file, tree in trees().items():
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-            if name in SPEAKING and call.args and isinstance(call.args[0], ast.JoinedStr):
+            if _name(call) in SPEAKING and call.args and isinstance(call.args[0], ast.JoinedStr):
                 parts = (part.value if isinstance(part, ast.Constant) else "{}" for part in call.args[0].values)
                 yield f"{file}:{call.lineno}", "".join(map(str, parts))
 
@@ -52,15 +53,15 @@ def beside(key: str) -> set[str]:
     }  # fmt: skip
 
 
-def handed_to(*names: str) -> set[str]:
-    """All literal texts that are the first argument of a call of one of these."""
-    calls = (node for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args)
-    return {
-        call.args[0].value
-        for call in calls
-        if (call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")) in names
-        and isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)
-    }  # fmt: skip
+def handed_to(*names: str, place: int = 0) -> set[str]:
+    """All literal texts that are an argument, the first one or at another `place`, of a call of one of these."""
+    calls = (node for tree in trees().values() for node in ast.walk(tree) if isinstance(node, ast.Call))
+    words = (call.args[place] for call in calls if len(call.args) > place and _name(call) in names)
+    return {word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)}
+
+
+def _name(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
 
 
 def choices(record: type, name: str) -> Iterable[str]:
@@ -78,10 +79,14 @@ def metrics() -> Iterable[str]:
 
 STATES = (*TERMINAL, "validating_files", "queued", "running", "paused")
 DOMAINS: dict[str, Callable[[], Iterable[str]]] = {
+    "audit.act.{}": lambda: ACTS,
     "card.what.{}": lambda: ("merged", "peft"),
+    "extra.{}": lambda: handed_to("missing", "require", "load", place=1),
     "export.readme.{}": lambda: snake(get_args(Target)),
     "judge.criteria.{}": lambda: choices(Plan, "kind"),
     "kind.{}": lambda: choices(Plan, "kind"),
+    "lane.{}": lambda: LANES,
+    "left_out.{}": lambda: (*PARTS, "n_epochs", "training_rows", "learning_rate_probe"),
     "marks.severity.{}": lambda: choices(Issue, "severity"),
     "metric.{}": metrics,
     "money.{}": lambda: ("CNY", "USD"),
@@ -92,6 +97,8 @@ DOMAINS: dict[str, Callable[[], Iterable[str]]] = {
     "severity.{}": lambda: choices(Issue, "severity"),
     "stage.{}": lambda: beside("stage") | handed_to("stage", "timed"),
     "verdict.{}{}": lambda: [f"{name}{unit}" for name in choices(Verdict, "outcome") for unit in ("", ".loss")],
+    "web.keys.scope.{}": lambda: SCOPES,
+    "web.keys.scope.{}.name": lambda: SCOPES,
     "web.data_kind.{}": lambda: choices(Plan, "kind"),
     "web.export.{}": lambda: snake(get_args(Target)),
     "web.kind.{}": lambda: KINDS,
@@ -109,15 +116,15 @@ CODES = {"error.{}.cause", "error.{}.remedy", "event.{}", "finding.{}.fix", "fin
          "import.{}", "issue.label_{}.message", "issue.{}.fix", "issue.{}.message", "parity.cause.{}",
          "parity.not_checked.{}", "parity.remedy.{}", "reason.{}", "repair.{}", "web.error.{}.remedy"}  # fmt: skip
 WRITTEN_OUT = {
-    "against.{}.{}", "card.parity.{}", "cli.word.{}", "doctor.{}", "marks.column.{}", "marks.legend.{}",
-    "marks.lost.{}", "others.{}", "report.answers.{}", "report.base.{}", "report.data.{}", "report.doctor.{}",
-    "report.metrics.{}", "report.plan.{}", "report.run.{}", "scores.for.{}", "scores.{}", "show.base_{}",
-    "show.service_{}", "show.verdict_{}", "show.{}", "stage.what_{}", "votes.choice.{}", "votes.{}", "web.compare.{}",
-    "web.corrections.{}", "web.data.gauge.{}", "web.data.role.{}", "web.data.{}", "web.fix.{}", "web.job.wish.{}",
-    "web.job.{}", "web.job.{}.sure", "web.jobs.{}", "web.language.{}", "web.lines.{}", "web.login.{}",
-    "web.model.log.{}", "web.models.{}", "web.nav.{}", "web.new.sample.{}", "web.plan.estimate.{}",
-    "web.rate.choose.{}", "web.rate.{}", "web.result.{}", "web.stage.{}", "web.steps.{}", "web.versions.{}",
-    "web.vote.{}", "web.xray.{}", "web.{}", "{}.{}",
+    "against.{}.{}", "card.parity.{}", "cli.word.{}", "doctor.load_{}", "doctor.{}", "marks.column.{}",
+    "marks.legend.{}", "marks.lost.{}", "others.{}", "report.answers.{}", "report.base.{}", "report.data.{}",
+    "report.doctor.{}", "report.metrics.{}", "report.plan.{}", "report.run.{}", "scores.for.{}", "scores.{}",
+    "show.base_{}", "show.service_{}", "show.verdict_{}", "show.{}", "stage.what_{}", "votes.choice.{}", "votes.{}",
+    "web.audit.{}", "web.compare.{}", "web.corrections.{}", "web.data.gauge.{}", "web.data.role.{}", "web.data.{}",
+    "web.event.{}", "web.files.{}", "web.fix.{}", "web.job.wish.{}", "web.job.{}", "web.job.{}.sure", "web.jobs.{}",
+    "web.keys.{}", "web.language.{}", "web.lines.{}", "web.login.{}", "web.model.log.{}", "web.models.{}",
+    "web.nav.{}", "web.new.sample.{}", "web.plan.estimate.{}", "web.rate.choose.{}", "web.rate.{}", "web.result.{}",
+    "web.stage.{}", "web.steps.{}", "web.versions.{}", "web.vote.{}", "web.xray.{}", "web.{}", "{}.{}",
 }  # fmt: skip
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from postil.errors import TrainError
-from postil.records import Event
 
 if TYPE_CHECKING:
     from postil import flow
+    from postil.records import Event
     from postil.show import Screen
 
 BY_SIGNAL = 128  # what a shell adds to the number of the signal that ended a program

@@ -8,9 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from postil.samples import sample
 from postil.settings import Settings
 from tests.api.served import BASE, Served, refused, upload
 from tests.api.test_ballots import evaluated
+
+WORKBOOK = sample("titles").read_bytes()
 
 
 def test_a_judgement_is_ordered_with_the_whole_brief(server: Served, http: httpx.Client, key: str) -> None:
@@ -26,7 +29,8 @@ def test_a_judgement_is_ordered_with_the_whole_brief(server: Served, http: httpx
     assert [one["id"] for one in http.get("/postil/judgements").json()["data"]] == [made["id"]]
     refused(http.get(f"/postil/judgements/{made['id']}/rows"), 400, "job_not_evaluated")
     told = upload(http, json.dumps({"rows": [], "judge": "x"}).encode(), "judgement.json", "user_data")
-    server.set(made["id"], result_files=[upload(http, b"PK", "judgement.xlsx", "user_data"), told], status="succeeded")
+    files = [upload(http, WORKBOOK, "judgement.xlsx", "user_data"), told]
+    server.set(made["id"], result_files=files, status="succeeded")
     assert http.get(f"/postil/judgements/{made['id']}/rows").json()["judgement"] == {"rows": [], "judge": "x"}
     assert http.get(f"/postil/tasks/{made['id']}").json()["id"] == made["id"]
     with server.http() as other:

@@ -144,7 +144,7 @@ def test_attack_30_no_other_way_leads_to_a_thread() -> None:
     """Whoever used the framework's one pool would stand in its one line with everybody."""
     root = Path(postil.__file__).parent
     for path in (path for room in ("api", "web") for path in sorted((root / room).rglob("*.py"))):
-        if path.name == "lanes.py":
+        if path.name in ("lanes.py", "ready.py"):  # the latter has a thread of its own: it answers when all is full
             continue
         used = {node.attr if isinstance(node, ast.Attribute) else node.name
                 for node in ast.walk(ast.parse(path.read_text("utf-8")))

@@ -139,15 +139,15 @@ def test_an_engine_that_was_lost_is_told_for_a_while() -> None:
 def test_a_watch_whose_thread_died_or_hangs_does_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     watch = Watch(store, measure=False)
-    assert not watch.works()
+    assert not watch.alive()
     watch.start()
     until = time.monotonic() + 20
-    while not watch.works() and time.monotonic() < until:
+    while not watch.alive() and time.monotonic() < until:
         threading.Event().wait(0.01)
-    assert watch.works()
-    monkeypatch.setattr(watching, "HANGS_SECONDS", 0.0)
-    assert not watch.works()
+    assert watch.alive()
+    monkeypatch.setattr(watching, "STALLED_SECONDS", 0.0)
+    assert not watch.alive()
     monkeypatch.undo()
     watch.stop(grace=0)
-    assert not watch.works()
+    assert not watch.alive()
     store.close()

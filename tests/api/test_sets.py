@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
+from postil.api import CommandRefused
 from postil.store.tables import Model
 from tests.api.served import BASE, Served, refused, rows, upload
-from tests.story import told
+from tests.story import said
 
 
 def lines(http: httpx.Client, file: str) -> list[dict[str, Any]]:
@@ -115,7 +116,15 @@ def test_corrections_take_the_place_of_the_rows_that_they_correct(server: Served
 
 def told_by_commands(server: Served, patch: pytest.MonkeyPatch) -> None:
     """The real commands, in this process."""
-    patch.setattr(server.house, "ask", lambda arguments, seconds: told(arguments))
+
+    def ask(arguments: Any, seconds: float) -> Any:
+        code, out, _ = said([*arguments, "--json"])
+        answer = json.loads(out.splitlines()[-1])
+        if code:
+            raise CommandRefused(answer["error"])
+        return answer
+
+    patch.setattr(server.house, "ask", ask)
 
 
 def test_a_set_knows_its_training_whose_rows_come_along_and_can_be_trained(

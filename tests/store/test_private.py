@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from postil import doctor
-from postil.jobs import run
+from postil.jobs import worker
 from postil.settings import for_child
 from postil.store import Store, make_directory, open_places
 from postil.store.private import is_open
@@ -84,7 +84,7 @@ def test_attack_33_a_server_writes_nothing_that_others_could_read(world: Path) -
 
 def test_attack_33_a_worker_writes_for_its_user_alone(world: Path) -> None:
     with pytest.raises(OSError):
-        run.main(["--spec", str(world / "none.json")])
+        worker.main(["--spec", str(world / "none.json")])
     (world / "new").touch()
     assert mode(world / "new") == 0o600
 

@@ -23,7 +23,7 @@ MODEL = (
 
 def landed(directory: Path, url: str) -> None:
     """What revision 0003 left: an unlimited, a limited and a revoked key, a model and a business line."""
-    directory.mkdir()
+    (directory / "adapters" / "a").mkdir(parents=True)
     database = Database(url or f"sqlite:///{directory / 'postil.db'}")
     upgrade(database, "0003")
     with database.write() as session:

@@ -31,7 +31,7 @@ def studio(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stu
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if not CHROMIUM:
         pytest.skip("Chromium is not installed")

@@ -45,11 +45,11 @@ class Door:
         self.app.state.house = self.house
         for kind, handler in HANDLERS.items():
             self.app.add_exception_handler(kind, handler)
-        self.routers = (door(self.sessions, self.attempts), carried(self.house))
+        self.routers = (door(self.sessions, self.attempts, self.house), carried(self.house))
         for router in self.routers:
             self.app.include_router(router)
         self.app.add_api_websocket_route("/studio/socket", self._socket)
-        self.app.add_middleware(SignIn, sessions=self.sessions, standing=self.house.standing)
+        self.app.add_middleware(SignIn, sessions=self.sessions, house=self.house)
         self.key, self.secret = self.store.keys.create(LOCAL, "Ann", ["read", "train"])
 
     def come(self, address: str = "10.0.0.1") -> TestClient:
@@ -256,8 +256,13 @@ def test_what_is_done_at_the_pages_is_written_down(house: Door, route: str) -> N
 
 def test_what_a_button_does_is_done_by_whose_page_it_is(house: Door) -> None:
     """A page's events come by a socket, in tasks of their own."""
-    desk = Desk(house.house, house.key, "en", {}, "10.0.0.6")
-    asyncio.run(desk.do(house.store.lines.set, LOCAL, "shop", "m", house.key.id, ""))
+    desk = Desk(house.house, house.key, "en", {}, "/", "10.0.0.6")
+
+    async def press() -> None:
+        async with desk.acting("note.write"):
+            await desk.do(house.store.lines.set, LOCAL, "shop", "m", house.key.id, "")
+
+    asyncio.run(press())
     line = house.store.audit.list(LOCAL, act="line_set").rows[0]
     assert (line.key_id, line.address) == (house.key.id, "10.0.0.6")
     assert line.object == "shop"

@@ -57,4 +57,5 @@ def test_what_the_vocabulary_cannot_write_is_refused(model):
            dialogue(("user", "so " * 200), ("assistant", "dress"), rows=(8,))]  # fmt: skip
     with pytest.raises(DataError) as refused:
         learned.sequences([*rewrites(3), *bad], loaded.template)
-    assert refused.value.code == "labels_wrong" and refused.value.rows == (7, 8)
+    spelt = loaded.model.config.model_type == "bart"  # its bytes can write a mark as the text that it is
+    assert refused.value.code == "labels_wrong" and refused.value.rows == ((8,) if spelt else (7, 8))
