@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,8 +20,11 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 def commands(target: str, *variables: str) -> str:
     """What `make` would do for `target`, with nothing to install."""
     ready = ("-o", ".venv/installed", "-o", ".venv/ready")
+    ours = {
+        name: value for name, value in os.environ.items() if name not in ("LIMIT_SECONDS", "MAKEFLAGS", "MAKELEVEL")
+    }
     done = subprocess.run(
-        ["make", "-n", *ready, target, *variables], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "-n", *ready, target, *variables], cwd=ROOT, capture_output=True, text=True, check=True, env=ours
     )
     return done.stdout
 
