@@ -88,7 +88,8 @@ class Draft:
         self._changes = room.fit(self.plan, self.counts.n, left, lambda plan: sum(self._estimate(plan).seconds) / 2,
                                  fixed)  # fmt: skip
         if self._changes:
-            self._part({name: change.after for name, change in self._changes.items()})
+            # what is held out no longer is not learned instead
+            self._part({"training_rows": self.counts.n, **{name: c.after for name, c in self._changes.items()}})
             self._choose()
         whole = sum(self._estimate(self.plan).seconds) / 2
         self.doubts += room.issues_of(self._changes, self.plan, whole, left, self.machine.load, self.machine.cores)

@@ -194,7 +194,9 @@ def plan(
         proposal = draft.proposal()
         doubts = (*draft.doubts, *room.doubts(proposal.plan, draft.counts, proposal.estimate, draft.machine),
                   *hints, *_marks(dataset, template))  # fmt: skip
-        return Prepared(dataset, draft.split, base, draft.counts, proposal, doubts, draft.stages)
+        measured = draft.stages
+        planned = {"plan": time.monotonic() - begun - sum(measured.values())} if measured else {}
+        return Prepared(dataset, draft.split, base, draft.counts, proposal, doubts, {**measured, **planned})
 
 
 def _proven(dataset: Dataset, template: Template, max_length: int, task: str, skip_faulty: bool) -> Dataset:

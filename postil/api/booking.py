@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from postil.api.house import House
-from postil.errors import PostilError, StoreError
+from postil.errors import EngineError, PostilError, StoreError
 from postil.serve import Engine, Piece, Request, Running
 
 if TYPE_CHECKING:
@@ -37,21 +37,38 @@ def book(house: House, key: Key, engine: Engine, wanted: Sequence[Request]) -> B
     """
     if all(limit["tokens_per_day"] is None for limit in key.limits):
         return Booking(engine, wanted, house.store.tokens, None)
-    counts = [engine.prompt_tokens(question) for question in _questions(wanted)]
+    questions = _questions(wanted)
+    counts = [engine.prompt_tokens(question) for question in questions]
     prompts, room = sum(counts), max(1, (engine.health().context or CONTEXT) - max(counts))
     least = [min(request.max_tokens or 1, room) for request in wanted]
     most = [min(request.max_tokens or room, room) for request in wanted]
     booked = house.store.tokens.book(key.limits, prompts + sum(least), prompts + sum(most))
     each = max(1, (booked.tokens - prompts) // len(wanted))
     bounded = [request if request.max_tokens else replace(request, max_tokens=min(room, each)) for request in wanted]
-    return Booking(engine, bounded, house.store.tokens, booked)
+    return Booking(engine, bounded, house.store.tokens, booked, list(zip(questions, counts, strict=True)))
+
+
+async def booked_on_a_thread(house: House, key: Key, engine: Engine, wanted: Sequence[Request]) -> Booking:
+    """`book` in its turn. Whoever is gone before it is done leaves nothing booked."""
+    making = asyncio.ensure_future(house.lanes.run("engines", key.project, book, house, key, engine, wanted))
+    try:
+        return await asyncio.shield(making)
+    except asyncio.CancelledError:
+        making.add_done_callback(_give_back)
+        raise
+
+
+def _give_back(making: asyncio.Future[Booking]) -> None:
+    if not making.cancelled() and making.exception() is None:
+        making.result().close()
 
 
 class Booking:
     """The engine for some answers that are paid for. `wanted`: what may be asked of it."""
 
-    def __init__(self, engine: Engine, wanted: Sequence[Request], tokens: Tokens, booked: Booked | None) -> None:
-        self.wanted = list(wanted)
+    def __init__(self, engine: Engine, wanted: Sequence[Request], tokens: Tokens, booked: Booked | None,
+                 prompts: Sequence[tuple[Request, int]] = ()) -> None:  # fmt: skip
+        self.wanted, self._prompts = list(wanted), prompts
         self._engine, self._tokens, self._booked = engine, tokens, booked
         self._lock = threading.Lock()
         self._read: list[Request] = []  # questions that are counted: several answers to one are read once
@@ -63,6 +80,8 @@ class Booking:
         self, request: Request, heard: Heard = lambda piece: None, ended: Ended = lambda running: None
     ) -> Running:
         """As an engine's `start`."""
+        if self._closed:
+            raise EngineError("engine_closed")
         if self._booked is None:
             return self._engine.start(request, heard, ended)
         pieces = [0]
@@ -96,20 +115,15 @@ class Booking:
         if self._booked is not None:
             await asyncio.wait([asyncio.wrap_future(self._written)])
 
-    def wait(self) -> None:
-        """The same on a thread."""
-        self.close()
-        if self._booked is not None:
-            self._written.exception()
-
     def _count(self, request: Request, running: Running, pieces: int) -> None:
         """One answer has ended: what was computed counts, to its end or not."""
+        question = replace(request, seed=None, max_tokens=None)
+        known = next((count for asked, count in self._prompts if asked == question), 0) if pieces else 0
         try:
-            reply = running.result()
-            prompt, written = reply.prompt_tokens, reply.completion_tokens
-        except PostilError:  # it broke off: no more is known than what was heard of it
-            prompt, written = 0, pieces
-        question = replace(request, seed=None)
+            reply = running.result()  # an engine elsewhere may not say what an answer took that was broken off
+            prompt, written = reply.prompt_tokens or known, max(reply.completion_tokens, pieces)
+        except PostilError:  # no more is known than what was heard of it
+            prompt, written = known, pieces
         with self._lock:
             new = question not in self._read
             self._read += [question] if new else []
@@ -142,6 +156,6 @@ def _questions(wanted: Sequence[Request]) -> list[Request]:
     """Each question once, however many answers it is to have."""
     asked: list[Request] = []
     for request in wanted:
-        question = replace(request, seed=None)
+        question = replace(request, seed=None, max_tokens=None)
         asked += [question] if question not in asked else []
     return asked

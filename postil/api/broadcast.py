@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from postil.api.lanes import Lanes
-from postil.errors import JobError
+from postil.api.refusals import Refused
+from postil.errors import JobError, PostilError
 
 if TYPE_CHECKING:
     from postil.store.tables import Job, JobEvent
@@ -36,6 +37,7 @@ class Track:
     """A job as it was read last, and its last events."""
 
     heard_at: float
+    listeners: int = 0  # who wait for it just now
     job: Job | None = None
     events: list[JobEvent] = field(default_factory=list)
     since: int = 0  # the number of the last event that does not lie here
@@ -77,7 +79,15 @@ class Broadcast:
         track = self._tracks.setdefault(job_id, Track(now))
         track.heard_at = now
         if fresh or track.job is None or now - self._read_at >= LOOK_SECONDS:
-            await self._read(again=fresh or track.job is None)
+            track.listeners += 1
+            try:
+                await self._read(again=fresh or track.job is None)
+            except (PostilError, Refused):
+                if track.job is None:
+                    raise  # else what was read last holds, until a database that is away comes back
+            finally:
+                track.listeners -= 1
+                track.heard_at = self._clock()
         if track.job is None or track.job.project != project:
             raise JobError("job_not_found", job=job_id[:80])
         if seen >= track.since:
@@ -96,7 +106,9 @@ class Broadcast:
     async def _look(self) -> None:
         try:
             oldest = self._clock() - LISTENED_SECONDS
-            self._tracks = {name: track for name, track in self._tracks.items() if track.heard_at >= oldest}
+            self._tracks = {
+                name: track for name, track in self._tracks.items() if track.listeners or track.heard_at >= oldest
+            }
             tracks = dict(self._tracks)
             after = {name: track.last if track.job else -1 for name, track in tracks.items()}
             news = await self._lanes.run("reads", "broadcast", self._queue.news, after)

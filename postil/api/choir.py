@@ -35,6 +35,7 @@ class Choir:
         self._running: list[Running] = []
         self._row: asyncio.Queue[Heard] = asyncio.Queue()
         self._gone: asyncio.Task[None] | None = None
+        self._stopped = False
         self.first: Heard | None = None
 
     async def start(self, request: Request | None = None) -> None:
@@ -60,7 +61,11 @@ class Choir:
             )
 
         for i, question in enumerate(self.booking.wanted):
-            self._running.append(begin(i, question))
+            running = begin(i, question)
+            self._running.append(running)
+            if self._stopped:  # nobody listens any more, while the engine was still being started
+                running.cancel()
+                return
 
     async def next(self) -> Heard | None:
         """What is heard next; None when nothing was for a while."""
@@ -89,7 +94,8 @@ class Choir:
         return [running.result() for running in self._running]
 
     def stop(self) -> None:
-        """Nobody listens any more."""
+        """Nobody listens any more. Any number of times."""
+        self._stopped = True
         for running in self._running:
             running.cancel()
         self.booking.close()

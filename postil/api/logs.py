@@ -9,6 +9,7 @@ import logging
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -52,12 +53,16 @@ class Counting(logging.StreamHandler[TextIO]):
         super().__init__(stream or sys.stderr)
         self.setFormatter(Lines())
         self._clock = clock
-        self._seen: dict[tuple[str, int, str], Seen] = {}
+        self._seen: dict[tuple[str, int, str, str], Seen] = {}
         self._counting = threading.RLock()
 
     def emit(self, record: logging.LogRecord) -> None:
         record.request = request_id.get()
-        line = (record.name, record.levelno, record.getMessage())
+        try:
+            line = (record.name, record.levelno, record.getMessage(), _fault_of(record))
+        except Exception:  # noqa: BLE001  a wrong call of the log is told as logging does, and ends nothing
+            self.handleError(record)
+            return
         with self._counting:
             self._tell_counts(older_than=self._clock() - QUIET_SECONDS)
             if line in self._seen:
@@ -80,6 +85,14 @@ class Counting(logging.StreamHandler[TextIO]):
             del self._seen[line]
             if seen.more:
                 super().emit(_again(seen.record, seen.more))
+
+
+def _fault_of(record: logging.LogRecord) -> str:
+    """Which fault it tells of and where that was: others of the same minute are other lines."""
+    if not record.exc_info or record.exc_info[0] is None or record.exc_info[2] is None:
+        return ""
+    last = traceback.extract_tb(record.exc_info[2])[-1]
+    return f"{record.exc_info[0].__name__} {last.filename}:{last.lineno}"
 
 
 def _again(record: logging.LogRecord, times: int) -> logging.LogRecord:

@@ -7,6 +7,7 @@ would still open. All that came in by one key look at the database together, onc
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +19,7 @@ from postil.api.lanes import Lanes
 from postil.api.refusals import Refused, refused
 from postil.errors import PostilError
 
+LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 2.0
 MOST_NAMES = 10_000
 
@@ -51,7 +53,7 @@ async def while_holds(holds: Callable[[], Awaitable[bool]], serve: Awaitable[Non
     looking: list[asyncio.Task[None]] = []
 
     async def look(limit: asyncio.Timeout) -> None:
-        while await holds():
+        while await _looked(holds):
             await asyncio.sleep(LOOK_SECONDS)
         limit.reschedule(loop.time())
 
@@ -70,6 +72,15 @@ async def while_holds(holds: Callable[[], Awaitable[bool]], serve: Awaitable[Non
             raise
         return False
     return True
+
+
+async def _looked(holds: Callable[[], Awaitable[bool]]) -> bool:
+    """A look that fails by a fault of ours is told, and made again: a watch that died would end nothing any more."""
+    try:
+        return await holds()
+    except Exception:
+        LOG.exception("whether a key holds cannot be looked up")
+        return True
 
 
 async def answer_while_holds(holds: Callable[[], Awaitable[bool]], app: ASGIApp, scope: Scope, receive: Receive,

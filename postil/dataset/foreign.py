@@ -11,7 +11,8 @@ from pathlib import Path
 from postil.errors import FileError
 
 HEAD, TAIL, PIECE = 8192, 2 << 20, 1 << 20
-ZIP, OLE, PARQUET = b"PK", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PAR1"
+ZIP = (b"PK\3\4", b"PK\5\6", b"PK\7\x08")  # an archive, an empty one, one in parts; PK alone begins a heading, too
+OLE, PARQUET = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"PAR1"
 SIGNATURES = (  # where in the file, what stands there, and what such a file is
     (0, b"%PDF", "file_is_pdf"),
     (0, b"{\\rtf", "file_is_word"),

@@ -206,10 +206,3 @@ def dtype_of(file: Path) -> str:
             sizes[name] = sizes.get(name, 0) + int(tensor.n_elements)
     most = max(sizes, key=lambda name: sizes[name]) if sizes else "F32"
     return {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}.get(most, most.lower())
-
-
-def read_facts(file: Path) -> Iterator[tuple[str, Any]]:
-    """Name and value of everything in the header of a GGUF file but its lists."""
-    for name, field in GGUFReader(file).fields.items():
-        if len(field.types) == 1:
-            yield name, field.contents()

@@ -77,13 +77,16 @@ class Lease:
                 )
         return job
 
-    def adopt(self, dead: str) -> Sequence[Job]:
+    def adopt(self, dead: str) -> None:
         """The jobs of a server that is gone are ours now."""
         with self._database.write() as session:
-            taken = update(Job).where(Job.server == dead, Job.claimed).values(server=self.server).returning(Job)
-            jobs = session.scalars(taken).all()
+            session.execute(update(Job).where(Job.server == dead, Job.claimed).values(server=self.server))
             session.execute(delete(Server).where(Server.id == dead))
-        return jobs
+
+    def ours(self) -> Sequence[Job]:
+        """The jobs that this server has claimed."""
+        with self._database.read() as session:
+            return session.scalars(select(Job).where(Job.server == self.server, Job.claimed)).all()
 
     def get(self, job_id: str) -> Job | None:
         with self._database.read() as session:

@@ -115,8 +115,10 @@ class LocalExecutor:
 
     def reattach(self) -> list[str]:
         with self._lock:
-            for file in self._directory.glob(f"*/attempt-*/{RECORD}"):
-                self._read(file.parent)
+            for place in self._directory.iterdir() if self._directory.exists() else ():
+                with suppress(FileNotFoundError, NotADirectoryError):  # another server may be tidying up
+                    for file in place.glob(f"attempt-*/{RECORD}"):
+                        self._read(file.parent)
             return [run_id for run_id, record in self._records.items() if processes.is_alive(record)]
 
     def _read(self, place: Path, run_id: str | None = None) -> bool:

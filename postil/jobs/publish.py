@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -67,7 +68,9 @@ class Publisher:
                           metrics: Sequence[Mapping[str, Any]]) -> bool:  # fmt: skip
         plan, result = read_json(run / "plan.json"), outcome["result"]
         with self._store.files.incoming() as table:
-            table.write(results_csv(metrics))
+            # an earlier attempt may have told of steps beyond the end that the run has found since
+            last = int(result.get("updates", sys.maxsize))
+            table.write(results_csv([row for row in metrics if int(row["step"]) <= last]))
             self._store.files.put(table)
             with self._store.database.write() as session:
                 row = held(session, job)

@@ -232,11 +232,13 @@ class Queue:
             job = locked(session, job_id, project)
             if job.status in TERMINAL:
                 raise JobError("job_not_pausable", job=job.id, status=job.status)
+            before = job.status, job.wish
             if job.claimed:
                 job.wish = job.wish or "pause"
             elif job.status != "paused":
                 pause(session, job)
-            record(session, "job_paused", job.id, job.kind, project=project)
+            if (job.status, job.wish) != before:
+                record(session, "job_paused", job.id, job.kind, project=project)
         return job
 
     def resume(self, project: str, job_id: str) -> Job:
@@ -248,12 +250,14 @@ class Queue:
             job = locked(session, job_id, project)
             if job.status in TERMINAL:
                 raise JobError("job_not_resumable", job=job.id, status=job.status)
+            before = job.status, job.wish
             if job.status == "paused":
                 job.status, job.wish = waits_as(job), None
                 tell_code(session, job, "job_resumed")
             elif job.wish == "pause":
                 job.wish = None
-            record(session, "job_resumed", job.id, job.kind, project=project)
+            if (job.status, job.wish) != before:
+                record(session, "job_resumed", job.id, job.kind, project=project)
         return job
 
     def keep(self, project: str, job_id: str) -> Job:
@@ -263,8 +267,9 @@ class Queue:
             started = job.status == "running" or (job.status in ("queued", "paused") and job.last_checkpoint > 0)
             if job.kind != "training" or not started:
                 raise JobError("nothing_to_keep", job=job.id, status=job.status)
-            job.wish = "keep"
-            record(session, "job_kept", job.id, job.kind, project=project)
+            if job.wish != "keep":
+                job.wish = "keep"
+                record(session, "job_kept", job.id, job.kind, project=project)
             if job.status == "paused":
                 job.status = waits_as(job)
         return job

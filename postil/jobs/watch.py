@@ -360,13 +360,18 @@ class Watch:
     # ── now and then ──
 
     def _look_around(self, now: float) -> None:
-        """Beat, and take over the jobs of servers that are gone."""
+        """Beat, and take over the jobs of servers that are gone.
+
+        What is ours by the database and not looked after was adopted, or begun, and then the disk or the database
+        refused the rest: it is taken up now, whatever has become of it.
+        """
         for server in self._roll.gone():
-            jobs = self.lease.adopt(server)
+            self.lease.adopt(server)
+        unseen = [job for job in self.lease.ours() if _run_of(job) not in self._runs]
+        if unseen:
             self._executor.reattach()
-            for job in jobs:
-                directory = desk.place(self._store.directory, job.id, job.attempt)
-                self._take(job, directory, f"{job.id}:{job.attempt}")
+        for job in unseen:
+            self._take(job, desk.place(self._store.directory, job.id, job.attempt), _run_of(job))
         self._looked_around = now
 
     def _make_go_on(self) -> None:
@@ -376,6 +381,10 @@ class Watch:
 
     def _clear_away(self) -> None:
         self._clearing.clear_away(self._clock(), {watched.job.id for watched in self._runs.values()})
+
+
+def _run_of(job: Job) -> str:
+    return f"{job.id}:{job.attempt}"
 
 
 def _reason(state: RunState) -> dict[str, str]:

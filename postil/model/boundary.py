@@ -6,6 +6,8 @@ that nobody can list; whoever opens one, for itself or for many, opens it within
 
 from __future__ import annotations
 
+import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,12 +15,16 @@ from typing import Any
 
 from postil.errors import AdapterError, EngineError, PostilError
 from postil.model.memory import lacks_memory
+from postil.store import FULL, in_our_words
+
+LOG = logging.getLogger(__name__)
+OF_THE_MACHINE = (*FULL, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS)  # not of what lies on its disk
 
 
 @contextmanager
 def adapter_boundary(path: Path) -> Iterator[None]:
-    """What is done with the adapter in the directory `path`. Raises PostilErrors as they are; AdapterError
-    `adapter_memory` when there is no room for it, `adapter_misfit` for all else."""
+    """What is done with the adapter in the directory `path`. Raises PostilErrors as they are; StoreError where
+    the disk is at fault; AdapterError `adapter_memory` when there is no room for it, `adapter_misfit` for all else."""
     try:
         yield
     except PostilError:
@@ -26,6 +32,10 @@ def adapter_boundary(path: Path) -> Iterator[None]:
     except Exception as fault:
         if lacks_memory(fault):
             raise AdapterError("adapter_memory", path=str(path)) from fault
+        if isinstance(fault, OSError) and fault.errno in OF_THE_MACHINE:
+            with in_our_words():
+                raise
+        LOG.warning("an adapter cannot be used", exc_info=True)  # a fault of ours would else leave no trace
         raise AdapterError("adapter_misfit", path=str(path), reason=reason_of(fault)) from fault
 
 

@@ -34,6 +34,9 @@ _BRACKETED = re.compile(r"<<?[^<>\s]+>>?|\[[^\[\]\s]+\]|\{[^{}\s]+\}")
 _TRUSTED = ("system", "assistant")  # who writes reasoning and calls as they are meant: the operator, and the model
 
 
+_DEEPEST = 8  # characters that marks are sorted by; beyond them they are compared one by one
+
+
 @dataclass(frozen=True)
 class Words:
     """The marks of one tokenizer and template. tokens: those that are one token; delimiters: texts that the template
@@ -46,8 +49,25 @@ class Words:
     def pattern(self, role: str) -> re.Pattern[str]:
         """What of a text of this role is a mark; the longest first."""
         marks = self.tokens | self.delimiters | (frozenset() if role in _TRUSTED else self.tags)
-        ordered = sorted(marks, key=lambda mark: (-len(mark), mark))
-        return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
+        return re.compile(_any_of(marks) or r"(?!)")
+
+
+def _any_of(marks: Iterable[str], depth: int = 0) -> str:
+    """A pattern of any of these, the longest first. Those that begin alike stand together: with thousands of marks, a
+    text of nothing but their first character would else be compared with each at each place."""
+    heads: dict[str, list[str]] = {}
+    for mark in marks:
+        heads.setdefault(mark[:1], []).append(mark[1:])
+    parts = []
+    for head, tails in sorted(heads.items(), reverse=True):
+        if not head:
+            continue
+        apart = depth < _DEEPEST and len(tails) > 1
+        longest_first = sorted(tails, key=lambda tail: (-len(tail), tail))
+        rest = _any_of(tails, depth + 1) if apart else "|".join(map(re.escape, filter(None, longest_first)))
+        optional = "?" if "" in tails else ""
+        parts.append(re.escape(head) + (f"(?:{rest}){optional}" if rest else ""))
+    return "|".join(parts)
 
 
 def token_marks(tokenizer: Tokenizer) -> frozenset[str]:
@@ -120,7 +140,7 @@ class Marks:
         pattern = self._patterns[role]
         spans = [found.span() for found in pattern.finditer(text)]
         normalizer = self._normalizer
-        if normalizer is not None and pattern.search(normalizer.normalize_str(text)):
+        if normalizer is not None:  # what it makes a mark of, only the tokenizer itself can say
             spans += self._normalised(text)
         return _apart(spans)
 

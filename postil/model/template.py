@@ -160,7 +160,7 @@ class Template:
             odd = odd and message.role not in roles
             if odd:
                 roles.add(message.role)
-            lost = message.role not in _SPEAKERS and _bare(message.content) not in shown
+            lost = message.role not in _SPEAKERS and not _says(shown, message.content)
             if lost or (odd and any(self._as(role, messages, place, tools) == text for role in _SPEAKERS)):
                 raise ModelError("template_cannot_say", what=message.role)
         if not all(_bare(name) in shown for name in _names_of(tools)):
@@ -258,7 +258,7 @@ class Template:
                 date_string=_DAY.strftime("%d %b %Y"),
             )
         except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
-            raise ModelError("template_refuses", reason=str(error)) from error
+            raise ModelError("template_refuses", reason=show_hidden(str(error))) from error
         assert isinstance(text, str)
         return text
 
@@ -321,6 +321,12 @@ def _plain_template(tokenizer: Any) -> str:
         raise ModelError("no_end_token")
     starts = tokenizer.encode("x", add_special_tokens=True)[:1] == [tokenizer.bos_token_id]
     return PLAIN_TEMPLATE.replace("{{ bos }}", "{{ bos_token }}" if starts and tokenizer.bos_token else "")
+
+
+def _says(shown: str, content: str) -> bool:
+    """Whether a content was written: as it is, or, as Llama's templates do with results of tools, as JSON."""
+    forms = (content, json.dumps(content, ensure_ascii=False)[1:-1], json.dumps(content)[1:-1])
+    return any(_bare(form) in shown for form in forms)
 
 
 def _bare(text: str) -> str:

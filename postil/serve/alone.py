@@ -112,9 +112,10 @@ class Alone:
     def ask(self, request: Request, listener: Listener) -> Asked:
         """Put a request in the queue. Raises `engine_full`, `context_too_long`, `alone_cannot`, `alone_scale`."""
         _check(request)
-        asked = self._turns.ask(request, listener, self.prompt)
-        asked.marks = self._template(request).count_marks(request.messages)
-        return asked
+        marks = self._template(request).count_marks(request.messages)
+        waiting = self._turns.ask(request, listener, self.prompt)
+        waiting.marks = marks
+        return waiting
 
     def hold(self, adapter: Path) -> None:
         """Have this adapter's pair in memory, unless another answers just now. Raises AdapterError."""

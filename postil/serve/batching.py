@@ -5,6 +5,7 @@ Those that wait take turns. One thread does all the work.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Sequence
 from copy import copy
@@ -28,6 +29,8 @@ from postil.serve.text import Text
 from postil.serve.turns import Asked, Listener, Turns
 from postil.serve.voices import Voices
 
+LOG = logging.getLogger(__name__)
+MOST_FAILURES = 3  # passes for one answer alone that fail, one after the other: then it is the machine, not the answers
 MOST_READ = 256  # tokens of prompts in one pass: others' next tokens wait for it
 
 
@@ -44,6 +47,7 @@ class Batch:
         self._prefixes = Prefixes(limits.prefix_bytes)
         self._turns = Turns(limits.waiting, self.context)
         self._live: dict[Any, Asked] = {}
+        self._failures = 0
         self._token_bytes = 0  # of one token's keys and values; known when one has been read
 
     @property
@@ -76,9 +80,17 @@ class Batch:
 
     def ask(self, request: Request, listener: Listener) -> Asked:
         """Put a request in the queue. Raises `engine_full`, `context_too_long`, or what the template refuses."""
-        asked = self._turns.ask(request, listener, self.prompt)
-        asked.marks = self._loaded.template.count_marks(request.messages, request.tools)
-        return asked
+        marks = 0
+
+        def prompt(asked: Request) -> list[int]:
+            nonlocal marks
+            ids = self.prompt(asked)
+            marks = self._loaded.template.count_marks(asked.messages, asked.tools)
+            return ids
+
+        waiting = self._turns.ask(request, listener, prompt)  # what is refused is in no queue
+        waiting.marks = marks
+        return waiting
 
     def hold(self, adapter: Path) -> None:
         """Have this adapter in memory. Raises AdapterError."""
@@ -102,13 +114,20 @@ class Batch:
         """One pass of the model. If it fails, the answers at fault end, and it is done again without them."""
         while self._live:
             try:
-                return self._decoder.step(MOST_READ)
-            except Exception as fault:  # noqa: BLE001  whoever is at fault, the others go on
-                self._end_at_fault(fault)
+                passed = self._decoder.step(MOST_READ)
+            except Exception as fault:
+                LOG.exception("a pass of the model failed")
+                alone = len(self._live) == 1
+                self._failures = 0 if self._end_at_fault(fault) else self._failures + alone
+                if self._failures >= MOST_FAILURES:
+                    raise
+            else:
+                self._failures = 0
+                return passed
         return (), None
 
-    def _end_at_fault(self, fault: Exception) -> None:
-        """End the answers of the adapters that fail by themselves; if none does, the one that came last."""
+    def _end_at_fault(self, fault: Exception) -> bool:
+        """End the answers of the adapters that fail by themselves, if any does; else the one that came last."""
         voices = {asked.held: None for asked in self._live.values() if asked.held is not None}
         faults = {held: self._voices.fault_of(held) for held in voices}
         broken = {held: own for held, own in faults.items() if own is not None}
@@ -118,6 +137,7 @@ class Batch:
         if not broken:
             row, asked = next(reversed(self._live.items()))
             self._fail(row, asked, EngineError("answer_failed", reason=reason_of(fault)))
+        return bool(broken)
 
     # ── coming and going ──
 

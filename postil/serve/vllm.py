@@ -387,7 +387,8 @@ def _body(model: str, request: Request) -> dict[str, Any]:
     asked = _asked(request)
     chat = "messages" in asked
     body: dict[str, Any] = {
-        "model": model, **asked, "stream": True, "stream_options": {"include_usage": True},
+        "model": model, **asked, "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},  # also when it is broken off
         "temperature": request.temperature, "top_p": request.top_p, "top_k": -1, "min_p": 0.0,
         "repetition_penalty": 1.0, "presence_penalty": request.presence_penalty,
         "frequency_penalty": request.frequency_penalty,

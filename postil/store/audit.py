@@ -29,7 +29,8 @@ ACTS = (
     "set_deleted", "correction_deleted", "corrections_deleted", "downloaded",
 )  # fmt: skip
 KEPT_SECONDS = 365 * 24 * 3600
-MOST_LINES = 100_000  # of a project: some 25 MB
+MOST_LINES = 400_000  # of a project: some 100 MB; more than all acts together may have
+MOST_OF_ACT = 10_000  # of a kind, so that one that somebody repeats pushes no other out
 MOST_REFUSED = 5_000  # of these, sign-ins that were refused: a stranger must not push the others out
 SAME_SECONDS = 3600
 SWEEP_EVERY = 64  # lines
@@ -66,15 +67,12 @@ def acting(actor: Actor) -> Iterator[None]:
         _ACTOR.reset(before)
 
 
-def record(session: Session, act: str, target: str, reason: str = "", *, project: str = "", count: bool = False
-           ) -> None:  # fmt: skip
-    """Write down, in the transaction of the act, what the present actor does to `target`.
-
-    count: the same within an hour is counted on its line.
-    """
+def record(session: Session, act: str, target: str, reason: str = "", *, project: str = "") -> None:
+    """Write down, in the transaction of the act, what the present actor does to `target`; the same within an hour is
+    counted on its line."""
     actor, at = _ACTOR.get(), now()
     where = project or actor.project
-    if count and (known := _same(session, actor, where, act, target, at)) is not None:
+    if (known := _same(session, actor, where, act, target, reason, at)) is not None:
         known.times, known.last_at = known.times + 1, at
         return
     line = AuditLine(
@@ -84,7 +82,7 @@ def record(session: Session, act: str, target: str, reason: str = "", *, project
     session.add(line)
     session.flush()
     if line.seq % SWEEP_EVERY == 0:
-        _sweep(session, where, at)
+        _sweep(session, where, act, at)
 
 
 class Audit:
@@ -94,9 +92,9 @@ class Audit:
         self._database = database
 
     def note(self, act: str, target: str, reason: str = "", *, project: str = "") -> None:
-        """Write down an act that changes nothing in the store; the same within an hour is counted."""
+        """Write down an act that changes nothing in the store."""
         with self._database.write() as session:
-            record(session, act, target, reason, project=project, count=True)
+            record(session, act, target, reason, project=project)
 
     def list(self, project: str | None = None, *, act: str | None = None, key: str | None = None,
              after: str | None = None, limit: int = 20) -> Page[AuditLine]:  # fmt: skip
@@ -108,21 +106,24 @@ class Audit:
             return page(session, AuditLine, query, project or "", after, limit)
 
 
-def _same(session: Session, actor: Actor, project: str, act: str, target: str, at: int) -> AuditLine | None:
+def _same(
+    session: Session, actor: Actor, project: str, act: str, target: str, reason: str, at: int
+) -> AuditLine | None:  # fmt: skip
     return session.scalar(
         select(AuditLine).where(
-            AuditLine.object == target[:255], AuditLine.act == act, AuditLine.project == project,
-            AuditLine.key_id == actor.key_id, AuditLine.address == actor.address[:64],
+            AuditLine.object == target[:255], AuditLine.act == act, AuditLine.reason == reason[:1000],
+            AuditLine.project == project, AuditLine.key_id == actor.key_id, AuditLine.address == actor.address[:64],
             AuditLine.created_at > at - SAME_SECONDS,
         ).order_by(AuditLine.seq.desc()).limit(1)
     )  # fmt: skip
 
 
-def _sweep(session: Session, project: str, at: int) -> None:
-    """Drop what is too old, and of a project what is too much."""
+def _sweep(session: Session, project: str, act: str, at: int) -> None:
+    """Drop what is too old, and of a project what is too much, first of the act that was just written."""
     own = AuditLine.project == project
     session.execute(delete(AuditLine).where(AuditLine.created_at < at - KEPT_SECONDS))
-    for lines, most in (((own,), MOST_LINES), ((own, AuditLine.act == "sign_in_refused"), MOST_REFUSED)):
+    of_act = MOST_REFUSED if act == "sign_in_refused" else MOST_OF_ACT
+    for lines, most in (((own, AuditLine.act == act), of_act), ((own,), MOST_LINES)):
         newest = select(AuditLine.seq).where(*lines).order_by(AuditLine.seq.desc())
         last = session.scalar(newest.offset(most).limit(1))
         if last is not None:

@@ -59,8 +59,9 @@ class Ballots:
         """No more votes; from now on raters may see the result. Again is no harm."""
         with self._database.write() as session:
             row = _find(session, project, ballot_id)
-            row.closed_at = row.closed_at or now()
-            record(session, "ballot_closed", row.id, row.name, project=project)
+            if row.closed_at is None:
+                row.closed_at = now()
+                record(session, "ballot_closed", row.id, row.name, project=project)
         return row
 
     def delete(self, project: str, ballot_id: str) -> None:

@@ -24,6 +24,7 @@ LIMITS = ("requests_per_minute", "tokens_per_day")
 SCOPES = ("read", "train", "serve", "admin")
 LOCAL = "proj_local"
 PAGES = "pages"  # the name of the key that has no secret: it is reached by signing in
+MOST_NAMED = 500  # keys in one question to the database
 _LEAD = "sk-postil-"
 _PUBLIC = re.compile(r"[a-z0-9]{1,40}\Z")
 
@@ -47,11 +48,13 @@ class Keys:
         """A new key and its secret, which cannot be read again. `quota_bytes`: of the project, if it is new.
 
         maker: the key that it is made with; the new one draws on the same limits and has none above them.
-        Raises StoreError `unknown_scope`, `key_beyond`.
+        Raises StoreError `unknown_scope`, `key_name_taken`, `key_beyond`.
         """
         unknown = [scope for scope in scopes if scope not in SCOPES]
         if unknown or not scopes:
             raise StoreError("unknown_scope", scope=", ".join(unknown) or "-", known=", ".join(SCOPES))
+        if name == PAGES:
+            raise StoreError("key_name_taken", name=name)
         limits = {"requests_per_minute": requests_per_minute, "tokens_per_day": tokens_per_day}
         with self._database.write() as session:
             return _create(session, project, name, scopes, limits, quota_bytes, maker)
@@ -179,8 +182,12 @@ def _named(secret: str) -> str:
 
 def _made_with(session: Session, key: Key) -> list[Key]:
     """The keys that were made with this one, and with those."""
-    made = list(session.scalars(select(Key).where(Key.made_by == key.id)))
-    return [*made, *(later for one in made for later in _made_with(session, one))]
+    made, makers = [], [key.id]
+    while makers:
+        later = list(session.scalars(select(Key).where(Key.made_by.in_(makers[:MOST_NAMED]))))
+        made += later
+        makers = [*makers[MOST_NAMED:], *(one.id for one in later)]
+    return made
 
 
 def ensure_project(session: Session, project: str, quota_bytes: int | None = None) -> None:

@@ -30,9 +30,15 @@ class WebSessions:
         self._database, self._clock = database, clock
 
     def open(self, key: Key, address: str) -> str:
-        """A new session of this key. Returns what its cookie says; only a hash of it is kept."""
+        """A new session of this key. Returns what its cookie says; only a hash of it is kept.
+
+        Raises StoreError `key_revoked` when the secret that opened it was rotated or revoked meanwhile.
+        """
         cookie, at = secrets.token_urlsafe(32), int(self._clock())
         with self._database.write() as session:
+            same = select(Key.id).where(Key.id == key.id, Key.digest == key.digest, Key.revoked_at.is_(None))
+            if session.scalar(same.with_for_update()) is None:
+                raise StoreError("key_revoked", key=key.id)
             session.execute(delete(WebSession).where(_over(at)))
             own = select(WebSession).where(WebSession.key_id == key.id).order_by(WebSession.created_at.desc())
             for oldest in session.scalars(own.offset(MOST_OF_KEY - 1)):

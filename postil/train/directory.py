@@ -196,7 +196,9 @@ def time_left_out(directory: Path) -> dict[str, list[Any]]:
                if choice["code"] == f"fit_{name}"}  # fmt: skip
     if cuts := read_cuts(directory):
         rows, plan = len(lines_of(directory / "data" / "training.jsonl")), content["plan"]
-        changes["updates"] = [cuts[-1][1], -(-rows // plan["batch_size"]) * plan["n_epochs"]]
+        planned = -(-rows // plan["batch_size"]) * plan["n_epochs"]
+        if cuts[-1][1] < planned:  # it may have been lengthened to the plan again
+            changes["updates"] = [cuts[-1][1], planned]
     return changes
 
 

@@ -26,19 +26,24 @@ LOCK, HOLDER = "in-use.lock", "in-use.json"  # the second is read while Windows 
 def in_use(directory: Path) -> Iterator[None]:
     """Hold the run in `directory` for this process, within the block. Raises TrainError `run_in_use`."""
     folder = directory / PLACE
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, timeout=0)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as busy:
         raise TrainError("run_in_use", path=str(directory), **_holder(folder)) from busy
+    except OSError as denied:
+        raise TrainError("directory_not_writable", path=str(directory), place=str(folder)) from denied
     try:
         with suppress(OSError):  # the lock holds without it
             (folder / HOLDER).write_text(json.dumps(_ourselves()), "utf-8")
         yield
     finally:
-        (folder / HOLDER).unlink(missing_ok=True)
-        lock.release()
+        try:
+            with suppress(OSError):  # somebody may be reading it
+                (folder / HOLDER).unlink(missing_ok=True)
+        finally:
+            lock.release()
 
 
 def refuse_while_in_use(directory: Path) -> None:

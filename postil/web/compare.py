@@ -30,7 +30,6 @@ from postil.web.frame import (
     chip,
     frame,
     go,
-    guarded,
     heading,
     labelled,
     note,
@@ -94,10 +93,10 @@ class Compare:
             ui.select(fitting, value=self._chosen, multiple=True, label=desk.say("web.compare.models"),
                       on_change=self._choose).props("outlined use-chips").classes("w-full")  # fmt: skip
             self._input = ui.textarea(desk.say("web.compare.question"), value=question).props("outlined autogrow")
-            self._input.classes("w-full").on("keydown.ctrl.enter", guarded(desk, self._ask))
+            self._input.classes("w-full").on("keydown.ctrl.enter", act(desk, "compare.ask", self._ask))
             await self._chips()
             with box("line"):
-                self._send = button(desk.say("web.compare.ask"), guarded(desk, self._ask), main=True)
+                self._send = button(desk.say("web.compare.ask"), act(desk, "compare.ask", self._ask), main=True)
                 with box("grow").style("max-width: 22rem"):
                     self._strength = text("", "small soft", "div")
                     slider = box("range", "input").props("type=range min=0 max=1.2 step=0.1 defaultValue=1")
@@ -121,7 +120,7 @@ class Compare:
             for row in found.rows[:CHIPS]:
                 asked = str(row["question"])
                 words = _shortened(asked, self._plan.get("instruction"))
-                act_button(desk, "evaluation.read", words, self._asking(asked))
+                act_button(desk, "compare.ask", words, self._asking(asked))
 
     def _asking(self, asked: str) -> Any:
         async def run(*_: Any) -> None:
@@ -232,7 +231,8 @@ class Compare:
         with self._places[name]:
             note(self._desk.say("web.compare.cut"), "warn")
             if 2 * self._most <= MOST_TOKENS:
-                button(self._desk.say("web.compare.longer", n=2 * self._most), guarded(self._desk, self._longer))
+                words = self._desk.say("web.compare.longer", n=2 * self._most)
+                act_button(self._desk, "compare.ask", words, self._longer)
 
     async def _longer(self, *_: Any) -> None:
         """The same question again, with room for an answer twice as long: nothing is trained for it."""

@@ -1,17 +1,23 @@
-"""The door: a plain form, no script. And the routes that carry bytes: uploads, downloads."""
+"""The door: a plain form, no script."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from postil.api import House, address_of
+from postil.errors import StoreError
 from postil.locales import language, say
 from postil.web.attempts import WAIT_SECONDS, Attempts
 from postil.web.session import COOKIE, MONTH, ROOT, Sessions, onward
+
+if TYPE_CHECKING:
+    from postil.store.tables import Key
 
 NO_ICON = '<link rel="icon" href="data:,">'
 STYLE = """
@@ -35,14 +41,14 @@ def routes(sessions: Sessions, attempts: Attempts, house: House) -> APIRouter:
     @router.get("/login")
     async def door(request: Request, token: str = "", next: str = "") -> Response:
         if token:
-            return await _let_in(request, token, next)
+            return await _let_in(request, token, next, sessions.open_link)
         return HTMLResponse(_form(next))
 
     @router.post("/login")
     async def knock(
         request: Request, given: str = Form("", max_length=400), next: str = Form("", max_length=2000)
     ) -> Response:
-        return await _let_in(request, given.strip(), next)
+        return await _let_in(request, given.strip(), next, sessions.open_with)
 
     @router.post("/logout")
     async def leave(request: Request) -> Response:
@@ -51,18 +57,21 @@ def routes(sessions: Sessions, attempts: Attempts, house: House) -> APIRouter:
         gone.delete_cookie(COOKIE, path=ROOT)
         return gone
 
-    async def _let_in(request: Request, given: str, wanted: str) -> Response:
+    async def _let_in(request: Request, given: str, wanted: str, opens: Callable[[str], Key | None]) -> Response:
         address = address_of(request)
         if not attempts.may_try(address):
             wait = {"retry-after": str(WAIT_SECONDS)}
             return HTMLResponse(_form(wanted, say("web.login.wait", seconds=WAIT_SECONDS)), 429, wait)
-        key = await house.lanes.run("keys", address, sessions.open_with, given)
+        key = await house.lanes.run("keys", address, opens, given)
         if key is None:
             attempts.failed(address)
             await house.lanes.run("keys", address, sessions.refuse, given, address)
             return HTMLResponse(_form(wanted, say("web.login.wrong")), 401)
         attempts.passed(address)
-        cookie = await house.lanes.run("keys", address, sessions.open, key, address)
+        try:
+            cookie = await house.lanes.run("keys", address, sessions.open, key, address)
+        except StoreError:  # revoked or rotated in that moment
+            return HTMLResponse(_form(wanted, say("web.login.wrong")), 401)
         answer = onward(_within(wanted))  # a redirect would not carry the new cookie of one who came from elsewhere
         answer.set_cookie(COOKIE, cookie, max_age=MONTH, path=ROOT, httponly=True, samesite="strict")
         return answer

@@ -67,10 +67,6 @@ def chip(words: str, tone: str = "") -> Text:
     return Text("span", words, f"chip {tone}")
 
 
-def status_chip(desk: Desk, status: str) -> Text:
-    return chip(desk.say(f"web.status.{status}"), TONES.get(status, ""))
-
-
 def button(
     words: str, act: Callable[..., Any] | None = None, *, main: bool = False, icon: str | None = None
 ) -> ui.button:  # fmt: skip
@@ -107,13 +103,6 @@ def link(words: str, path: str, classes: str = "") -> Text:
     if not _may_open(path):
         return Text("span", words, classes)
     made = Text("a", words, classes)
-    made.props["href"] = ROOT + path
-    return made
-
-
-def link_box(path: str, classes: str) -> ui.element:
-    """A link that holds other elements."""
-    made = box(classes, "a")
     made.props["href"] = ROOT + path
     return made
 

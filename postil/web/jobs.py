@@ -15,7 +15,7 @@ from nicegui import ui
 from postil.locales import knows
 from postil.store import TERMINAL
 from postil.web.curve import Curve
-from postil.web.desk import REFUSALS, Desk, desk_of
+from postil.web.desk import REFUSALS, Desk, desk_of, status_of
 from postil.web.findings import findings_of, show_findings
 from postil.web.frame import (
     Text,
@@ -48,6 +48,7 @@ SHOWN_EVENTS = 200
 SHOWN_SAMPLES = 12
 WAITING = ("validating_files", "queued")
 WAITS = ("too_large_here", "no_gpu_here")  # why a job may stay in the queue for ever
+PASSING = (429, 503)  # what a page that looks again may find gone
 EXAMINED_SECONDS = 15.0  # between two looks of the run doctor
 
 
@@ -157,8 +158,8 @@ class Live:
         """
         try:
             await self._look(fresh)
-        except REFUSALS:
-            if self.timer:
+        except REFUSALS as error:
+            if self.timer and status_of(error) not in PASSING:
                 self.timer.deactivate()
             raise
 

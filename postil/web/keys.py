@@ -80,7 +80,8 @@ def _acts(desk: Desk, key: KeyObject) -> None:
     if key.revoked_at is not None:
         return
     with box("line"):
-        if key.name != PAGES:  # it has no secret that anybody could use
+        # that of the pages has no secret that anybody could use; one's own would end this page before it is read
+        if key.name != PAGES and key.id != desk.key.id:
             act_button(desk, "key.rotate", desk.say("web.keys.rotate"), partial(_rotate, desk, key))
         act_button(desk, "key.revoke", desk.say("web.keys.revoke"), partial(_revoke, desk, key))
 

@@ -64,6 +64,7 @@ ACTS = {
     "rater.invite": "POST /v1/postil/ballots/{ballot_id}/raters",
     "rater.renew": "POST /v1/postil/raters/{rater_id}/link",
     "vote": "POST /rate/{token}/votes",
+    "compare.ask": "POST /v1/postil/comparisons",
     "correction.add": "POST /v1/postil/correction_sets/{set_id}/corrections",  # into the set that the pages keep
     "correction.use": "POST /v1/postil/correction_sets/{set_id}/file",
     "correction.remove": "DELETE /v1/postil/corrections/{correction_id}",

@@ -101,7 +101,8 @@ def test_what_is_said_to_it(engine, server):
     (body,) = server.asked["/v1/chat/completions"]
     assert body == {
         "model": BASE, "messages": [{"role": "user", "content": "one two three"}], "stream": True,
-        "stream_options": {"include_usage": True}, "temperature": 0.7, "top_p": 0.9, "top_k": -1, "min_p": 0.0,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        "temperature": 0.7, "top_p": 0.9, "top_k": -1, "min_p": 0.0,
         "repetition_penalty": 1.0, "presence_penalty": 0.1, "frequency_penalty": 0.2, "max_tokens": 5, "seed": 3,
         "stop": ["x"], "logit_bias": {"7": -1.5}, "logprobs": True, "top_logprobs": 2,
         "chat_template_kwargs": {"enable_thinking": True},

@@ -57,7 +57,7 @@ def test_a_database_of_the_landed_version_opens_with_everything_in_it(tmp_path: 
     assert store.lines.get(LOCAL, "shop").model == "ft:b:local:shop:abcdefgh"
     assert store.keys.first() is None
     store.tokens.spend(limited.limits, 50)
-    assert store.keys.rotate("key_first")[0].rotated_at
-    assert store.sessions.key(store.sessions.open(first, "a")) is not None
+    rotated, _ = store.keys.rotate("key_first")
+    assert rotated.rotated_at and store.sessions.key(store.sessions.open(rotated, "a")) is not None
     assert store.audit.list(LOCAL).rows[0].act == "signed_in"
     store.close()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -230,6 +231,18 @@ def test_attack_27_what_is_shown_is_allowed(house: Lived, scope: str) -> None:
                 page.press(element, listener)
             page.settle()
             assert not page.count("notify", "[scope_missing]"), (path, page.heard)
+
+
+def test_a_limited_key_can_ask_on_the_page(house: Lived) -> None:
+    """What an answer may take is booked before it begins, which is a write: the press must be an act."""
+    key, secret = house.store.keys.create("proj_ours", "limited", ["serve", "read"], tokens_per_day=100_000)
+    with httpx.Client(base_url=house.studio, timeout=60) as client:
+        assert client.post("/login", data={"given": secret}).status_code == 200
+        page = Sheet(client, f"/compare?models={quote(house.things['proj_ours']['model'])}&question=Hi")
+        assert page.connect()
+        (ask,) = [one for one in page.pressed() if page.word(one[0]) == "Ask"]
+        page.press(*ask)
+        assert page.wait(lambda: house.store.tokens.today([key.id]).get(key.id, 0) > 0), page.heard
 
 
 # ── sockets ──

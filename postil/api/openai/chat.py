@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from postil.api.bodies import StrictRoute, address_of
-from postil.api.booking import Booking, book
+from postil.api.booking import Booking, booked_on_a_thread
 from postil.api.choir import Choir, whole
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
@@ -54,15 +54,13 @@ async def create_completion(request: Request, body: ChatRequest, house: TheHouse
     async with AsyncExitStack() as places:
         await places.enter_async_context(lanes.place("answers", project, len(questions)))
         engine = await lanes.run("engines", project, house.engine, callee.base)
-
-        async def booked() -> Booking:
-            return await lanes.run("engines", project, book, house, caller, engine, questions)
-
         if body.stream:
-            return await _streamed(request, house, caller, body, await booked(), places)
+            booking = await booked_on_a_thread(house, caller, engine, questions)
+            return await _streamed(request, house, caller, body, booking, places)
 
         async def make(reply: str | None) -> ChatCompletion:
-            return _told(body, await whole(await booked(), lanes, None if reply else request))
+            booking = await booked_on_a_thread(house, caller, engine, questions)
+            return _told(body, await whole(booking, lanes, None if reply else request))
 
         # with an Idempotency-Key the answer is made to its end, whoever is still there
         return await once_later(request, house, caller, fingerprint(body.model_dump_json()), make)
@@ -83,6 +81,7 @@ async def _streamed(request: Request, house: House, caller: Key, body: ChatReque
         choir.stop()
         raise
     choir.let_go()
+    places.callback(choir.stop)  # however the response ends, also before it has begun
     return EventStream(Stream(body, choir).events(), places.pop_all())
 
 

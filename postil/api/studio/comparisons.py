@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from postil.api.bodies import Body, StrictRoute
-from postil.api.booking import book
+from postil.api.booking import booked_on_a_thread
 from postil.api.choir import whole
 from postil.api.house import Caller, House, TheHouse, may
 from postil.api.lists import checked_name
@@ -62,7 +62,7 @@ async def compare(request: Request, body: CompareBody, house: TheHouse, caller: 
     async with lanes.place("answers", project, 2):
         engine = await lanes.run("engines", project, house.engine, model.base)
         both = [replace(question, scale=scale) for scale in (0.0, 1.0)]
-        booking = await lanes.run("engines", project, book, house, caller, engine, both)
+        booking = await booked_on_a_thread(house, caller, engine, both)
         base, tuned = await whole(booking, lanes, request)
     return Comparison(model=model.id, base_model=model.base, base=_shown(base), tuned=_shown(tuned))
 

@@ -266,7 +266,7 @@ def file_of_corrections(house: House, caller: Key, set_id: str, body: FileBody) 
         raise StoreError("set_empty", set=set_id)
     if body.with_job and body.with_file:
         raise refused("invalid_value", param="with_file", detail="with_job | with_file")
-    corrected = [_key(one) for one in right]
+    corrected = {_key(one) for one in right}
     replaced = rows = 0
 
     def kept(lines: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -90,10 +90,11 @@ def judge_order(house: House, caller: Key, body: JudgeBody) -> Order:
     _check_judge(house, body.judge)
     kind = kind_of(house, job)
     brief = default_brief(kind, body.lang, prompt=body.prompt or "", criteria=body.criteria or "")
-    house.store.tokens.spend(caller.limits, judged_tokens(rows, brief))
     settings = {"judge": body.judge, "kind": kind, "prompt": brief.prompt, "criteria": brief.criteria}
+    file = _kept(house, caller, rows)
+    house.store.tokens.spend(caller.limits, judged_tokens(rows, brief))  # the last thing that may be refused
     return Order(kind="judgement", model=str(job.fine_tuned_model or job.model), settings=settings,
-                 training_file=_kept(house, caller, rows), metadata=body.metadata or {}, priority=body.priority or 0,
+                 training_file=file, metadata=body.metadata or {}, priority=body.priority or 0,
                  request={"judged": job.id})  # fmt: skip
 
 
