@@ -85,7 +85,7 @@ def fill(served: Served) -> None:
     with served.store.database.write() as session:
         session.execute(text("PRAGMA defer_foreign_keys=ON"))  # an id and what names it change together
         session.query(t.JobEvent).filter_by(job_id=job.id).update({"job_id": JOB})
-        session.query(t.Job).filter_by(id=job.id).update({"id": JOB, "status": "running"})
+        session.query(t.Job).filter_by(id=job.id).update({"id": JOB, "status": "running", "claimed": True})
         session.add(t.Checkpoint(id=new_id("ftckpt_"), job_id=JOB, project=LOCAL, model_id=SHARED, step=1,
                                  metrics={"step": 1, "train_loss": 0.5}, created_at=now()))  # fmt: skip
         session.add(t.Permission(id=PERMISSION, model_id=SHARED, project="proj_other", created_at=now()))
