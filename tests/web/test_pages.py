@@ -56,10 +56,12 @@ def test_a_dirty_sheet_is_shown_and_mended(visitor: Visitor, tmp_path: Path) -> 
     page.wait_for_function("first => location.href !== first", arg=first)
     page.wait_for_selector("#rows td")
     expect(page.locator("main")).not_to_contain_text("13812345678")
+    mended = page.url
     page.locator("#rows td[role=button]").nth(1).click()
     page.locator(".q-dialog textarea").fill("新的名称")
     page.get_by_role("button", name=re.compile("Keep the change|保存修改")).click()
     expect(page.locator("#rows")).to_contain_text("新的名称")
+    page.wait_for_function("mended => location.href !== mended", arg=mended)  # the address of the new version
     page.reload()
     page.wait_for_selector("#rows td.changed")
     with page.expect_download() as marked:
