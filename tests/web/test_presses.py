@@ -144,7 +144,11 @@ class Presser:
                 self.page.get_by_label(say(f"web.{field}", self._lang)).fill(words)
 
     def _complaints(self, label: str) -> list[str]:
-        told = self.page.locator(".q-notification.bg-negative, .q-notification--negative").all_inner_texts()
+        try:
+            told = self.page.locator(".q-notification.bg-negative, .q-notification--negative").all_inner_texts()
+        except PageGone:  # the press has led to another page, and nothing was complained of on this one
+            self.page.wait_for_load_state()
+            told = []
         allowed = [code for button, code in JUSTIFIED.items() if say(f"web.{button}", self._lang) == label]
         return [words for words in told if not any(code and code in words for code in allowed)]
 
