@@ -90,7 +90,7 @@ def test_fault_24_a_worker_slow_to_load_is_not_given_up(
             watch.tick()
         assert shop.get(job).attempt == 1 and "lost" not in " ".join(shop.messages(job))
         (where / "go").touch()
-        until(lambda: watch.tick() or shop.get(job).status != "validating_files")
+        until(lambda: (watch.tick(), shop.get(job).status != "validating_files")[1])
         assert shop.get(job).status in ("queued", "running") and shop.get(job).without_progress == 0
     finally:
         watch.stop(0.0)

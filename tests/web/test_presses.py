@@ -87,11 +87,19 @@ class Presser:
     def _all_on(self, path: str, job: str) -> None:
         while True:
             self._open(path, job)
-            left = [one for one in self.page.evaluate(FOUND) if self._name(path, one) not in self._done]
+            left = [one for one in self._things() if self._name(path, one) not in self._done]
             if not left:
                 return
             self._done.add(self._name(path, left[0]))
             self._press(path, left[0])
+
+    def _things(self) -> list[dict[str, Any]]:
+        """What can be pressed on the page as it stands when nothing more comes: a check that ends adds to it."""
+        things: list[dict[str, Any]] = []
+        while (now := self.page.evaluate(FOUND)) != things:
+            things = now
+            self.page.wait_for_timeout(700)
+        return things
 
     def _name(self, path: str, one: dict[str, Any]) -> tuple[str, str, str]:
         """One of a kind is enough: of the cells, of the tiles, of the questions to be asked."""
