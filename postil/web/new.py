@@ -25,6 +25,8 @@ async def home(request: Request) -> None:
     async with frame(desk, "", desk.say("web.home.title"), desk.say("web.home.lead")):
         if desk.can("dataset.create"):
             _door(desk)
+        else:
+            text(desk.say("web.home.reader"))
         if not desk.can("/jobs"):
             way(desk.say("web.nav.compare"), "/compare", main=True)
             return

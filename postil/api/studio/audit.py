@@ -46,7 +46,7 @@ def list_audit(
     act: Annotated[str | None, Query(max_length=40)] = None,
     key: Annotated[str | None, Query(max_length=64, description="id of the key that acted")] = None,
 ) -> ListOf[AuditObject]:  # fmt: skip
-    """What was done in this project, newest first. Lines are kept for a year, and 100,000 at most."""
+    """What was done in this project, newest first. Lines are kept for a year, of each kind the newest 10,000."""
     page = house.store.audit.list(caller.project, act=act, key=key, after=after, limit=limit)
     return listed([audit_object(row) for row in page.rows], page.more)
 
