@@ -89,8 +89,9 @@ def test_a_cancelled_answer_keeps_what_was_said(made):
 def test_errors_before_and_amid_an_answer(made, tmp_path):
     go = threading.Event()
     engine = made(gate=lambda request: go.wait(10) and None, most=1, context=10)
-    with pytest.raises(AdapterError, match="adapter"):
+    with pytest.raises(AdapterError, match="none") as missing:
         engine.start(ask(adapter=tmp_path / "none"))
+    assert missing.value.code == "not_an_adapter"
     with pytest.raises(EngineError) as long:
         engine.generate(ask("a b c d e f g h i j k"))
     assert long.value.code == "context_too_long"
