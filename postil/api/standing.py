@@ -21,6 +21,7 @@ from postil.errors import PostilError
 
 LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 2.0
+MOST_FAULTS = 5  # in a row, then the door is closed
 MOST_NAMES = 10_000
 
 
@@ -53,7 +54,15 @@ async def while_holds(holds: Callable[[], Awaitable[bool]], serve: Awaitable[Non
     looking: list[asyncio.Task[None]] = []
 
     async def look(limit: asyncio.Timeout) -> None:
-        while await _looked(holds):
+        faults = 0
+        while faults < MOST_FAULTS:
+            try:
+                if not await holds():
+                    break
+                faults = 0
+            except Exception:  # one fault of ours ends nobody's answer, but who cannot be looked up for long is let go
+                LOG.exception("whether a key holds cannot be looked up")
+                faults += 1
             await asyncio.sleep(LOOK_SECONDS)
         limit.reschedule(loop.time())
 
@@ -72,15 +81,6 @@ async def while_holds(holds: Callable[[], Awaitable[bool]], serve: Awaitable[Non
             raise
         return False
     return True
-
-
-async def _looked(holds: Callable[[], Awaitable[bool]]) -> bool:
-    """A look that fails by a fault of ours is told, and made again: a watch that died would end nothing any more."""
-    try:
-        return await holds()
-    except Exception:
-        LOG.exception("whether a key holds cannot be looked up")
-        return True
 
 
 async def answer_while_holds(holds: Callable[[], Awaitable[bool]], app: ASGIApp, scope: Scope, receive: Receive,
