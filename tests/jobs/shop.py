@@ -72,11 +72,11 @@ def add_base(directory: Path) -> None:
     flow.add_base(directory, BASE)
 
 
-def until(true: Callable[[], object], seconds: float = 900.0, what: str = "") -> None:
-    """Wait for it; the bound only ends a test that hangs."""
+def until(true: Callable[[], object], seconds: float = 900.0, what: Callable[[], str] = str) -> None:
+    """Wait for it; the bound only ends a test that hangs. `what`: how it stood then."""
     end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < end, what or "it never came true"
+        assert time.monotonic() < end, what() or "it never came true"
         time.sleep(0.03)
 
 

@@ -28,7 +28,7 @@ def finish(shop: Shop, executor: Forked, *jobs: Job) -> None:
     watch = shop.watch(executor)
     watch.start()
     try:
-        until(ended(shop, *jobs), 240, str([shop.messages(job)[-4:] for job in jobs]))
+        until(ended(shop, *jobs), 240, lambda: str([shop.messages(job)[-4:] for job in jobs]))
         until(lambda: not watch._runs)
     finally:
         watch.stop(1.0)
