@@ -27,15 +27,25 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["zh", "en"])
-def lang(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each language that the program speaks, while the test runs."""
-    from postil.locales import language, speak
+@pytest.fixture(autouse=True)
+def _language() -> Iterator[None]:
+    """A test that spoke another language does not leave it to the next one."""
+    from postil import locales
 
-    before = language()
+    variables = (locales._current, locales._served)
+    before = [variable.get() for variable in variables]
+    yield
+    for variable, value in zip(variables, before, strict=True):
+        variable.set(value)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["zh", "en"])
+def lang(request: pytest.FixtureRequest) -> str:
+    """Each language that the program speaks, while the test runs."""
+    from postil.locales import speak
+
     speak(request.param)
-    yield request.param
-    speak(before)
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
