@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from postil.jobs.executor import Executor, InMemoryExecutor, RunSpec, RunState, Slot
     from postil.jobs.local import LocalExecutor
+    from postil.jobs.losses import DRAWN, Losses, thinned
     from postil.jobs.migration import LeftOut, Mapped, Migration, migrate, read_description
     from postil.jobs.order import Order
     from postil.jobs.queue import Queue, model_name
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from postil.jobs.watch import Pace, Watch
 
 __all__ = [
-    "Executor", "InMemoryExecutor", "LeftOut", "LocalExecutor", "Mapped", "Migration", "Order", "Pace", "Queue",
-    "RunSpec", "RunState", "Slot", "Watch", "migrate", "model_name", "read_description", "register",
+    "DRAWN", "Executor", "InMemoryExecutor", "LeftOut", "LocalExecutor", "Losses", "Mapped", "Migration", "Order",
+    "Pace", "Queue", "RunSpec", "RunState", "Slot", "Watch", "migrate", "model_name", "read_description", "register",
+    "thinned",
 ]  # fmt: skip
 
 _PLACES = {
     "executor": ("Executor", "InMemoryExecutor", "RunSpec", "RunState", "Slot"),
     "local": ("LocalExecutor",),
+    "losses": ("DRAWN", "Losses", "thinned"),
     "migration": ("LeftOut", "Mapped", "Migration", "migrate", "read_description"),
     "order": ("Order",),
     "queue": ("Queue", "model_name"),

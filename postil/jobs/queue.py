@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from postil.errors import JobError, StoreError
 from postil.jobs.ledger import end, locked, pause, tell, tell_code, waits_as
+from postil.jobs.losses import Losses
 from postil.jobs.order import Order
 from postil.plan import known
 from postil.settings import Settings
@@ -27,6 +28,8 @@ from postil.store.pages import page
 from postil.store.tables import Checkpoint, File, Job, JobEvent, JobLabel
 from postil.store.uploaded import find as find_file
 
+LOSSES = ("train_loss", "valid_loss")  # of an event of type "metrics"
+ROWS_AT_ONCE = 500
 PURPOSES = {"training": ("fine-tune", "user_data"), "evaluation": ("fine-tune", "evals", "user_data"),
             "answers": ("fine-tune", "evals", "user_data"), "judgement": ("user_data",), "base": (),
             "export": ()}  # fmt: skip
@@ -180,16 +183,17 @@ class Queue:
                 news[job.id] = (job, events)
         return news
 
-    def measured(self, project: str, job_id: str
-                 ) -> tuple[Sequence[tuple[int, float | None, float | None]], int]:  # fmt: skip
-        """Every step with its training and validation loss, in one query, and the number of the last event."""
-        job = self.get(project, job_id)
-        query = select(JobEvent.data).where(JobEvent.job_id == job_id, JobEvent.type == "metrics",
-                                            JobEvent.number <= job.events)  # fmt: skip
+    def losses(self, project: str, job_id: str) -> tuple[Losses, int]:
+        """The losses of every step so far, and the number of the last event: however long it is, few rows at a time."""
+        job, found = self.get(project, job_id), Losses()
+        numbers = (JobEvent.data["step"].as_integer(), *(JobEvent.data[name].as_float() for name in LOSSES))
+        query = select(*numbers).where(JobEvent.job_id == job_id, JobEvent.type == "metrics",
+                                       JobEvent.number <= job.events, JobEvent.data.is_not(None))  # fmt: skip
         with self._database.read() as session:
-            told = session.scalars(query.order_by(JobEvent.number)).all()
-        points = [(int(data["step"]), data.get("train_loss"), data.get("valid_loss")) for data in told if data]
-        return points, job.events
+            rows = session.execute(query.order_by(JobEvent.number), execution_options={"yield_per": ROWS_AT_ONCE})
+            for step, training, validation in rows:
+                found.add(step, training, validation)
+        return found, job.events
 
     def checkpoints(self, project: str, job_id: str, *, after: str | None = None, limit: int = 10) -> Page[Checkpoint]:
         """Newest first."""

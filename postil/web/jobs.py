@@ -166,8 +166,8 @@ class Live:
     async def _look(self, fresh: bool) -> None:
         desk = self._desk
         if not self._seen:  # a long run: its curve comes in one piece, and only its last events are listed
-            points, last = await desk.do(desk.house.queue.measured, desk.project, self._job.id)
-            self._curve.add(points)
+            losses, last = await desk.do(desk.house.queue.losses, desk.project, self._job.id)
+            self._curve.begin(losses)
             self._seen = max(0, last - SHOWN_EVENTS)
         broadcast = desk.house.broadcast
         job, events = await broadcast.news(desk.project, self._job.id, self._seen, fresh=fresh)
