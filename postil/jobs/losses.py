@@ -13,15 +13,25 @@ class Losses:
     def __init__(self) -> None:
         self.training: dict[int, float] = {}
         self.validation: dict[int, float] = {}
+        self.broken: list[int] = []  # the first steps whose loss was no number
 
     def add(self, step: int, training: float | None, validation: float | None) -> None:
         """Take the losses after a step, None where one was not measured, in nats per token."""
+        if training is None and len(self.broken) < DRAWN:
+            self.broken.append(step)
         if training is not None:
             self.training[step] = training
             self.training = trim(self.training)
         if validation is not None:
             self.validation[step] = validation
             self.validation = trim(self.validation)
+
+    def lines(self) -> list[dict[str, float]]:
+        """As lines of metrics.jsonl, by step: step, loss, validation_loss."""
+        series = {"loss": self.training, "validation_loss": self.validation}
+        steps = sorted({*self.training, *self.validation, *self.broken})
+        return [{"step": step, **{name: numbers[step] for name, numbers in series.items() if step in numbers}}
+                for step in steps]  # fmt: skip
 
 
 def trim(numbers: dict[int, float]) -> dict[int, float]:

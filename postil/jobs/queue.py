@@ -209,11 +209,11 @@ class Queue:
         with self._database.read() as session:
             return session.scalars(query.limit(most)).all()
 
-    def history(self, job: Job) -> Sequence[JobEvent]:
-        """All that it told, oldest first."""
+    def codes(self, job: Job) -> Sequence[str]:
+        """The codes of what it told, each once."""
+        query = select(JobEvent.code).where(JobEvent.job_id == job.id, JobEvent.code.is_not(None))
         with self._database.read() as session:
-            query = select(JobEvent).where(JobEvent.job_id == job.id).order_by(JobEvent.number)
-            return session.scalars(query).all()
+            return [str(code) for code in session.scalars(query.distinct())]
 
     # ── act ──
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 PARTS = ("training", "validation", "test")
 OPENAI_NAMES = ("n_epochs", "batch_size")
-LOSSES = {"train_loss": "loss", "valid_loss": "validation_loss"}  # of job events, in the words of metrics.jsonl
 
 router = APIRouter(route_class=StrictRoute, tags=["Studio: doctor"], responses=documented(409))
 
@@ -144,18 +143,13 @@ def case_of(house: House, job: Job) -> Case:
     """A job as the doctor looks at it: from its rows in the database, and from its proof once it has one."""
     known = {name: value for name, value in job.resolved.items() if name in Plan.model_fields}
     examples = job.resolved.get("examples") or {}
-    history, told = [], []
-    for event in house.queue.history(job):
-        if event.type == "metrics":
-            history.append({LOSSES.get(name, name): value for name, value in (event.data or {}).items()})
-        elif event.code:
-            told.append(event.code)
+    losses, _ = house.queue.losses(job.project, job.id)
     error = (str(job.error.get("postil")), job.error.get("values") or {}) if job.error else None
     sizes = [int(examples.get(part, 0)) for part in PARTS]
     return Case(
         plan=Plan.model_validate(known), parts=(sizes[0], sizes[1], sizes[2]),
-        history=sorted(history, key=lambda line: line["step"]), result=job.result, evaluation=_proof(house, job),
-        told=told, error=error, memory=machine().memory_bytes,
+        history=losses.lines(), result=job.result, evaluation=_proof(house, job),
+        told=house.queue.codes(job), error=error, memory=machine().memory_bytes,
     )  # fmt: skip
 
 
