@@ -63,7 +63,7 @@ def _begin(desk: Desk, models: dict[str, str]) -> None:
     """Baseline metrics on a file of questions with their right answers. models: id -> what it is called."""
     with card(desk.say("web.evaluations.metrics")):
         text(desk.say("web.evaluations.metrics.lead"), "soft")
-        chosen = ui.select(models, value=next(iter(models)), label=desk.say("web.compare.models")).props("outlined")
+        chosen = ui.select(models, value=next(iter(models)), label=desk.say("web.jobs.model")).props("outlined")
         chosen.classes("w-full")
 
         async def begin(told: dict[str, Any]) -> None:

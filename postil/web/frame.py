@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from copy import copy
 from functools import cache, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request
 from nicegui import ui
@@ -250,6 +251,8 @@ async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncItera
             ui.context.client.status_code = status_of(error)
 
 
+# How the machinery of the pages calls our languages: what it says itself, mostly to who cannot see, is in the reader's.
+SPOKEN: dict[str, Literal["en-US", "zh-CN"]] = {"en": "en-US", "zh": "zh-CN"}
 # What the pages' own machinery says when the connection breaks stands in the page in English.
 LOST = """<script>document.addEventListener('DOMContentLoaded', () => {
   const said = %s;
@@ -261,7 +264,9 @@ def _dress(desk: Desk) -> None:
     """Style and language of a page."""
     ui.add_css(_style())
     ui.add_head_html(LOST % json.dumps([desk.say("web.connection.lost"), desk.say("web.connection.again")]))
-    ui.add_head_html(f'<script>document.documentElement.lang = "{desk.lang}"</script>')
+    client = ui.context.client
+    client.page = copy(client.page)  # which all visitors have in common
+    client.page.language = SPOKEN[desk.lang]
     ui.colors(primary="#b3261e", positive="#1b6b3a", negative="#b3261e", warning="#8a5200", info="#1f5a96")
 
 

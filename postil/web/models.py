@@ -16,7 +16,7 @@ from postil.records import Target
 from postil.store import ABSENT, line_version, note_version
 from postil.web.desk import Desk, desk_of
 from postil.web.frame import act_button, box, card, chip, frame, go, labelled, link, note, page, table, text, way
-from postil.web.jobs import file_name, model_names, moment, sure
+from postil.web.jobs import file_name, job_name, model_names, moment, sure
 from postil.web.place import Place
 from postil.web.reach import note_reach
 from postil.web.result import compare_path, show_proof, show_verdict, verdict_words, zip_path
@@ -119,8 +119,11 @@ async def _made_by(desk: Desk, job_id: str) -> list[tuple[str, Any]]:
     except JobError:  # deleted since
         return [(desk.say("web.model.job"), desk.say("web.jobs.gone"))]
     name = await desk.do(file_name, desk, job)
-    return [(desk.say("web.model.data"), name or "–"),
-            (desk.say("web.model.job"), lambda: link(job.id, f"/jobs/{job.id}", "mono"))]  # fmt: skip
+    called = job_name(desk, job, name)
+    return [
+        (desk.say("web.model.data"), name or "–"),
+        (desk.say("web.model.job"), lambda: link(called, f"/jobs/{job.id}", "wrap")),
+    ]
 
 
 async def _notes(desk: Desk, row: Model) -> None:
@@ -266,15 +269,20 @@ def _call(desk: Desk, row: Model, url: str) -> None:
         note_reach(desk, url)
         for language, pattern in SNIPPETS.items():
             code = pattern.format(url=url, key="sk-postil-…", model=row.id, question=desk.say("web.model.question"))
-            labelled(ui.code(code, language="bash" if language == "curl" else language).classes("w-full"), language)
+            shown = ui.code(code, language="bash" if language == "curl" else language).classes("w-full")
+            labelled(shown, language)
+            if shown.copy_button:
+                labelled(shown.copy_button, desk.say("web.model.call.copy"))
 
 
 async def _history(desk: Desk, row: Model) -> None:
     log = await desk.do(desk.house.store.models.log, desk.project, row.id)
+    keys = await desk.do(desk.house.store.keys.list, desk.project) if desk.can("/keys") else ()
+    names = {"evaluation": desk.say("web.kind.evaluation"), **{key.id: key.name for key in keys}}
     with card(desk.say("web.model.history")):
         table(
             [desk.say(f"web.model.log.{name}") for name in ("when", "what", "who", "why")],
-            [(moment(one.created_at), desk.say(f"web.model.log.{one.action}"), one.by,
+            [(moment(one.created_at), desk.say(f"web.model.log.{one.action}"), names.get(one.by, one.by),
               desk.say(f"web.outcome.{one.reason}") if one.by == "evaluation" and one.reason else one.reason)
              for one in log],
             desk.say("web.model.history"),

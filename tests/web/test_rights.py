@@ -89,6 +89,10 @@ def address(path: str, things: dict[str, str]) -> str:
     return re.sub(r"\{(\w+)(:path)?\}", lambda part: things.get(part[1], "nothing-1"), path)
 
 
+def texts(page: Sheet) -> list[str]:
+    return [str(element.get("text") or "") for element in page.elements.values()]
+
+
 def dump(house: Lived) -> dict[str, Any]:
     """All that is in the store, but for the keys."""
     with house.store.database.read() as session:
@@ -135,6 +139,25 @@ def test_a_page_that_only_shows_cannot_write(house: Lived) -> None:
     alone(look_and_write())
     names = [row.name for row in house.store.corrections.list("proj_ours").rows]
     assert "written down" in names and "only looked" not in names
+
+
+# ── the words ──
+
+
+def test_a_refusal_and_the_record_call_a_right_as_the_page_of_the_keys_does(house: Lived) -> None:
+    with signed_in(house, "read") as reader, signed_in(house, *SCOPES) as client:
+        for somebody in (reader, client):
+            somebody.headers["accept-language"] = "zh-CN"
+        assert any("“管理”" in words for words in texts(Sheet(reader, "/keys")))
+        record = texts(Sheet(client, "/audit"))
+    assert "test: 查看, 训练, 调用, 管理" in record, record
+
+
+def test_what_the_machinery_of_a_page_says_is_in_the_readers_language(house: Lived) -> None:
+    with signed_in(house, *SCOPES) as client:
+        for lang in ("zh-CN", "en-US"):
+            page = client.get("/models", headers={"accept-language": lang}).text
+            assert f'<html lang="{lang}"' in page and f"/lang/{lang}.umd" in page
 
 
 # ── every page, file and act, with every scope ──
