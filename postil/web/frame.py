@@ -167,6 +167,17 @@ def told(desk: Desk, error: Exception) -> None:
     note(cause, "bad", f"{remedy} [{code}]" if code else remedy)
 
 
+@contextmanager
+def telling(desk: Desk, place: ui.element) -> Iterator[None]:
+    """What is refused within is told in its place, which would say else for ever that something is being worked out."""
+    try:
+        yield
+    except REFUSALS as error:
+        place.clear()
+        with place:
+            told(desk, error)
+
+
 def notify(desk: Desk, error: Exception) -> None:
     """Show an error above the page."""
     cause, remedy, code = desk.words(error)

@@ -272,7 +272,7 @@ def _call(desk: Desk, row: Model, url: str) -> None:
             shown = ui.code(code, language="bash" if language == "curl" else language).classes("w-full")
             labelled(shown, language)
             if shown.copy_button:
-                labelled(shown.copy_button, desk.say("web.model.call.copy"))
+                labelled(shown.copy_button.props(remove="color"), desk.say("web.model.call.copy"))
 
 
 async def _history(desk: Desk, row: Model) -> None:

@@ -22,7 +22,7 @@ from starlette.routing import Route
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from postil.api import PAGE_UPLOAD
+from postil.api import PAGE_UPLOAD, refused
 from postil.store import SCOPES
 from postil.store import tables as t
 from postil.web import carry
@@ -158,6 +158,17 @@ def test_what_the_machinery_of_a_page_says_is_in_the_readers_language(house: Liv
         for lang in ("zh-CN", "en-US"):
             page = client.get("/models", headers={"accept-language": lang}).text
             assert f'<html lang="{lang}"' in page and f"/lang/{lang}.umd" in page
+
+
+def test_what_is_refused_while_one_waits_is_told_in_its_place(house: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: Any) -> None:
+        raise refused("too_busy", what="xray")
+
+    monkeypatch.setattr("postil.web.xray.xray", busy)
+    with signed_in(house, *SCOPES) as client:
+        page = Sheet(client, address("/data/{dataset_id}/xray", house.things["proj_ours"]))
+        assert page.connect()
+        assert page.wait(lambda: any("[too_busy]" in words for words in texts(page))), page.heard
 
 
 # ── every page, file and act, with every scope ──
