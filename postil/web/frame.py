@@ -108,6 +108,11 @@ def link(words: str, path: str, classes: str = "") -> Text:
     return made
 
 
+def pointer(words: str, path: str) -> Text | None:
+    """A link whose words say what to do there, not what is there; none for whoever may not go there."""
+    return link(words, path) if _may_open(path) else None
+
+
 def go(path: str) -> None:
     ui.navigate.to(path)
 
@@ -131,6 +136,14 @@ def card(title: str | None = None) -> Iterator[ui.element]:
         if title:
             heading(title)
         yield made
+
+
+def nothing_yet(desk: Desk, words: str) -> None:
+    """What stands where there is nothing yet, with the way to the beginning; who may not go it is told whom to ask."""
+    with card():
+        text(words)
+        if way(desk.say("web.nav.new"), "/new", main=True) is None:
+            text(desk.say("web.home.reader"), "soft")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], label: str) -> ui.element:

@@ -15,7 +15,22 @@ from postil.locales import in_a_row
 from postil.records import Target
 from postil.store import ABSENT, line_version, note_version
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import act_button, box, card, chip, frame, go, labelled, link, note, page, table, text, way
+from postil.web.frame import (
+    act_button,
+    box,
+    card,
+    chip,
+    frame,
+    go,
+    labelled,
+    link,
+    note,
+    nothing_yet,
+    page,
+    table,
+    text,
+    way,
+)
 from postil.web.jobs import file_name, job_name, model_names, moment, sure
 from postil.web.place import Place
 from postil.web.reach import note_reach
@@ -47,9 +62,7 @@ async def all_models(request: Request) -> None:
         rows = await desk.do(desk.house.store.models.list, desk.project)
         whole = [row for row in rows if row.checkpoint_id is None]
         if not whole:
-            with card():
-                text(desk.say("web.models.none"))
-                way(desk.say("web.nav.new"), "/new", main=True)
+            nothing_yet(desk, desk.say("web.models.none"))
             return
         names = await desk.do(model_names, desk, whole)
         headers = [desk.say(f"web.models.{name}") for name in ("name", "base", "verdict", "live", "created")]
@@ -142,10 +155,12 @@ class Notes:
 
     async def build(self) -> None:
         desk = self._desk
+        if not desk.can("note.write"):  # a field that takes no letters would say neither what it is nor why
+            text(self._text or "–", "wrap")
+            return
         self._written = ui.textarea(desk.say("web.model.notes.label"), value=self._text)
         self._written.props("outlined autogrow").classes("w-full")
         self._theirs = Place(live=True)
-        self._written.set_enabled(desk.can("note.write"))
         with box("line"):
             act_button(desk, "note.write", desk.say("web.keep"), self._keep)
 

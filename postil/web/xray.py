@@ -18,9 +18,9 @@ from postil.web.frame import (
     chip,
     frame,
     labelled,
-    link,
     note,
     page,
+    pointer,
     soon,
     table,
     telling,
@@ -107,7 +107,7 @@ async def versions_page(dataset_id: str, request: Request) -> None:
         headers = [desk.say(f"web.versions.{name}") for name in ("number", "changes", "made", "open")]
         table(headers, [
             (str(row.version), _counted(desk, row), moment(row.created_at),
-             lambda row=row: link(desk.say("web.versions.see"), f"/data/{row.id}"))
+             lambda row=row: pointer(desk.say("web.versions.see"), f"/data/{row.id}"))
             for row in reversed(rows)
         ], desk.say("web.versions.title"))  # fmt: skip
         if len(rows) < 2:

@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from postil.api import PAGE_UPLOAD, refused
+from postil.locales import say
 from postil.store import SCOPES
 from postil.store import tables as t
 from postil.web import carry
@@ -169,6 +170,22 @@ def test_what_is_refused_while_one_waits_is_told_in_its_place(house: Lived, monk
         page = Sheet(client, address("/data/{dataset_id}/xray", house.things["proj_ours"]))
         assert page.connect()
         assert page.wait(lambda: any("[too_busy]" in words for words in texts(page))), page.heard
+
+
+def test_where_nothing_is_yet_whoever_may_not_begin_is_told_whom_to_ask(house: Lived) -> None:
+    with signed_in(house, "read", project="proj_empty") as reader:
+        for path in ("/jobs", "/models", "/evaluations", "/data"):
+            assert say("web.home.reader", "en") in texts(Sheet(reader, path)), path
+
+
+def test_words_that_say_what_to_do_stand_only_where_one_may(house: Lived) -> None:
+    things = house.things["proj_ours"]
+    with signed_in(house, "read") as reader, signed_in(house, "train") as trainer:
+        for path, words in (("/data", "Model and settings"), ("/data/{dataset_id}/versions", "Look at it")):
+            assert words not in texts(Sheet(reader, address(path, things)))
+            assert words in texts(Sheet(trainer, address(path, things)))
+        page = Sheet(reader, address("/models/{name:path}", things))
+        assert f"{MARKS['proj_ours']} note" in texts(page)  # read, and in no field that takes no letters
 
 
 # ── every page, file and act, with every scope ──
