@@ -91,7 +91,7 @@ class Low(Presser):
             if left:
                 self._done.add(self._name(path, left[0]))
                 self._press(path, left[0])
-            if not left or self.page.locator(".q-dialog, .q-menu").count():
+            if not left or self.page.locator(".q-dialog, .q-menu, .q-notification").count():
                 opened = ""
 
     @property

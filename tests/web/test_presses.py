@@ -183,7 +183,7 @@ class Presser:
         self.page.wait_for_timeout(300)
 
     def _wait(self, before: str) -> bool:
-        for _ in range(100):
+        for _ in range(300):
             try:
                 if self.downloads or self.page.evaluate(STATE) != before:
                     return True
