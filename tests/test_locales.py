@@ -172,6 +172,10 @@ def test_english_punctuation_stays_out_of_chinese_sentences() -> None:
     assert not [key for key, text in sentences("zh").items() if slip.search(text)]
 
 
+def test_a_reader_of_chinese_is_addressed_in_one_way() -> None:
+    assert not [key for key, words in sentences("zh").items() if re.search("(?<!迷)你", words)]
+
+
 def test_nobody_is_cheered_at() -> None:
     assert not [key for lang in ("zh", "en") for key, text in sentences(lang).items() if re.search("[!！](?!q})", text)]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nicegui import ui
 
 from postil.web.desk import Desk
-from postil.web.frame import act_button, box, card, link, table, text
+from postil.web.frame import act_button, box, card, link, pointer, table, text
 from postil.web.jobs import moment, sure
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def corrected_words(desk: Desk, reading: Mapping[str, Any]) -> str:
 def _acts(desk: Desk, row: DataSet) -> None:
     delete = partial(desk.house.store.datasets.delete, desk.project, row.id)
     with box("line"):
-        link(desk.say("web.steps.plan"), f"/data/{row.id}/plan")
+        pointer(desk.say("web.steps.plan"), f"/data/{row.id}/plan")
         question = desk.say("web.data.delete.sure", name=row.name)
         act_button(desk, "dataset.delete", desk.say("web.delete"), _deleting(desk, question, delete))
 

@@ -33,10 +33,10 @@ from postil.web.frame import (
     heading,
     labelled,
     note,
+    nothing_yet,
     page,
     text,
     told,
-    way,
 )
 from postil.web.jobs import model_names
 from postil.web.result import asked as without
@@ -59,9 +59,7 @@ async def compare(request: Request, models: str = "", question: str = "") -> Non
     async with frame(desk, "compare", desk.say("web.compare.title"), desk.say("web.compare.lead")):
         known = {row.id: row for row in await desk.do(desk.house.store.models.list, desk.project)}
         if not known:
-            with card():
-                text(desk.say("web.models.none"))
-                way(desk.say("web.nav.new"), "/new", main=True)
+            nothing_yet(desk, desk.say("web.models.none"))
             return
         chosen = [name for name in models.split(",") if name in known] or [next(iter(known))]
         page = Compare(desk, known, chosen[: MOST_SIDES - 1])

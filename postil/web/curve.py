@@ -11,6 +11,8 @@ from postil.jobs import DRAWN, Losses, thinned
 from postil.web.desk import Desk
 from postil.web.frame import labelled, text
 
+INK = "#8a8178"  # read on light and on dark paper
+
 Point = tuple[int, float | None, float | None]  # step, training loss, validation loss
 
 
@@ -47,13 +49,25 @@ class Curve:
 
 def _options(desk: Desk) -> dict[str, Any]:
     names = [desk.say("web.job.curve.training"), desk.say("web.job.curve.validation")]
+    letters, lines = {"color": INK}, {"color": "#8883"}
     return {
-        "animation": False, "grid": {"left": 52, "right": 16, "top": 36, "bottom": 36},
-        "legend": {"data": names, "top": 0, "textStyle": {"color": "#8a8178"}},
-        "tooltip": {"trigger": "axis"}, "color": ["#8a8178", "#d1493f"],
-        "xAxis": {"type": "value", "minInterval": 1, "name": desk.say("web.job.step"), "nameLocation": "middle",
-                  "nameGap": 24, "splitLine": {"show": False}},
-        "yAxis": {"type": "value", "scale": True, "splitLine": {"lineStyle": {"color": "#8883"}}},
-        "series": [{"type": "line", "name": name, "data": [], "lineStyle": {"width": 2}, "sampling": "lttb"}
-                   for name in names],
-    }  # fmt: skip
+        "animation": False,
+        "grid": {"left": 52, "right": 16, "top": 36, "bottom": 36},
+        "legend": {"data": names, "top": 0, "textStyle": letters},
+        "tooltip": {"trigger": "axis"},
+        "color": [INK, "#d1493f"],
+        "xAxis": {
+            "type": "value",
+            "minInterval": 1,
+            "name": desk.say("web.job.step"),
+            "nameLocation": "middle",
+            "nameGap": 24,
+            "splitLine": {"show": False},
+            "axisLabel": letters,
+            "nameTextStyle": letters,
+        },
+        "yAxis": {"type": "value", "scale": True, "axisLabel": letters, "splitLine": {"lineStyle": lines}},
+        "series": [
+            {"type": "line", "name": name, "data": [], "lineStyle": {"width": 2}, "sampling": "lttb"} for name in names
+        ],
+    }

@@ -29,6 +29,7 @@ from postil.web.frame import (
     labelled,
     link,
     note,
+    nothing_yet,
     page,
     soon,
     text,
@@ -62,9 +63,7 @@ async def all_data(request: Request) -> None:
         await show_corrections(desk)
         rows = (await desk.do(desk.house.store.datasets.list, desk.project, limit=100)).rows
         if not rows:
-            with card():
-                text(desk.say("web.data.none"))
-                way(desk.say("web.nav.new"), "/new", main=True)
+            nothing_yet(desk, desk.say("web.data.none"))
         else:
             show_data_sets(desk, rows)
         await show_files(desk)

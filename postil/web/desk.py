@@ -122,6 +122,9 @@ class Desk:
         if isinstance(error, CommandRefused):
             return error.cause, self._here(error.code) or error.remedy, error.code
         if isinstance(error, PostilError):
+            if error.code == "scope_missing":  # as the page of the keys calls it
+                scope = self.say(f"web.keys.scope.{error.values['scope']}.name")
+                error = type(error)(error.code, scope=scope)
             return error.cause(self.lang), self._here(error.code) or error.remedy(self.lang), error.code
         return self.say("error.unexpected.cause", what=type(error).__name__), self.say("error.unexpected.remedy"), ""
 

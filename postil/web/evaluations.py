@@ -10,7 +10,7 @@ from nicegui import ui
 
 from postil.jobs import Order
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import card, frame, go, link, page, table, text, way
+from postil.web.frame import card, frame, go, link, nothing_yet, page, table, text
 from postil.web.joblist import JobList
 from postil.web.jobs import file_name, model_names, moment
 from postil.web.judging import begin_judging
@@ -28,9 +28,7 @@ async def all_evaluations(request: Request) -> None:
         rows = await desk.do(desk.house.store.models.list, desk.project)
         models = await desk.do(model_names, desk, rows)
         if not models:
-            with card():
-                text(desk.say("web.models.none"))
-                way(desk.say("web.nav.new"), "/new", main=True)
+            nothing_yet(desk, desk.say("web.models.none"))
             return
         if desk.can("evaluation.create"):
             _begin(desk, models)
@@ -63,7 +61,7 @@ def _begin(desk: Desk, models: dict[str, str]) -> None:
     """Baseline metrics on a file of questions with their right answers. models: id -> what it is called."""
     with card(desk.say("web.evaluations.metrics")):
         text(desk.say("web.evaluations.metrics.lead"), "soft")
-        chosen = ui.select(models, value=next(iter(models)), label=desk.say("web.compare.models")).props("outlined")
+        chosen = ui.select(models, value=next(iter(models)), label=desk.say("web.jobs.model")).props("outlined")
         chosen.classes("w-full")
 
         async def begin(told: dict[str, Any]) -> None:

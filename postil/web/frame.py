@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from copy import copy
 from functools import cache, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request
 from nicegui import ui
@@ -107,6 +108,11 @@ def link(words: str, path: str, classes: str = "") -> Text:
     return made
 
 
+def pointer(words: str, path: str) -> Text | None:
+    """A link whose words say what to do there, not what is there; none for whoever may not go there."""
+    return link(words, path) if _may_open(path) else None
+
+
 def go(path: str) -> None:
     ui.navigate.to(path)
 
@@ -130,6 +136,14 @@ def card(title: str | None = None) -> Iterator[ui.element]:
         if title:
             heading(title)
         yield made
+
+
+def nothing_yet(desk: Desk, words: str) -> None:
+    """What stands where there is nothing yet, with the way to the beginning; who may not go it is told whom to ask."""
+    with card():
+        text(words)
+        if way(desk.say("web.nav.new"), "/new", main=True) is None:
+            text(desk.say("web.home.reader"), "soft")
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[Any]], label: str) -> ui.element:
@@ -164,6 +178,17 @@ def told(desk: Desk, error: Exception) -> None:
     """Show an error where one is: what happened, what to do."""
     cause, remedy, code = desk.words(error)
     note(cause, "bad", f"{remedy} [{code}]" if code else remedy)
+
+
+@contextmanager
+def telling(desk: Desk, place: ui.element) -> Iterator[None]:
+    """What is refused within is told in its place, which would say else for ever that something is being worked out."""
+    try:
+        yield
+    except REFUSALS as error:
+        place.clear()
+        with place:
+            told(desk, error)
 
 
 def notify(desk: Desk, error: Exception) -> None:
@@ -250,6 +275,8 @@ async def frame(desk: Desk, here: str, title: str, lead: str = "") -> AsyncItera
             ui.context.client.status_code = status_of(error)
 
 
+# How the machinery of the pages calls our languages: what it says itself, mostly to who cannot see, is in the reader's.
+SPOKEN: dict[str, Literal["en-US", "zh-CN"]] = {"en": "en-US", "zh": "zh-CN"}
 # What the pages' own machinery says when the connection breaks stands in the page in English.
 LOST = """<script>document.addEventListener('DOMContentLoaded', () => {
   const said = %s;
@@ -261,7 +288,9 @@ def _dress(desk: Desk) -> None:
     """Style and language of a page."""
     ui.add_css(_style())
     ui.add_head_html(LOST % json.dumps([desk.say("web.connection.lost"), desk.say("web.connection.again")]))
-    ui.add_head_html(f'<script>document.documentElement.lang = "{desk.lang}"</script>')
+    client = ui.context.client
+    client.page = copy(client.page)  # which all visitors have in common
+    client.page.language = SPOKEN[desk.lang]
     ui.colors(primary="#b3261e", positive="#1b6b3a", negative="#b3261e", warning="#8a5200", info="#1f5a96")
 
 

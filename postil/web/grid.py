@@ -61,7 +61,7 @@ class Grid:
 
     def _heads(self, part: Mapping[str, Any]) -> None:
         with box(tag="thead"), box(tag="tr"):
-            Text("th", "#").props("scope=col")
+            Text("th", "#", "rowno").props("scope=col")
             for column in part["columns"]:
                 with box(tag="th").props("scope=col"):
                     text(column["name"] or column["at"], tag="div")

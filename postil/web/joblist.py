@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Request
 
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import Text, card, frame, link, page, soon, table, text, way
+from postil.web.frame import Text, frame, link, nothing_yet, page, soon, table, text
 from postil.web.jobs import file_name, job_name, moment, percent_of
 from postil.web.place import Place, StatusChip
 
@@ -31,9 +31,7 @@ async def all_jobs(request: Request) -> None:
 
 
 def _no_jobs(desk: Desk) -> None:
-    with card():
-        text(desk.say("web.jobs.none"))
-        way(desk.say("web.nav.new"), "/new", main=True)
+    nothing_yet(desk, desk.say("web.jobs.none"))
 
 
 class JobList:

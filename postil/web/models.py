@@ -15,8 +15,23 @@ from postil.locales import in_a_row
 from postil.records import Target
 from postil.store import ABSENT, line_version, note_version
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import act_button, box, card, chip, frame, go, labelled, link, note, page, table, text, way
-from postil.web.jobs import file_name, model_names, moment, sure
+from postil.web.frame import (
+    act_button,
+    box,
+    card,
+    chip,
+    frame,
+    go,
+    labelled,
+    link,
+    note,
+    nothing_yet,
+    page,
+    table,
+    text,
+    way,
+)
+from postil.web.jobs import file_name, job_name, model_names, moment, sure
 from postil.web.place import Place
 from postil.web.reach import note_reach
 from postil.web.result import compare_path, show_proof, show_verdict, verdict_words, zip_path
@@ -47,9 +62,7 @@ async def all_models(request: Request) -> None:
         rows = await desk.do(desk.house.store.models.list, desk.project)
         whole = [row for row in rows if row.checkpoint_id is None]
         if not whole:
-            with card():
-                text(desk.say("web.models.none"))
-                way(desk.say("web.nav.new"), "/new", main=True)
+            nothing_yet(desk, desk.say("web.models.none"))
             return
         names = await desk.do(model_names, desk, whole)
         headers = [desk.say(f"web.models.{name}") for name in ("name", "base", "verdict", "live", "created")]
@@ -119,8 +132,11 @@ async def _made_by(desk: Desk, job_id: str) -> list[tuple[str, Any]]:
     except JobError:  # deleted since
         return [(desk.say("web.model.job"), desk.say("web.jobs.gone"))]
     name = await desk.do(file_name, desk, job)
-    return [(desk.say("web.model.data"), name or "–"),
-            (desk.say("web.model.job"), lambda: link(job.id, f"/jobs/{job.id}", "mono"))]  # fmt: skip
+    called = job_name(desk, job, name)
+    return [
+        (desk.say("web.model.data"), name or "–"),
+        (desk.say("web.model.job"), lambda: link(called, f"/jobs/{job.id}", "wrap")),
+    ]
 
 
 async def _notes(desk: Desk, row: Model) -> None:
@@ -139,10 +155,12 @@ class Notes:
 
     async def build(self) -> None:
         desk = self._desk
+        if not desk.can("note.write"):  # a field that takes no letters would say neither what it is nor why
+            text(self._text or "–", "wrap")
+            return
         self._written = ui.textarea(desk.say("web.model.notes.label"), value=self._text)
         self._written.props("outlined autogrow").classes("w-full")
         self._theirs = Place(live=True)
-        self._written.set_enabled(desk.can("note.write"))
         with box("line"):
             act_button(desk, "note.write", desk.say("web.keep"), self._keep)
 
@@ -266,15 +284,20 @@ def _call(desk: Desk, row: Model, url: str) -> None:
         note_reach(desk, url)
         for language, pattern in SNIPPETS.items():
             code = pattern.format(url=url, key="sk-postil-…", model=row.id, question=desk.say("web.model.question"))
-            labelled(ui.code(code, language="bash" if language == "curl" else language).classes("w-full"), language)
+            shown = ui.code(code, language="bash" if language == "curl" else language).classes("w-full")
+            labelled(shown, language)
+            if shown.copy_button:
+                labelled(shown.copy_button.props(remove="color"), desk.say("web.model.call.copy"))
 
 
 async def _history(desk: Desk, row: Model) -> None:
     log = await desk.do(desk.house.store.models.log, desk.project, row.id)
+    keys = await desk.do(desk.house.store.keys.list, desk.project) if desk.can("/keys") else ()
+    names = {"evaluation": desk.say("web.kind.evaluation"), **{key.id: key.name for key in keys}}
     with card(desk.say("web.model.history")):
         table(
             [desk.say(f"web.model.log.{name}") for name in ("when", "what", "who", "why")],
-            [(moment(one.created_at), desk.say(f"web.model.log.{one.action}"), one.by,
+            [(moment(one.created_at), desk.say(f"web.model.log.{one.action}"), names.get(one.by, one.by),
               desk.say(f"web.outcome.{one.reason}") if one.by == "evaluation" and one.reason else one.reason)
              for one in log],
             desk.say("web.model.history"),

@@ -11,7 +11,21 @@ from nicegui import ui
 from postil.api import CheckBody as Side
 from postil.api import DiffBody, XrayBody, difference, xray
 from postil.web.desk import Desk, desk_of
-from postil.web.frame import Text, box, card, chip, frame, labelled, link, note, page, soon, table, text
+from postil.web.frame import (
+    Text,
+    box,
+    card,
+    chip,
+    frame,
+    labelled,
+    note,
+    page,
+    pointer,
+    soon,
+    table,
+    telling,
+    text,
+)
 from postil.web.jobs import moment
 
 if TYPE_CHECKING:
@@ -53,10 +67,11 @@ class Xray:
         with self.place:
             text(desk.say("web.data.checking"), "soft")
         body = XrayBody(file=dataset.file_id, base=self.base, **dataset.reading)
-        found = await desk.do(xray, body, desk.house, desk.key)
-        self.place.clear()
-        with self.place:
-            self._show(found)
+        with telling(desk, self.place):
+            found = await desk.do(xray, body, desk.house, desk.key)
+            self.place.clear()
+            with self.place:
+                self._show(found)
 
     def _show(self, found: Mapping[str, Any]) -> None:
         desk = self._desk
@@ -92,7 +107,7 @@ async def versions_page(dataset_id: str, request: Request) -> None:
         headers = [desk.say(f"web.versions.{name}") for name in ("number", "changes", "made", "open")]
         table(headers, [
             (str(row.version), _counted(desk, row), moment(row.created_at),
-             lambda row=row: link(desk.say("web.versions.see"), f"/data/{row.id}"))
+             lambda row=row: pointer(desk.say("web.versions.see"), f"/data/{row.id}"))
             for row in reversed(rows)
         ], desk.say("web.versions.title"))  # fmt: skip
         if len(rows) < 2:
@@ -113,10 +128,11 @@ async def versions_page(dataset_id: str, request: Request) -> None:
                 with place:
                     text(desk.say("web.versions.comparing"), "soft")
                 body = DiffBody(before=_side(known[str(before.value)]), after=_side(known[str(after.value)]))
-                found = await desk.do(difference, body, desk.house, desk.key)
-                place.clear()
-                with place:
-                    _show_difference(desk, found)
+                with telling(desk, place):
+                    found = await desk.do(difference, body, desk.house, desk.key)
+                    place.clear()
+                    with place:
+                        _show_difference(desk, found)
 
             before.on_value_change(lambda: soon(desk, look))
             after.on_value_change(lambda: soon(desk, look))

@@ -66,6 +66,8 @@ def house(base: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
 class Presser:
     """Somebody who presses everything once. Each time the project is full of fresh things again."""
 
+    project = PROJECT
+
     def __init__(self, house: Lived, browser: Any, lang: str) -> None:
         self._house, self._lang, self._done, self._filled = house, lang, set[tuple[str, str, str]](), 0
         self.page = window(browser, lang, accept_downloads=True).new_page()
@@ -162,7 +164,7 @@ class Presser:
 
     def _open(self, path: str, job: str) -> None:
         self._filled += 1
-        things = self._house.live(PROJECT, f"thing{self._filled}")
+        things = self._house.live(self.project, f"thing{self._filled}")
         address = re.sub(r"\{(\w+)(:path)?\}", lambda part: {**things, "job_id": things[job]}[part[1]], path)
         self.page.goto(self._house.studio + address)
         self.page.wait_for_selector("[aria-level='1']")
@@ -181,7 +183,7 @@ class Presser:
         self.page.wait_for_timeout(300)
 
     def _wait(self, before: str) -> bool:
-        for _ in range(100):
+        for _ in range(300):
             try:
                 if self.downloads or self.page.evaluate(STATE) != before:
                     return True
@@ -203,7 +205,7 @@ class Presser:
 
     def _sign_in(self) -> None:
         self.page.goto(f"{self._house.studio}/login")
-        self.page.locator("#given").fill(self._house.key(project=PROJECT))
+        self.page.locator("#given").fill(self._house.key(project=self.project))
         self.page.locator("button").click()
         self.page.wait_for_url(re.compile("/studio/$"))
 

@@ -22,7 +22,8 @@ from starlette.routing import Route
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from postil.api import PAGE_UPLOAD
+from postil.api import PAGE_UPLOAD, refused
+from postil.locales import say
 from postil.store import SCOPES
 from postil.store import tables as t
 from postil.web import carry
@@ -89,6 +90,10 @@ def address(path: str, things: dict[str, str]) -> str:
     return re.sub(r"\{(\w+)(:path)?\}", lambda part: things.get(part[1], "nothing-1"), path)
 
 
+def texts(page: Sheet) -> list[str]:
+    return [str(element.get("text") or "") for element in page.elements.values()]
+
+
 def dump(house: Lived) -> dict[str, Any]:
     """All that is in the store, but for the keys."""
     with house.store.database.read() as session:
@@ -135,6 +140,52 @@ def test_a_page_that_only_shows_cannot_write(house: Lived) -> None:
     alone(look_and_write())
     names = [row.name for row in house.store.corrections.list("proj_ours").rows]
     assert "written down" in names and "only looked" not in names
+
+
+# ── the words ──
+
+
+def test_a_refusal_and_the_record_call_a_right_as_the_page_of_the_keys_does(house: Lived) -> None:
+    with signed_in(house, "read") as reader, signed_in(house, *SCOPES) as client:
+        for somebody in (reader, client):
+            somebody.headers["accept-language"] = "zh-CN"
+        assert any("“管理”" in words for words in texts(Sheet(reader, "/keys")))
+        record = texts(Sheet(client, "/audit"))
+    assert "test: 查看, 训练, 调用, 管理" in record, record
+
+
+def test_what_the_machinery_of_a_page_says_is_in_the_readers_language(house: Lived) -> None:
+    with signed_in(house, *SCOPES) as client:
+        for lang in ("zh-CN", "en-US"):
+            page = client.get("/models", headers={"accept-language": lang}).text
+            assert f'<html lang="{lang}"' in page and f"/lang/{lang}.umd" in page
+
+
+def test_what_is_refused_while_one_waits_is_told_in_its_place(house: Lived, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: Any) -> None:
+        raise refused("too_busy", what="xray")
+
+    monkeypatch.setattr("postil.web.xray.xray", busy)
+    with signed_in(house, *SCOPES) as client:
+        page = Sheet(client, address("/data/{dataset_id}/xray", house.things["proj_ours"]))
+        assert page.connect()
+        assert page.wait(lambda: any("[too_busy]" in words for words in texts(page))), page.heard
+
+
+def test_where_nothing_is_yet_whoever_may_not_begin_is_told_whom_to_ask(house: Lived) -> None:
+    with signed_in(house, "read", project="proj_empty") as reader:
+        for path in ("/jobs", "/models", "/evaluations", "/data"):
+            assert say("web.home.reader", "en") in texts(Sheet(reader, path)), path
+
+
+def test_words_that_say_what_to_do_stand_only_where_one_may(house: Lived) -> None:
+    things = house.things["proj_ours"]
+    with signed_in(house, "read") as reader, signed_in(house, "train") as trainer:
+        for path, words in (("/data", "Model and settings"), ("/data/{dataset_id}/versions", "Look at it")):
+            assert words not in texts(Sheet(reader, address(path, things)))
+            assert words in texts(Sheet(trainer, address(path, things)))
+        page = Sheet(reader, address("/models/{name:path}", things))
+        assert f"{MARKS['proj_ours']} note" in texts(page)  # read, and in no field that takes no letters
 
 
 # ── every page, file and act, with every scope ──
