@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
@@ -114,7 +114,14 @@ def _list(text: str) -> list[tuple[str, str]] | None:
     return [("", part) for part in parts] if len(parts) > 1 and short and not _SENTENCE.search(text) else None
 
 
-_FORMS = {"json": _json, "columns": _columns, "number": _number, "pairs": _pairs, "code": _code, "list": _list}
+_FORMS: Mapping[Form, Callable[[str], list[tuple[str, str]] | None]] = {
+    "json": _json,
+    "columns": _columns,
+    "number": _number,
+    "pairs": _pairs,
+    "code": _code,
+    "list": _list,
+}
 
 
 def _plain(text: str) -> str:
