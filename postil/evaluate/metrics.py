@@ -1,8 +1,8 @@
 """Scores of an answer against its reference, row by row and over all rows. Higher is better, except for loss.
 
 All of them look at what a reader sees: `visible` takes thinking blocks out of reference and answer alike.
-exact_match, char_f1, rouge_l, bleu and stopped are fractions from 0 to 1; loss is in nats per token of the reference;
-length is in characters.
+exact_match, field_match, char_f1, rouge_l, bleu and stopped are fractions from 0 to 1; loss is in nats per token of the
+reference; length is in characters.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from statistics import fmean
 from typing import Any
 
 from postil.errors import DataError
+from postil.model.fields import field_match
 from postil.records import Answer
 
-METRICS = ("exact_match", "char_f1", "rouge_l", "bleu", "loss", "stopped", "length")
+METRICS = ("exact_match", "field_match", "char_f1", "rouge_l", "bleu", "loss", "stopped", "length")
 NUMBERS = {"loss": 3, "length": 1, "perplexity": 2, "reward_margin": 3}  # shown with so many digits; others in percent
 
 _LAST_MARKS = "。.!?"  # after NFKC, which turns ！ and ？ into ! and ?
@@ -83,6 +84,7 @@ def score(
     bleu = _bleu([wanted for wanted, _ in pairs])
     scores = {
         "exact_match": [exact_match(*pair) for pair in pairs],
+        "field_match": [field_match(*pair) for pair in pairs],
         "char_f1": [char_f1(*pair) for pair in pairs],
         "rouge_l": [rouge_l(*pair) for pair in pairs],
         "bleu": [_sentence_bleu(bleu, *pair) for pair in pairs],

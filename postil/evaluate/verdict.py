@@ -36,7 +36,7 @@ _BLOCK = 4_000_000  # numbers held in memory at once
 _SEED = 20_260_101
 _BINARY = ("exact_match", "preferred")
 _LOWER_IS_BETTER = ("loss",)
-_KNOWN = (*_BINARY, "char_f1", "rouge_l", "bleu", "entity_f1", *_LOWER_IS_BETTER)
+_KNOWN = (*_BINARY, "field_match", "char_f1", "rouge_l", "bleu", "entity_f1", *_LOWER_IS_BETTER)
 
 Outcome = Literal["better", "no_difference", "worse", "too_few"]
 

@@ -35,6 +35,8 @@ SMALLEST_RANK, LARGEST_RANK = 8, 256
 PASSES = {"copywriting": 1.0, "consulting": 4 / 3, "chat": 4 / 3, "extraction": 5 / 3, "service_qa": 2.0}
 METRICS = {"extraction": "exact_match", "service_qa": "char_f1", "consulting": "char_f1", "chat": "char_f1",
            "copywriting": "loss"}  # fmt: skip
+# Where the form of the answers says more than their kind: the reason of the kind -> metric
+FORM_METRICS = {"kind_structured": "field_match", "kind_rewritten": "char_f1"}
 MEMORY_SHARE = 0.7  # of what is free; the rest belongs to whatever else runs
 WORTH_COMPILING = 600  # seconds of training on a GPU
 WIDE = 2048  # of hidden states; a card waits for the processor below, compiled or not (`benchmarks/RESULTS.md`, gpu)
@@ -107,6 +109,10 @@ class _Draft:
 
     def __getitem__(self, name: str) -> Any:
         return self._taken[name].value
+
+    def reason(self, name: str) -> str:
+        """The code of the reason why `name` was decided so."""
+        return self._taken[name].reason
 
     def wished(self, name: str) -> bool:
         return name in self._wishes or name in self._given
@@ -351,7 +357,13 @@ def _about_stopping(draft: _Draft, counts: Counts) -> None:
 
 def _about_proof(draft: _Draft, counts: Counts, shape: Shape) -> None:
     kind, terms = draft["kind"], terms_of(draft["task"])
-    draft.take("metric", terms.metric or METRICS[kind], f"metric_{draft['task'] if terms.metric else kind}")
+    form = draft.reason("kind")
+    if terms.metric:
+        draft.take("metric", terms.metric, f"metric_{draft['task']}")
+    elif form in FORM_METRICS:
+        draft.take("metric", FORM_METRICS[form], f"metric_of_{form}")
+    else:
+        draft.take("metric", METRICS[kind], f"metric_{kind}")
     if terms.labels:
         draft.take("max_new_tokens", 1, "new_tokens_none")
         draft.take("temperature", 0.0, "temperature_none")

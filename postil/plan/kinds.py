@@ -6,9 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
+from postil.locales import LANGUAGES, say
+from postil.model.fields import Fields, read_fields
 from postil.records import Example, Kind
 
 # One unit is a Chinese, Japanese or Korean character, or a word of another script: comparable amounts of meaning.
@@ -21,8 +23,13 @@ _SAMPLE = 2000  # examples are enough to tell
 MULTI_TURN = 0.3  # share of examples with two answers or more
 SHORT = 8  # units: a label, a name, a noun phrase
 BRIEF = 15  # units: still short when it is copied from the question
-CLOSED = 0.2  # distinct answers per answer: a closed set
-COPIED = 0.5  # share of answers that stand in their question
+CLOSED = 0.34  # distinct answers per answer: a closed set, of which each comes three times
+COPIED = 0.5  # share of answers that stand in their question, or half of whose units do
+SHARED = 0.8  # share of the units of an answer that stand in its question: a part of it, said in its words
+FORMED = 0.6  # share of answers of one closed form: JSON, columns, pairs, a list, a number, a code
+KEPT = (0.4, 3.0)  # times as long as the question: the same in another form
+MANY_FIELDS = ("json", "columns", "pairs")  # closed forms that hold more than one thing
+EVEN = 0.4  # (third quartile - first) / median of that ratio: answers grow with their questions
 ASKED = 0.3  # share of questions with a question mark
 LONG = 120  # units: an explanation rather than a fact
 PROSE = 40  # units: too long for a fact that nobody asked for
@@ -38,7 +45,10 @@ class Form:
     copied: float
     asked: float
     decorated: float
-    structured: float
+    form: str  # the closed form of most answers, "" where they have none
+    shared: float  # of the units of an answer, how many stand in its question
+    ratio: float  # units of an answer over those of its question, median
+    spread: float  # of that ratio: (third quartile - first) / median
 
 
 def kind_of(examples: Sequence[Example]) -> tuple[Kind, str, Mapping[str, Any]]:
@@ -46,7 +56,8 @@ def kind_of(examples: Sequence[Example]) -> tuple[Kind, str, Mapping[str, Any]]:
     form = form_of(examples)
     values = {
         "length": round(form.length), "copied": round(100 * form.copied), "asked": round(100 * form.asked),
-        "turns": round(100 * form.multi_turn), "distinct": round(100 * form.distinct),
+        "turns": round(100 * form.multi_turn), "distinct": round(100 * form.distinct), "ratio": f"{form.ratio:.1f}",
+        "form": {lang: say(f"form.{form.form}", lang) for lang in LANGUAGES} if form.form else "",
     }  # fmt: skip
     kind, reason = _decide(form)
     return kind, reason, values
@@ -59,15 +70,48 @@ def form_of(examples: Sequence[Example]) -> Form:
     answers = [example.answer.strip() for example in sample]
     questions = [_asked(example) for example in sample]
     pairs = list(zip(questions, answers, strict=True))
+    ratios = sorted(units(answer) / max(1, units(question)) for question, answer in pairs) or [0.0]
+    middle = median(ratios)
     return Form(
         multi_turn=_share(sum(m.role == "assistant" for m in example.messages) > 1 for example in sample),
         length=median([units(answer) for answer in answers] or [0]),
         distinct=len(Counter(map(_folded, answers))) / max(1, len(answers)),
         copied=_share(bool(answer) and _folded(answer) in _folded(question) for question, answer in pairs),
-        asked=_share("?" in question or "？" in question for question in questions),
+        asked=_share("?" in question or "？" in question or "؟" in question for question in questions),
         decorated=_share(bool(_DECORATED.search(answer)) for answer in answers),
-        structured=_share(answer[:1] in "{[" and answer[-1:] in "}]" for answer in answers if answer),
+        form=_form(answers),
+        shared=fmean([_shared(question, answer) for question, answer in pairs] or [0.0]),
+        ratio=middle,
+        spread=(ratios[3 * len(ratios) // 4] - ratios[len(ratios) // 4]) / max(1e-9, middle),
     )
+
+
+def _form(answers: Sequence[str]) -> str:
+    """The closed form that most answers have alike: the same keys, or as many columns; "" where they have none."""
+    fields = [one for one in map(read_fields, answers) if one is not None]
+    alike = Counter((one.form, _skeleton(one)) for one in fields)
+    by_form = Counter(one.form for one in fields)
+    for form, count in by_form.most_common(1):
+        most = max(number for (name, _), number in alike.items() if name == form)
+        same = count if form in ("json", "list", "number", "code") else most
+        if same >= FORMED * len(answers):
+            return form
+    return ""
+
+
+def _skeleton(fields: Fields) -> str:
+    """What answers of one form have in common: their keys. A key that comes and goes is no other form."""
+    return min(fields.keys, default="") if fields.form == "pairs" else " ".join(sorted(fields.keys))
+
+
+def _shared(question: str, answer: str) -> float:
+    """The share of the units of an answer that stand in its question [0..1]."""
+    said, there = Counter(_units_of(answer)), Counter(_units_of(question))
+    return (said & there).total() / max(1, said.total())
+
+
+def _units_of(text: str) -> list[str]:
+    return [unit.casefold() for unit in _UNIT.findall(text)]
 
 
 def units(text: str) -> int:
@@ -86,16 +130,22 @@ def chinese_share(examples: Sequence[Example]) -> float:
 def _decide(form: Form) -> tuple[Kind, str]:
     if form.multi_turn >= MULTI_TURN:
         return "chat", "kind_chat"
-    if form.structured >= 0.5:
-        return "extraction", "kind_structured"
-    if form.length <= SHORT and form.distinct <= CLOSED:
+    if form.length <= SHORT and form.distinct <= CLOSED and form.form not in MANY_FIELDS:
         return "extraction", "kind_closed"
+    if form.form and form.form != "list":
+        return "extraction", "kind_structured"
     if form.length <= BRIEF and form.copied >= COPIED:
         return "extraction", "kind_copied"
-    if form.length <= SHORT and form.asked < ASKED:
-        return "extraction", "kind_short"
+    if form.length <= PROSE and form.shared >= SHARED:
+        return "extraction", "kind_copied"
+    if form.form == "list" and form.length <= BRIEF:
+        return "extraction", "kind_structured"
     if form.asked >= ASKED:
         return ("consulting", "kind_consulting") if form.length >= LONG else ("service_qa", "kind_service")
+    if form.length <= SHORT:
+        return "extraction", "kind_short"
+    if form.length <= PROSE and KEPT[0] <= form.ratio <= KEPT[1] and form.spread <= EVEN:
+        return "extraction", "kind_rewritten"
     if form.length >= PROSE or (form.decorated >= 0.4 and form.length > BRIEF):
         return "copywriting", "kind_copywriting"
     return "service_qa", "kind_service"

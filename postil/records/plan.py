@@ -14,6 +14,7 @@ Kind = Literal["copywriting", "service_qa", "consulting", "extraction", "chat"]
 Task = Literal["causal_lm", "seq_cls", "token_cls", "seq_2_seq_lm", "pretraining", "dpo"]
 Method = Literal["lora", "rslora", "dora", "lora_plus", "pissa", "olora", "eva", "qlora", "full", "partial",
                  "bottleneck", "ia3", "prefix", "prompt", "p_tuning"]  # fmt: skip
+Metric = Literal["exact_match", "field_match", "char_f1", "rouge_l", "bleu", "loss", "entity_f1", "preferred"]
 
 
 class Plan(BaseModel):
@@ -71,7 +72,7 @@ class Plan(BaseModel):
     minutes: float = Field(0.0, ge=0, le=100_000)  # for the whole job; 0: as long as it takes
 
     # the proof
-    metric: Literal["exact_match", "char_f1", "rouge_l", "bleu", "loss", "entity_f1", "preferred"] = "char_f1"
+    metric: Metric = "char_f1"
     max_new_tokens: int = Field(256, ge=1, le=32_768)
     temperature: float = Field(0.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
