@@ -167,6 +167,7 @@ def roles_by_name(
     """Roles by the user's wish, then by name. A side that no name gives is missing."""
     refused = {role for role, text in (wanted or {}).items() if text == NONE}
     chosen = {role: (find_column(text, names),) for role, text in (wanted or {}).items() if text != NONE}
+    _refuse_twice(chosen, names)
     roles = _by_name(names, columns, {column for found in chosen.values() for column in found})
     if set(chosen) & {"question", "answer"}:
         for role in ("message", "speaker"):
@@ -178,6 +179,13 @@ def roles_by_name(
         roles.setdefault("answer", roles["label"])
         del roles["label"]
     return roles
+
+
+def _refuse_twice(chosen: Mapping[str, tuple[int, ...]], names: Cells) -> None:
+    """Raises DataError where question and answer are named as one column: the model would learn to repeat."""
+    if chosen.get("question", NONE) == chosen.get("answer", ()):
+        column = chosen["question"][0]
+        raise DataError("column_twice", column=names[column] or column_letter(column + 1), columns=list_columns(names))
 
 
 def find_column(text: str, names: Cells) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,8 @@ from postil.dataset.raw import Record
 from postil.dataset.rows import Table, read_table
 from postil.dataset.speakers import cast, role_of
 from postil.dataset.texts import draft_of, reads, says_nothing_else, text_key
+from postil.errors import DataError
+from postil.locales import in_all
 from postil.records import Role
 
 _KEPT = ("name", "tool_calls", "tool_call_id")
@@ -47,8 +49,14 @@ class _Reading:
     wanted: Mapping[str, str]
     shapes: Counter[str] = field(default_factory=Counter)
     columns: dict[str, str] = field(default_factory=dict)
+    heard: set[tuple[str, str]] = field(default_factory=set)  # (role, key) of each key that a record was read by
     flat: dict[tuple[str, ...], list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
     unused: Counter[str] = field(default_factory=Counter)
+
+    def note(self, role: str, key: str) -> None:
+        """A record was read by this key."""
+        self.columns.setdefault(role, key)
+        self.heard |= {(role, normal(name)) for name in (key, *(misspelt(key) or ())[:1])}
 
 
 def read_records(
@@ -57,6 +65,7 @@ def read_records(
     """Dialogues, the name of the shape ("mixed" if there are several), and role -> key as they were understood.
 
     Records of which the ledger knows already are left out: what is told from all of them is told as if they were there.
+    Raises DataError if no record has a key that was named.
     """
     reading = _Reading(ledger, wanted)
     drafts: list[Draft] = []
@@ -68,12 +77,39 @@ def read_records(
     for keys, rows in reading.flat.items():
         drafts += _flat(keys, rows, reading)
     drafts.sort(key=lambda draft: draft.at[0])
+    _answer_wishes(records, reading)
     if reading.unused:
         names = ", ".join(reading.unused)
         ledger.issue("columns_not_used", "advice", columns=names, count=len(reading.unused))
     shapes = list(reading.shapes)
     shape = shapes[0] if len(shapes) == 1 else "mixed" if shapes else ""
     return drafts, shape, reading.columns
+
+
+def _answer_wishes(records: Sequence[Record], reading: _Reading) -> None:
+    """A key that a person has named is used, or it is said why not."""
+    for role, key in reading.wanted.items():
+        if key == NONE or any((role, normal(part)) in reading.heard for part in (key, *key.split(","))):
+            continue
+        if not any(_has_key(record.value, key) for record in records):
+            keys = dict.fromkeys(name for one in records[:50] if isinstance(one.value, dict) for name in one.value)
+            raise DataError("no_such_record_key", key=key, keys=", ".join(list(keys)[:20]))
+        reading.ledger.issue("key_not_heeded", "warning", key=key, role=in_all(f"role.{role}"))
+
+
+def _has_key(value: Any, key: str) -> bool:
+    """Whether a record, or an object inside it, has this key; a key of an object inside may stand after a dot."""
+    wish = normal(key.rpartition(".")[2])
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, dict):
+            if any(normal(str(name)) in (wish, normal(key)) for name in inner):
+                return True
+            waiting += inner.values()
+        elif isinstance(inner, list):
+            waiting += inner
+    return False
 
 
 def _one(at: int, value: Any, reading: _Reading) -> list[Draft]:
@@ -152,7 +188,7 @@ def _compared(at: int, value: dict[str, Any], keys: Keys, reading: _Reading) -> 
     for draft in drafts:
         draft.rejected = Turn("assistant", as_text(said(unwanted)), (at,))
     if drafts:
-        reading.columns.setdefault("rejected", key)
+        reading.note("rejected", key)
     return drafts
 
 
@@ -231,7 +267,7 @@ def understand(names: tuple[str, ...], wanted: tuple[tuple[str, str], ...] = ())
         elif name != name.strip() or (len(name) > 2 and name.isascii() and name.isupper() and meanings(name)):
             right = repaired[name] = name.strip().lower()
         readable.append(right)
-    wish = {role: key for role, key in wanted if key == NONE or any(normal(key) == normal(name) for name in names)}
+    wish = _wishes(wanted, names, readable)
     columns = [Column(filled=1.0, length=20.0) for _ in names]
     found = roles_by_name(tuple(readable), columns, wish)
     roles = {role: tuple(names[c] for c in hits) for role, hits in found.items()}
@@ -243,6 +279,12 @@ def understand(names: tuple[str, ...], wanted: tuple[tuple[str, str], ...] = ())
         hits = [names[i] for i, name in enumerate(readable) if any(r == role for r, _ in meanings(name))]
         special[role] = hits[0] if hits else None
     return Keys(roles, special["messages"], special["history"], special["tools"], repaired)
+
+
+def _wishes(wanted: Iterable[tuple[str, str]], names: Sequence[str], readable: Sequence[str]) -> dict[str, str]:
+    """Role -> key that a person has named, of those that the record has; a damaged key by the name it is read as."""
+    right = {normal(name): name for name in readable} | dict(zip(map(normal, names), readable, strict=True))
+    return {role: right.get(normal(key), key) for role, key in wanted if key == NONE or normal(key) in right}
 
 
 # ── values ────────────────────────────────────────────────────────────────────────────────────────
@@ -321,6 +363,7 @@ def _dialogue(at: int, value: Mapping[str, Any], keys: Keys, items: list[Any], r
     draft = Draft([], (at,), tools=_tools(value.get(keys.tools)) if keys.tools else ())
     if system := _system(value, keys):
         draft.say("system", system, at)
+        reading.note("system", keys.roles["system"][0])
     shape = ""
     known = _cast(at, value, items, reading)
     for number, item in enumerate(items, 1):
@@ -332,7 +375,7 @@ def _dialogue(at: int, value: Mapping[str, Any], keys: Keys, items: list[Any], r
         draft.turns += found[1]
     reading.shapes[shape] += 1
     if keys.dialogue is not None:
-        reading.columns.setdefault("conversation", keys.dialogue)
+        reading.note("conversation", keys.dialogue)
     _note_unused(value, {keys.dialogue, keys.tools, *keys.roles.get("system", ())}, reading)
     for item in items:
         _note_thoughts(item, reading)
@@ -478,7 +521,7 @@ def _wordings(value: Mapping[str, Any], keys: Keys, role: str) -> list[str]:
 
 def _note_columns(value: Mapping[str, Any], keys: Keys, reading: _Reading) -> None:
     for role, names in keys.roles.items():
-        reading.columns.setdefault(role, names[0])
+        reading.note(role, names[0])
     _note_unused(value, {*(name for names in keys.roles.values() for name in names), keys.history, keys.tools}, reading)
 
 
@@ -496,8 +539,7 @@ def _flat(names: tuple[str, ...], rows: list[tuple[int, dict[str, Any]]], readin
     cells = [tuple(_cell(value[name]) for name in names) for _, value in rows]
     keys = understand(names)
     readable = tuple(keys.repaired.get(name, name) for name in names)
-    wish = {role: key for role, key in reading.wanted.items()
-            if key == NONE or any(normal(key) == normal(name) for name in names)}  # fmt: skip
+    wish = _wishes(reading.wanted.items(), names, readable)
     columns = look(cells, len(names))
     nested = [c for c, name in enumerate(names) if any(_is_nested(value[name]) for _, value in rows)]
     columns = [Column() if c in nested else column for c, column in enumerate(columns)]
@@ -514,7 +556,7 @@ def _flat(names: tuple[str, ...], rows: list[tuple[int, dict[str, Any]]], readin
         _say_guess(layout, names, ledger, rows[0][0])
     reading.shapes["rows" if "question" in layout.roles else "messages"] += 1
     for role, found in layout.roles.items():
-        reading.columns.setdefault(role, names[found[0]])
+        reading.note(role, names[found[0]])
     used = {column for found in layout.roles.values() for column in found}
     for column in (*layout.unused, *(c for c in nested if c not in used)):
         reading.unused[names[column]] += 1
@@ -525,7 +567,7 @@ def _flat(names: tuple[str, ...], rows: list[tuple[int, dict[str, Any]]], readin
 def _read(key: str, rows: list[tuple[int, dict[str, Any]]], reading: _Reading) -> list[Draft]:
     """Records that hold a text and nothing that asks for it."""
     reading.shapes["texts"] += 1
-    reading.columns.setdefault("text", key)
+    reading.note("text", key)
     for _, value in rows:
         _note_unused(value, {key}, reading)
     return [draft_of(_cell(value[key]), at) for at, value in rows if not reading.ledger.known(at)]

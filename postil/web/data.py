@@ -371,7 +371,11 @@ class Looking:
         await self._change({**kept, name: event.value})
 
     async def _set_column(self, role: str, event: Any) -> None:
-        columns = {**self._named(), role: event.value}
+        before = self._named()
+        columns = {**before, role: event.value}
+        other = {"question": "answer", "answer": "question"}.get(role, "")
+        if event.value and before.get(other) == event.value:  # the two change places: one column cannot be both
+            columns[other] = before.get(role)
         known = {name: letter for name, letter in columns.items() if name in ROLES and letter}
         await self._change({**self._reading, "columns": known})
 

@@ -110,6 +110,41 @@ def test_no_keys_at_all(tmp_path: Path) -> None:
     assert error.value.code == "no_keys" and "price" in str(error.value)
 
 
+def test_a_key_that_no_record_has_is_named(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [{"question": q, "answer": a} for q, a in PAIRS])
+    for key in ("nonsense", "A"):
+        with pytest.raises(DataError) as error:
+            load(path, columns={"answer": key})
+        assert error.value.code == "no_such_record_key" and f'"{key}"' in error.value.cause("en")
+
+
+def test_a_key_that_is_named_and_not_used_is_reported(tmp_path: Path) -> None:
+    turns = [{"role": role, "content": text, "thinking": "hm"} for role, text in PAIR]
+    path = jsonl(tmp_path / "a.jsonl", [{"messages": turns, "note": "x"}])
+    for key in ("note", "thinking"):
+        assert "key_not_heeded" in codes(load(path, columns={"answer": key}))
+    for columns in ({"conversation": "messages"}, {"system": "note"}, {"answer": "-"}):
+        assert "key_not_heeded" not in codes(load(path, columns=columns))
+
+
+@pytest.mark.parametrize("key", ["instrucAon", "instruction"])
+def test_a_damaged_key_is_named_as_it_stands_or_as_it_is_read(tmp_path: Path, key: str) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [{"instrucAon": q, "response": a} for q, a in PAIRS])
+    found = load(path, columns={"question": key, "answer": "response"})
+    assert said(found)[0] == [("user", PAIRS[0][0]), ("assistant", PAIRS[0][1])]
+    assert "key_not_heeded" not in codes(found)
+
+
+@pytest.mark.parametrize("wanted", [{"question": "ask", "answer": "ask"}, {"question": "A", "answer": "ask"}])
+def test_question_and_answer_are_two_columns(tmp_path: Path, wanted: dict[str, str]) -> None:
+    sheet = text(tmp_path / "a.csv", "".join(f"{q},{a}\n" for q, a in [("ask", "reply"), *PAIRS]))
+    records = jsonl(tmp_path / "a.jsonl", [{"ask": q, "reply": a} for q, a in PAIRS])
+    for path in (sheet, records) if wanted["question"] == "ask" else (sheet,):
+        with pytest.raises(DataError) as error:
+            load(path, columns=wanted)
+        assert error.value.code == "column_twice"
+
+
 def test_turns_of_one_conversation_in_several_records(tmp_path: Path) -> None:
     values = [{"session_id": i // 2, "turn": i % 2 + 1, "question": f"问{i}", "answer": f"答{i}"} for i in range(24)]
     found = load(jsonl(tmp_path / "a.jsonl", values))
