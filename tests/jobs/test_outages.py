@@ -169,7 +169,7 @@ def test_fault_15_the_base_model_on_the_disk(
     watch.stop(1.0)
     row = stage.shop.get(job)
     assert row.status == "failed" and row.error is not None and row.error["postil"] == "base_changed"
-    assert BASE in row.error["message"] and str(weights.parent) in row.error["message"]
+    assert BASE in row.error["message"] and str(weights.parent) not in row.error["message"]  # of the server
     invariants.check(stage.shop)
 
 
