@@ -497,7 +497,9 @@ class Screen:
     def evaluation(self, evaluation: Evaluation, *, most: int = FEW) -> None:
         if self.as_json:
             return
-        self.title("show.before_after")
+        self.title("show.before_after_learned" if evaluation.learned else "show.before_after")
+        if evaluation.learned:
+            self.say("show.learned_questions", "bold yellow", n=evaluation.learned, of=len(evaluation.rows))
         table = Table(pad_edge=False)
         for key in ("question", "reference", "base", "tuned"):
             table.add_column(say(f"show.{key}"), overflow="fold")

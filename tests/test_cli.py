@@ -413,8 +413,19 @@ def test_evaluate_on_a_file_and_on_the_test_part(trained: Trained, tmp_path: Pat
     assert metrics <= set(found["base"]) and metrics <= set(found["tuned"])
     assert {"outcome", "metric", "difference", "interval"} <= set(found["verdict"]) and "forgetting" in found
     assert len(found["rows"]) == 24 and found["rows"][0]["question"].startswith((SYSTEM, INSTRUCTION, "5"))
+    assert not any("learned" in row for row in found["rows"])
     again = told(["evaluate", trained.directory])
     assert again["verdict"] == {**trained.result["verdict"], "words": again["verdict"]["words"]}
+
+
+def test_questions_that_were_learned_prove_nothing_and_it_is_said(trained: Trained) -> None:
+    code, out, _ = said(["evaluate", trained.directory, "--data", trained.sheet, "--lang", "en"])
+    plan = json.loads((trained.directory / "plan.json").read_text("utf-8"))["plan"]
+    learned = 60 - plan["validation_rows"] - plan["test_rows"]
+    assert code == 0 and f"{learned} of 60 questions stand in the rows that the model was trained on" in " ".join(
+        out.split()
+    )
+    assert "questions that training never saw)" not in out
 
 
 def test_answer_gives_the_own_sheet_back(trained: Trained, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def evaluate(
         theirs, others[name] = _scored(own, references, given, None, {})
         if metric in theirs:
             against[name] = verdict(metric, theirs[metric], scores[True][metric])
+    known = {_asked(example) for example in training}
     return Evaluation(
         base=summaries[False],
         tuned=summaries[True],
@@ -63,6 +64,7 @@ def evaluate(
                 "question": example.question[-1].content,
                 "reference": example.answer,
                 **({} if example.rejected is None else {"rejected": example.rejected}),
+                **({"learned": True} if _asked(examples[i]) in known else {}),
                 "base": visible(answers[False][i].text),
                 "tuned": visible(answers[True][i].text),
                 "base_score": scores[False][metric][i],
@@ -74,6 +76,11 @@ def evaluate(
         against=against,
         confusion=own.confusion(references, answers[True]) if own.confusion else None,
     )
+
+
+def _asked(example: Example) -> tuple[str, ...]:
+    """What decides whether two examples ask the same; of a plain text, all of it."""
+    return tuple(" ".join(message.content.split()) for message in example.question or example.messages)
 
 
 def _scored(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-DRAWN = 1200  # points that are drawn of a curve
+DRAWN = 400  # points that are drawn of a curve: each goes to every page that is open, at each look
 
 
 class Losses:

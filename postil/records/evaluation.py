@@ -108,6 +108,11 @@ class Evaluation:
     against: Mapping[str, Verdict] = field(default_factory=dict)
     confusion: Confusion | None = None
 
+    @property
+    def learned(self) -> int:
+        """How many of the questions stand in the rows that the model was trained on: they prove nothing of new ones."""
+        return sum(bool(row.get("learned")) for row in self.rows)
+
     def against_words(self, lang: str | None = None) -> list[str]:
         """What the comparison with each of the plain means says, in a sentence: also that they would do as well."""
         return [

@@ -30,8 +30,8 @@ def test_first_last_lowest_and_highest_stay(values: list[float], most: int) -> N
 
 def test_a_hundred_thousand_points_become_as_many_as_are_drawn() -> None:
     points = [(i, 1.0 + (i == 54_321)) for i in range(100_000)]
-    kept = thinned(points, 1200)
-    assert len(kept) <= 1200
+    kept = thinned(points, DRAWN)
+    assert len(kept) <= DRAWN
     assert [54_321, 2.0] in kept
 
 
