@@ -95,7 +95,11 @@ class Draft:
         self.doubts += room.issues_of(self._changes, self.plan, whole, left, self.machine.load, self.machine.cores)
 
     def proposal(self) -> Proposal:
-        return Proposal(self.plan, self.reasons, self._estimate(self.plan))
+        """Where nothing was measured, a plan's minutes bound what is said of its time: the run will keep to them."""
+        estimate = self._estimate(self.plan)
+        if self.plan.minutes and not self._probe:
+            estimate = room.bounded(estimate, 60 * self.plan.minutes, Settings())
+        return Proposal(self.plan, self.reasons, estimate)
 
     def _part(self, sizes: Mapping[str, Any]) -> None:
         """Divide the data, with parts of these sizes, and count the tokens of each."""

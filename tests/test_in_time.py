@@ -50,6 +50,8 @@ def test_the_plan_says_what_is_left_out_and_why(quick: list[Any], lang: str) -> 
 def test_the_remedy_that_is_named_works(quick: list[Any]) -> None:
     found = told(["plan", *quick, "--set", "minutes=0"])
     assert found["plan"]["n_epochs"] == 3 and found["plan"]["training_rows"] == 200
+    unmeasured = told(["plan", *quick, "--no-measure"])["estimate"]
+    assert unmeasured["seconds"][1] <= 300
     more = told(["plan", *quick, "--set", "minutes=15"])["plan"]
     assert more["n_epochs"] > 1 or more["training_rows"] == 200
 

@@ -3,7 +3,7 @@
 from postil.plan.catalog import bases, find, known, needed_bytes, recommend, shape_of
 from postil.plan.choose import choose
 from postil.plan.counts import rough_counts
-from postil.plan.estimate import cost, doubts, estimate
+from postil.plan.estimate import bounded, cost, doubts, estimate
 from postil.plan.fit import FEWEST_TEST, PROBE_SHARE, Changes, fit, issues_of
 from postil.plan.foreign import Foreign, read_foreign
 from postil.plan.given import Given, read_given
@@ -15,9 +15,44 @@ from postil.plan.schema import Field, check_settings, checked_settings, fields, 
 from postil.plan.tasks import check_rows, longest, settled_task, suggestions, task_of
 
 __all__ = [
-    "FEWEST_TEST", "PROBE_SHARE", "Changes", "Field", "Foreign", "Given", "bases", "check_rows", "check_settings",
-    "checked_settings", "chinese_share", "choose", "cost", "doubts", "estimate", "fields", "find", "fit", "groups",
-    "issues_of", "kind_of", "known", "longest", "machine", "matters", "needed_bytes", "preset", "presets",
-    "read_foreign", "read_given", "read_settings", "recommend", "rough_counts", "settled_task", "shape_of",
-    "split_sizes", "suggestions", "task_of", "training_rows",
-]  # fmt: skip
+    "FEWEST_TEST",
+    "PROBE_SHARE",
+    "Changes",
+    "Field",
+    "Foreign",
+    "Given",
+    "bases",
+    "bounded",
+    "check_rows",
+    "check_settings",
+    "checked_settings",
+    "chinese_share",
+    "choose",
+    "cost",
+    "doubts",
+    "estimate",
+    "fields",
+    "find",
+    "fit",
+    "groups",
+    "issues_of",
+    "kind_of",
+    "known",
+    "longest",
+    "machine",
+    "matters",
+    "needed_bytes",
+    "preset",
+    "presets",
+    "read_foreign",
+    "read_given",
+    "read_settings",
+    "recommend",
+    "rough_counts",
+    "settled_task",
+    "shape_of",
+    "split_sizes",
+    "suggestions",
+    "task_of",
+    "training_rows",
+]

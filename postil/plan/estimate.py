@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from postil.plan import sizes
 from postil.records import Base, Counts, Estimate, Issue, Machine, Plan, Probe
@@ -45,6 +46,12 @@ def estimate(
         proof_seconds=(round(low + low_rate * proof, 1), round(high + high_rate * proof, 1)),
         update_seconds=round((low_rate + high_rate) / 2 * counts.mean_length * min(plan.batch_size, n), 3),
     )
+
+
+def bounded(estimated: Estimate, most: float, settings: Settings) -> Estimate:
+    """The same for a job that ends within `most` seconds, whatever it has to leave out for that."""
+    low, high = (min(seconds, most) for seconds in estimated.seconds)
+    return replace(estimated, seconds=(low, high), cost=(cost(low, settings), cost(high, settings)))
 
 
 def cost(seconds: float, settings: Settings) -> float:

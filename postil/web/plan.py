@@ -276,7 +276,8 @@ class Planning:
         low, high = told["seconds"]
         sign = desk.sign(told["currency"])
         cost = f"{sign}{told['cost'][1]:.2f}" if told["cost"][1] >= 0.01 else f"< {sign}0.01"
-        facts = {"time": f"{span(desk, low)} – {span(desk, high)}", "memory": f"{told['memory_bytes'] / 1e9:.1f} GB",
+        lengths = dict.fromkeys((span(desk, low), span(desk, high)))  # one where both sound alike
+        facts = {"time": " – ".join(lengths), "memory": f"{told['memory_bytes'] / 1e9:.1f} GB",
                  "disk": f"{told['disk_bytes'] / 1e9:.2f} GB", "cost": cost}  # fmt: skip
         self._estimate.clear()
         with self._estimate:

@@ -5,7 +5,7 @@ import pytest
 from postil.plan import sizes
 from postil.plan.catalog import bases
 from postil.plan.counts import rough_counts
-from postil.plan.estimate import cost, doubts, estimate, memory_bytes
+from postil.plan.estimate import bounded, cost, doubts, estimate, memory_bytes
 from postil.records import Counts, Example, Machine, Message, Plan, Probe
 from postil.settings import Settings
 
@@ -36,6 +36,13 @@ def test_a_measured_step_gives_a_range_around_what_it_adds_up_to():
 ])  # fmt: skip
 def test_more_work_takes_longer(change):
     assert estimated(PLAN.model_copy(update=change)).seconds[1] > estimated().seconds[1]
+
+
+def test_a_job_with_a_limit_is_not_said_to_take_longer():
+    whole = estimated(price_per_hour=36.0)
+    short = bounded(whole, 60.0, replace(Settings(), price_per_hour=36.0))
+    assert whole.seconds[1] > 60 and short.seconds == (min(60.0, whole.seconds[0]), 60.0)
+    assert (short.cost[1], short.memory_bytes) == (pytest.approx(0.6), whole.memory_bytes)
 
 
 def test_fewer_training_rows_take_less():
