@@ -179,7 +179,7 @@ def arrive(loss: float, seed: int) -> Arrival:
         training += time.process_time() - started
         if (step + 1) % VALIDATE_EVERY == 0 or step + 1 == schedule.total:
             started = time.process_time()
-            now = learner.validation_loss(held_out)
+            now = learner.validation(held_out).loss
             validation += time.process_time() - started
             print(f"update {step + 1}: {training:.0f} CPU s, {now:.4f} nats an answer token", flush=True)
             if now <= loss:

@@ -21,7 +21,7 @@ from postil.store import read_json
 SOURCE = Path(__file__).with_name("plainscript.txt")
 USED = ("r", "lora_alpha", "lora_dropout", "bias", "n_epochs", "batch_size", "lr_scheduler", "warmup_ratio",
         "weight_decay", "max_grad_norm", "prompt_loss_weight", "evaluations_per_epoch", "patience", "seed",
-        "threads", "device", "dtype", "gradient_checkpointing")  # fmt: skip
+        "metric", "threads", "device", "dtype", "gradient_checkpointing")  # fmt: skip
 
 
 def write_script(adapter: Adapter, template: Template, parts: Mapping[str, Sequence[Example]],

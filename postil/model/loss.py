@@ -55,6 +55,19 @@ class Loss:
             ]
         )
 
+    def read(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Without a graph: the loss of each of the R predictions that count, and whether its target is the likeliest
+        token, as greedy writing would take it: [R] in nats, [R] of booleans."""
+        with torch.no_grad():
+            hidden = self._hidden(batch)
+            if hidden is None:
+                return _read(self._logits(batch), batch.targets)
+            weight, bias = self._head.weight, self._head.bias
+            parts = zip(_some(hidden, len(weight)), _some(batch.targets, len(weight)), strict=True)
+            each = [_read(F.linear(some, weight, bias), targets) for some, targets in parts]
+            losses, likeliest = zip(*each, strict=True)
+            return torch.cat(losses), torch.cat(likeliest)
+
     def sum(self, batch: Batch) -> torch.Tensor:
         """The weighted sum of the losses: a scalar, to be divided by the weights of the whole update."""
         hidden = self._hidden(batch)
@@ -106,6 +119,11 @@ class Loss:
                 for name in POSITIONWISE:
                     leave.enter_context(_at_places(_part(blocks[-1], name), places))
             yield
+
+
+def _read(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    logits = logits.float()
+    return F.cross_entropy(logits, targets, reduction="none"), logits.argmax(-1) == targets
 
 
 def _counting(hidden: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -29,6 +29,7 @@ ARTICLES = "the two LoRA articles"
 # parameters up to -> rate at 128 rows an update; the first line is measured here, see `_learning_rate`
 LEARNING_RATES = ((0.3e9, 2e-3), (4.5e9, 1e-3), (15e9, 5e-4), (math.inf, 3e-4))
 FEW_UPDATES = 100
+PATIENCE_EPOCHS = 1.5  # of validations that fall behind the best, before the run ends; sooner is noise on few rows
 BATCHES = ((2_000, 8), (8_000, 16), (math.inf, 32))  # examples below -> rows an update
 FEWEST_UPDATES_PER_EPOCH = 20
 SMALLEST_RANK, LARGEST_RANK = 8, 256
@@ -344,8 +345,8 @@ def _about_stopping(draft: _Draft, counts: Counts) -> None:
     draft.take("validation_rows", counts.validation, "validation_split", "data", n=counts.validation)
     enough = counts.test >= 20
     draft.take("test_rows", counts.test, "test_split" if enough else "test_too_few", "data", n=counts.test)
-    draft.take("evaluations_per_epoch", 3, "evaluate_thrice")
-    draft.take("patience", 3, "patience_three")
+    each = draft.take("evaluations_per_epoch", 3, "evaluate_thrice")
+    draft.take("patience", math.ceil(PATIENCE_EPOCHS * each), "patience_epochs", epochs=PATIENCE_EPOCHS)
     draft.take("logging_steps", 1 if planned <= 500 else 10, "logging", updates=planned)
     draft.take("save_steps", min(max(planned // 10, 20), 100), "saving", updates=planned)
     draft.take("save_total_limit", 3, "keep_three", ARTICLES)

@@ -28,6 +28,8 @@ class Position:
     step: int = 0  # updates done
     best_step: int = 0
     best_loss: float | None = None
+    best_right: float | None = None  # share of the validation rows, tokens or labels; None: the metric is a loss
+    best_counted: int = 0  # of how many
     base_loss: float | None = None
     without_gain: int = 0  # validations since the best one
     learning_rate: float | None = None  # as probed; None: not decided yet
@@ -42,7 +44,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Saved:
-    """`best` is the adapter with the lowest validation loss so far: it travels along, so that any one will do."""
+    """`best` is the adapter with the best validation so far: it travels along, so that any one will do."""
 
     position: Position
     weights: Tensors

@@ -1,4 +1,4 @@
-"""One adapter that learns: an update, a validation loss, and the state that both depend on."""
+"""One adapter that learns: an update, a validation, and the state that both depend on."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from postil.model.layers import compile_blocks, uncompile_blocks
 from postil.model.memory import lacks_memory
 from postil.records import Plan
 from postil.settings import Ranks
+from postil.train.grade import Grade
 from postil.train.objectives import Objective
 
 SMALLEST_MICRO_BATCH = 64  # tokens; below this, halving frees no memory worth having
@@ -147,8 +148,8 @@ class Learner:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def validation_loss(self, rows: Rows, *, tuned: bool = True) -> float:
-        """Mean loss over the answers of `rows`, in nats per token; of the untouched base where not `tuned`."""
+    def validation(self, rows: Rows, *, tuned: bool = True) -> Grade:
+        """How the answers of `rows` are known, loss in nats per token; to the untouched base where not `tuned`."""
         self.model.eval()
         sequences = [s for row in rows[self.ranks.rank :: self.ranks.world] for s in row]
         self._find_out(sequences)
@@ -156,14 +157,15 @@ class Learner:
             sums = self._fitting(lambda: self._sums(sequences))
         if self.ranks.world > 1:
             dist.all_reduce(sums)
-        return float(sums[0] / sums[1])
+        loss, weight, right, counted = sums.tolist()
+        return Grade(loss / weight, right / counted, round(counted)) if counted else Grade(loss / weight)
 
     def _sums(self, sequences: Sequence[Any]) -> torch.Tensor:
-        """[loss, weight] of `sequences`."""
-        sums = torch.zeros(2, dtype=torch.float64)
+        """What `graded` says of all `sequences`."""
+        sums = torch.zeros(4, dtype=torch.float64)
         with torch.inference_mode():
             for batch in self._batches(sequences, learning=False):
-                sums += torch.stack(self.objective.sum(batch)).double().cpu()
+                sums += self.objective.graded(batch).double().cpu()
         return sums
 
     def state(self, *, copy: bool = True) -> tuple[Tensors, Tensors]:

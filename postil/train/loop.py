@@ -23,6 +23,7 @@ from postil.train import checkpoint
 from postil.train.batches import Schedule
 from postil.train.checkpoint import Position, Saved
 from postil.train.course import Course
+from postil.train.grade import Grade
 from postil.train.helm import Helm
 from postil.train.learner import Learner, Rows
 from postil.train.objectives import Objective
@@ -34,7 +35,6 @@ PROBE_SHARE = 0.06  # of the updates, for each factor: 18 % more time in all
 FEWEST_PROBE_UPDATES = 5
 SAVE_SECONDS = 120.0  # between checkpoints at most: what a kill may cost
 DROPOUT = "crc32"  # how `learner.dropout_seed` makes its numbers
-GAIN = 1e-4  # nats; a smaller fall of the validation loss is no gain
 
 
 class Loop:
@@ -110,7 +110,8 @@ class Loop:
             numbers = {
                 "epoch": done / self._schedule.per_epoch,
                 "loss": loss,
-                "validation_loss": validation,
+                "validation_loss": validation.loss if validation else None,
+                "validation_right": validation.right if validation else None,
                 "learning_rate": self._schedule.learning_rate(done - 1, self._learning_rate()),
                 "tokens_per_second": tokens / max(seconds, 1e-9),
             }
@@ -148,32 +149,37 @@ class Loop:
         left = self._schedule.total - done
         return bool(self._validation) and (left == 0 or (done % every == 0 and 2 * left >= every))
 
-    def _timed_validation(self) -> float | None:
+    def _timed_validation(self) -> Grade | None:
         started = self._clock()
-        loss = self._validate()
+        grade = self._validate()
         self._validation_seconds = self._clock() - started
-        return loss
+        return grade
 
-    def _validate(self) -> float | None:
-        """The validation loss, which decides what is best; without validation rows the last state is the best."""
+    def _validate(self) -> Grade | None:
+        """How the validation rows are known, which decides what is best; without any the last state is the best."""
         if not self._validation:
             self._best = weights_of(self._model)
             self._at = replace(self._at, best_step=self._at.step)
             return None
-        loss = self._learner.validation_loss(self._validation)
-        if not isfinite(loss):
+        grade = self._learner.validation(self._validation)
+        if not isfinite(grade.loss):
             raise TrainError("diverged", step=self._at.step, learning_rate=self._at.learning_rate or 0.0)
         if self._at.base_loss is None:
             as_base = METHODS[self._plan.method].starts_as_base
-            base = loss if as_base else self._learner.validation_loss(self._validation, tuned=False)
-            self._at = replace(self._at, base_loss=base, best_loss=loss)
-        assert self._at.best_loss is not None
-        if loss < self._at.best_loss - GAIN:
+            base = grade if as_base else self._learner.validation(self._validation, tuned=False)
+            self._at = replace(self._at, base_loss=base.loss, **_as_best(grade))
+        best = self._best_grade
+        if grade.beats(best):
             self._best = weights_of(self._model)
-            self._at = replace(self._at, best_loss=loss, best_step=self._at.step, without_gain=0)
-        elif self._at.step:
+            self._at = replace(self._at, best_step=self._at.step, without_gain=0, **_as_best(grade))
+        elif self._at.step and grade.falls_behind(best):
             self._at = replace(self._at, without_gain=self._at.without_gain + 1)
-        return loss
+        return grade
+
+    @property
+    def _best_grade(self) -> Grade:
+        assert self._at.best_loss is not None, "nothing was validated yet"
+        return Grade(self._at.best_loss, self._at.best_right, self._at.best_counted)
 
     def _gained_nothing(self) -> bool:
         if self._at.without_gain < self._plan.patience:
@@ -189,29 +195,29 @@ class Loop:
         if not plan.learning_rate_probe or not self._validation or 3 * updates > self._schedule.total:
             return plan.learning_rate
         start = self._learner.state()
-        tried: dict[float, float] = {}
+        tried: dict[float, Grade] = {}
         for place, factor in enumerate(PROBE_FACTORS):
             self._progress.stage("probe", place / len(PROBE_FACTORS), learning_rate=factor * plan.learning_rate)
             self._learner.restore(*start)
-            tried[factor] = self._loss_after(updates, factor * plan.learning_rate)
-        best = min(tried, key=lambda factor: tried[factor])
+            tried[factor] = self._grade_after(updates, factor * plan.learning_rate)
+        best = min(tried, key=lambda factor: tried[factor].loss)
         self._learner.restore(*start)
         self._progress.tell(
             "learning_rate_probed", best=best * plan.learning_rate, updates=updates,
-            tried=", ".join(f"{factor * plan.learning_rate:.1e} → {loss:.3f}" for factor, loss in tried.items()),
+            tried=", ".join(f"{factor * plan.learning_rate:.1e} → {grade.loss:.3f}" for factor, grade in tried.items()),
         )  # fmt: skip
         return best * plan.learning_rate
 
-    def _loss_after(self, updates: int, learning_rate: float) -> float:
+    def _grade_after(self, updates: int, learning_rate: float) -> Grade:
         try:
             for step in range(updates):
                 self._update(step, learning_rate)
         except TrainError as error:
             if error.code != "diverged":
                 raise
-            return float("inf")
-        loss = self._learner.validation_loss(self._validation)
-        return loss if isfinite(loss) else float("inf")
+            return Grade(float("inf"))
+        grade = self._learner.validation(self._validation)
+        return grade if isfinite(grade.loss) else Grade(float("inf"))
 
     # ── checkpoints ──
 
@@ -259,3 +265,8 @@ class Loop:
         self._progress.tell("resumed", step=saved.position.step)
         if self._plan.lora_dropout and saved.position.dropout != DROPOUT:
             self._progress.tell("dropout_changed", "warn", step=saved.position.step)
+
+
+def _as_best(grade: Grade) -> dict[str, Any]:
+    """A grade as a position keeps it."""
+    return {"best_loss": grade.loss, "best_right": grade.right, "best_counted": grade.counted}

@@ -77,10 +77,10 @@ def test_nor_with_gradient_checkpointing(make):
 
 def test_learning_lowers_the_loss(make):
     learner, rows = make()
-    before = learner.validation_loss(rows)
+    before = learner.validation(rows).loss
     for step in range(15):
         learner.update(step, rows, 1e-2)
-    assert learner.validation_loss(rows) < 0.8 * before
+    assert learner.validation(rows).loss < 0.8 * before
 
 
 def out_of_memory_above(tokens, monkeypatch, error):
@@ -115,9 +115,9 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(make, mon
 
 def test_out_of_memory_in_validation_too(make, monkeypatch):
     learner, rows = make()
-    expected = learner.validation_loss(rows)
+    expected = learner.validation(rows).loss
     out_of_memory_above(300, monkeypatch, torch.OutOfMemoryError("CUDA out of memory"))
-    assert learner.validation_loss(rows) == pytest.approx(expected, rel=1e-5)
+    assert learner.validation(rows).loss == pytest.approx(expected, rel=1e-5)
     assert learner.micro_batch_tokens < 2048
 
 
@@ -164,7 +164,7 @@ def test_what_a_failed_update_left_behind_is_forgotten(make, monkeypatch):
     expected, _ = learned(*make())
     learner, rows = make()
     start = learner.state()
-    learner.validation_loss(rows)
+    learner.validation(rows)
     real = Loss.sum
     monkeypatch.setattr(Loss, "sum", lambda loss, batch: real(loss, batch) * float("nan"))
     with pytest.raises(TrainError):
@@ -205,7 +205,7 @@ def test_dropout_depends_on_seed_and_step_alone(make):
 def test_validation_has_no_dropout(make):
     learner, rows = make(lora_dropout=0.5)
     learner.update(0, rows, 1e-2)
-    assert learner.validation_loss(rows) == learner.validation_loss(rows)
+    assert learner.validation(rows) == learner.validation(rows)
 
 
 @pytest.mark.parametrize("family", ["qwen2", "qwen3", "phi", "llama2", "llama3"])

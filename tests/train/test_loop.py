@@ -10,6 +10,7 @@ from postil.errors import TrainError
 from postil.model.adapt import attach, weights_of
 from postil.settings import Ranks
 from postil.train.checkpoint import latest, save
+from postil.train.grade import Grade
 from postil.train.loop import Loop
 from postil.train.objectives.causal_lm import CausalLM
 from postil.train.progress import Progress
@@ -37,7 +38,7 @@ def make(base, tmp_path):
 def scripted(loop, losses):
     """Let the validation say these losses, one after another."""
     left = iter(losses)
-    loop._learner.validation_loss = lambda rows: next(left)
+    loop._learner.validation = lambda rows: Grade(next(left))
     return loop
 
 
@@ -195,3 +196,22 @@ def test_a_run_of_an_older_version_is_told_that_its_dropout_is_drawn_otherwise(m
     save(make.directory / "checkpoints", replace(found, position=replace(found.position, dropout="")))
     make(lora_dropout=dropout).run()
     assert len(make.told("dropout_changed")) == times
+
+
+def test_the_state_with_the_most_right_answers_is_kept_though_its_loss_grows(make):
+    loop = make(evaluations_per_epoch=4, patience=3, metric="exact_match")
+    grades = iter(
+        [
+            Grade(5.0, 0.0, 20),
+            Grade(1.0, 0.3, 20),
+            Grade(1.2, 0.6, 20),
+            Grade(1.5, 0.55, 20),
+            *[Grade(1.6, 0.2, 20)] * 9,
+        ]
+    )
+    loop._learner.validation = lambda rows: next(grades)
+    position, _ = loop.run()
+    assert (position.best_step, position.best_right, position.best_loss) == (2, 0.6, 1.2)
+    assert position.step == 6  # 0.55 is chance and does not count, three times 0.2 do
+    rights = [e.data["validation_right"] for e in make.events if e.type == "metrics" and "validation_right" in e.data]
+    assert rights == [0.3, 0.6, 0.55, 0.2, 0.2, 0.2]

@@ -57,6 +57,11 @@ class Objective(Protocol):
         """Of a batch: the weighted sum of its losses in nats (a scalar with its graph), and the sum of the weights."""
         ...
 
+    def graded(self, batch: Any) -> torch.Tensor:
+        """Of a batch, without a graph: its weighted loss in nats, the sum of the weights, and of what the plan's metric
+        counts how many are right and how many there are; 0 and 0 where the metric is a loss: [4]."""
+        ...
+
 
 OBJECTIVES: Mapping[str, Callable[[Any, Plan], Objective]] = {
     "causal_lm": CausalLM,

@@ -46,3 +46,15 @@ class CausalLM:
 
     def sum(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         return self._loss.sum(batch), batch.weights.sum()
+
+    def graded(self, batch: Batch) -> torch.Tensor:
+        """An answer counts where the metric wants it exactly, else each of its tokens."""
+        losses, likeliest = self._loss.read(batch)
+        sums = [(losses * batch.weights).sum(), batch.weights.sum()]
+        if self._plan.metric == "loss":
+            return torch.stack([*sums, losses.new_zeros(()), losses.new_zeros(())])
+        if self._plan.metric == "exact_match":
+            answers, owners = torch.unique(batch.owners, return_inverse=True)
+            misses = torch.zeros(len(answers), device=losses.device).index_add(0, owners, (~likeliest).float())
+            likeliest = misses == 0
+        return torch.stack([*sums, likeliest.float().sum(), losses.new_tensor(float(len(likeliest)))])

@@ -77,3 +77,9 @@ class DPO:
         ahead = logs[:, 0] - logs[:, 1] - batch.reference
         summed = -F.logsigmoid(self._plan.dpo_beta * ahead).sum()
         return summed, summed.new_tensor(float(examples))
+
+    def graded(self, batch: Compared) -> torch.Tensor:
+        """By the loss: which of two answers is the likelier one hardly changes."""
+        with torch.no_grad():
+            loss, weight = self.sum(batch)
+        return torch.stack([loss, weight, torch.zeros_like(loss), torch.zeros_like(loss)])

@@ -51,3 +51,14 @@ class SeqCls:
         said = logits(self.model, batch, self._reader)
         count = torch.tensor(float(len(batch.targets)), device=said.device)
         return F.cross_entropy(said, batch.targets, reduction="sum"), count
+
+    def graded(self, batch: Asked) -> torch.Tensor:
+        """A label counts; where texts have many of them, most of which say that nothing is there, the loss does."""
+        assert self._reader is not None, "sequences come first"
+        with torch.no_grad():
+            said = logits(self.model, batch, self._reader)
+            count = said.new_tensor(float(len(batch.targets)))
+            loss = F.cross_entropy(said, batch.targets, reduction="sum")
+            right = (said.argmax(-1) == batch.targets).float().sum()
+        each = self._plan.metric == "exact_match"
+        return torch.stack([loss, count, right * each, count * each])
