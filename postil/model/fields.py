@@ -19,7 +19,7 @@ from typing import Any, Literal
 Form = Literal["json", "columns", "pairs", "list", "number", "code"]
 
 _LONGEST_PIECE = 24  # characters of a number, or of what stands in a list
-_PAIR = re.compile(r"\s*([^:：=\n]{1,24}?)\s*[:：=]\s*(.*?)\s*", re.DOTALL)
+_LONGEST_KEY = 24  # characters of what stands before a colon
 _NEXT_PAIR = re.compile(r"[,，]\s*(?=[^,，:：=]{1,24}[:：=])")
 _NO_PAIR = re.compile(r"\w+://|[^:=]*\d:\d")  # an address, a time of day
 _NUMBER = re.compile(r"[^\w\s]?\s?[+-]?\d[\d.,'\u202f ]*\s?(?:%|[^\W\d]{1,4}|[^\w\s])?")
@@ -84,7 +84,7 @@ def _leaves(content: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _columns(text: str) -> list[tuple[str, str]] | None:
-    parts = re.split(r"\s*[|｜\t]\s*", text)
+    parts = [part.strip() for part in re.split(r"[|｜\t]", text)]
     return [(str(place), part) for place, part in enumerate(parts)] if len(parts) > 1 and "\n" not in text else None
 
 
@@ -92,10 +92,17 @@ def _pairs(text: str) -> list[tuple[str, str]] | None:
     parts = [part for part in re.split(r"[\n;；]", text) if part.strip()]
     if len(parts) == 1:  # one line may hold them with commas between
         parts = _NEXT_PAIR.split(text)
-    found = [_PAIR.fullmatch(_BULLET.sub("", part)) for part in parts]
+    found = [_pair(_BULLET.sub("", part)) for part in parts]
     if not parts or not all(found) or _NO_PAIR.match(text):
         return None
-    return [(one[1].strip(), one[2]) for one in found if one]
+    return [pair for pair in found if pair]
+
+
+def _pair(text: str) -> tuple[str, str] | None:
+    """What stands before the first colon or equals sign, and after it."""
+    parts = re.split("[:：=]", text, maxsplit=1)
+    key = parts[0].strip()
+    return (key, parts[1].strip()) if len(parts) == 2 and 0 < len(key) <= _LONGEST_KEY and "\n" not in key else None
 
 
 def _number(text: str) -> list[tuple[str, str]] | None:
