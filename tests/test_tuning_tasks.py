@@ -1,4 +1,4 @@
-"""The tasks that rules are measured on: always the same rows, and nothing of a test part stands in its training part."""
+"""The tasks that rules are measured on: always the same rows, and no question of a test part is learned from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks.tuning.settings import SETTINGS
-from benchmarks.tuning.tasks import MAKERS, TEST_ROWS, chinese_amount, task_of
+from benchmarks.tuning.tasks import LABELS, TEST_ROWS, chinese_amount, task_of
 from postil.plan import check_settings
 
 HERE = ("titles", "amounts", "emoji", "phrases", "slots", "labels", "rules", "service", "null")  # need no other package
@@ -30,10 +30,12 @@ def test_nouns_of_the_test_are_new() -> None:
 
 
 def test_a_label_is_wrong_now_and_then_but_only_where_it_is_learned() -> None:
-    task, right = task_of("labels"), {}
-    for said, label in task.test:
-        right.setdefault(label, said)
-    assert len(right) >= 15 and set(right) <= set(MAKERS) | {label for _, label in task.training}
+    def label_of(said: str) -> str:
+        return next(label for label, forms in LABELS.items() if any(form in said for form in forms))
+
+    task = task_of("labels")
+    wrong = [sum(label_of(said) != label for said, label in rows) for rows in (task.training, task.test)]
+    assert 10 <= wrong[0] <= 30 and wrong[1] == 0
 
 
 @pytest.mark.parametrize(
