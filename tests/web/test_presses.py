@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(3600)]
 PROJECT = "proj_pressed"
 JOBS = ("paused", "queued", "running", "failed", "job_id")
 FOUND = """() => {
+  for (const one of document.querySelectorAll("[data-press]")) delete one.dataset.press;  // of an earlier look
   const all = document.querySelectorAll('button, [role=button], [role=radio], [role=switch], [role=combobox], ' +
     'a[download], input[type=file], input[type=range]');
   const seen = [...all].filter((one) => (one.offsetParent || one.type === 'file') && !one.disabled &&
