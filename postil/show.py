@@ -77,6 +77,11 @@ class Screen:
         if not self.as_json:
             self.console.print(Text(text, style=style))
 
+    def unbroken(self, text: str) -> None:
+        """A line with a key or an address that people copy: no line break stands in it, however narrow the screen."""
+        if not self.as_json:
+            self.console.print(Text(text), soft_wrap=True)
+
     def title(self, key: str, **values: Any) -> None:
         if not self.as_json:
             self.console.print()

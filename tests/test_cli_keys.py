@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,13 @@ def test_a_revoked_key_is_not_rotated() -> None:
     told(["keys", "revoke", key])
     assert refused(["keys", "rotate", key]) == "key_revoked"
     assert refused(["keys", "rotate", "key_none"]) == "key_not_found"
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_a_secret_stands_in_one_piece_on_a_screen_of_any_width(
+    lang: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = said(["keys", "add", "--lang", lang])
+    (line,) = [line for line in out.splitlines() if "sk-postil-" in line]
+    assert code == 0 and re.search(r"sk-postil-[0-9a-z]{12}-[0-9a-f]{64}$", line)

@@ -18,6 +18,7 @@ from postil.dataset.columns import ROLES
 from postil.dataset.words import words
 from postil.jobs.run import KINDS
 from postil.locales import LANGUAGES
+from postil.model.fields import Form
 from postil.plan import fields, groups, presets
 from postil.plan.fit import PARTS
 from postil.records import Issue, Plan, Preference, Target, Verdict
@@ -83,6 +84,7 @@ DOMAINS: dict[str, Callable[[], Iterable[str]]] = {
     "card.what.{}": lambda: ("merged", "peft"),
     "extra.{}": lambda: handed_to("missing", "require", "load", place=1),
     "export.readme.{}": lambda: snake(get_args(Target)),
+    "form.{}": lambda: get_args(Form),
     "judge.criteria.{}": lambda: choices(Plan, "kind"),
     "kind.{}": lambda: choices(Plan, "kind"),
     "lane.{}": lambda: LANES,

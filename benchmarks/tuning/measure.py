@@ -74,7 +74,7 @@ def _measure(task: TuningTask, name: str, setting: Mapping[str, str], seed: int)
     files = {}
     for part in ("training", "test"):
         files[part] = directory / f"{part}.jsonl"
-        files[part].write_text("\n".join(task.lines(part)) + "\n", "utf-8")  # type: ignore[arg-type]
+        files[part].write_text("\n".join(task.lines(part)) + "\n", "utf-8")
     base = flow.fetched(flow.find_base(flow.EMBEDDED))
     started = time.process_time()
     rows, asked = flow.check(files["training"]), flow.check(files["test"])

@@ -37,7 +37,7 @@ def studio(
     screen = open_screen(False)
 
     def tell(key: str, values: dict[str, Any]) -> None:
-        screen.say(key, **values)
+        screen.unbroken(say(key, **values))
         if key == "api.pages" and not no_browser:
             webbrowser.open(values["url"])
 
@@ -69,7 +69,7 @@ def keys_add(
 
     screen = open_screen(as_json)
     made = api.add_key(project, name, scopes or ["read", "train", "serve"], rate or None, tokens or None, quota or None)
-    screen.line(say("api.first_key", secret=made["secret"]))
+    screen.unbroken(say("api.first_key", secret=made["secret"]))
     screen.result(made)
 
 
@@ -82,7 +82,7 @@ def keys_rotate(
 
     screen = open_screen(as_json)
     rotated = api.rotate_any_key(key)
-    screen.line(say("api.first_key", secret=rotated["secret"]))
+    screen.unbroken(say("api.first_key", secret=rotated["secret"]))
     screen.result(rotated)
 
 

@@ -463,8 +463,8 @@ def _tools(value: Any) -> tuple[Mapping[str, Any], ...]:
 
 def _system(value: Mapping[str, Any], keys: Keys) -> str:
     """The system prompt beside the messages; nothing where its key holds one of them itself."""
-    key = keys.roles.get("system", ("",))[0]
-    return as_text(value[key]) if key in value else ""
+    named = keys.roles.get("system", ())
+    return as_text(value[named[0]]) if named and named[0] in value else ""
 
 
 # ── pairs ─────────────────────────────────────────────────────────────────────────────────────────

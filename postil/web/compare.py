@@ -122,6 +122,7 @@ class Compare:
 
     def _asking(self, asked: str) -> Any:
         async def run(*_: Any) -> None:
+            await self._desk.still_may("evaluation.read")  # the question is of the evaluation
             self._input.value = without(asked, self._plan.get("instruction"))
             await self._ask()
 

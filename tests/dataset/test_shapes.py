@@ -197,3 +197,9 @@ def test_a_dialogue_written_into_one_text(tmp_path: Path, text_: str, wanted: li
 def test_an_object_around_each_record_is_opened(tmp_path: Path) -> None:
     found = load(jsonl(tmp_path / "a.jsonl", [{"data": {"question": q, "answer": a}} for q, a in PAIRS]))
     assert len(found.examples) == len(PAIRS) and {repair.code for repair in found.repaired} == {"wrapper_opened"}
+
+
+def test_a_key_without_a_name_is_no_system_prompt(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "在吗"}, {"role": "assistant", "content": "在的"}]
+    found = load(jsonl(tmp_path / "a.jsonl", [{"": "left over", "messages": messages}]))
+    assert said(found) == [PAIR]

@@ -2,6 +2,7 @@
 `vllm_server.py` speaks as its documentation says."""
 
 import json
+import shlex
 import sys
 import threading
 from functools import partial
@@ -203,7 +204,7 @@ def test_the_command_is_a_list_and_the_users_options_come_last():
 def test_started_asked_killed_started_again_and_ended(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", ROOT)
     monkeypatch.setenv("POSTIL_ENGINE", "vllm")
-    monkeypatch.setenv("POSTIL_VLLM_COMMAND", f"{sys.executable} -m tests.serve.vllm_server")
+    monkeypatch.setenv("POSTIL_VLLM_COMMAND", shlex.join([sys.executable, "-m", "tests.serve.vllm_server"]))
     engine = opener(Settings())(tmp_path)
     adapter = lora(tmp_path / "a")
     assert not engine.health().alive

@@ -6,10 +6,13 @@ Nothing is trained: jobs stand as they were put, the engine is its twin in memor
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from postil.api.asking import ask
 from postil.jobs import Order
@@ -95,3 +98,14 @@ def lived(directory: Path, home: Path) -> Iterator[Lived]:
         yield made
     finally:
         made.stop()
+
+
+@contextmanager
+def lived_at_home(base: Path, directory: Path) -> Iterator[Lived]:
+    """The same in a home of its own, with this tiny base in it."""
+    home = directory / "home"
+    shutil.copytree(base, home / "models" / BASE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POSTIL_HOME", str(home))
+        with lived(directory / "studio", home) as house:
+            yield house

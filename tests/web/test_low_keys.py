@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,8 +18,7 @@ from playwright.sync_api import Error as BrowserError
 from postil import locales
 from postil.locales import LANGUAGES, say
 from postil.web.rights import PAGES, needed, place_of
-from tests.api.served import BASE
-from tests.web.lived import Lived, lived
+from tests.web.lived import Lived, lived_at_home
 from tests.web.test_presses import JOBS, Presser
 from tests.web.test_rights import IMPLIED
 
@@ -46,12 +44,8 @@ PAGE_FAULT = re.compile(r"Internal Server Error|Traceback|^50\d\b|\binternal\b")
 
 @pytest.fixture(scope="module")
 def house(base: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
-    home = tmp_path_factory.mktemp("low-home")
-    shutil.copytree(base("llama3"), home / "models" / BASE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POSTIL_HOME", str(home))
-        with lived(tmp_path_factory.mktemp("low"), home) as made:
-            yield made
+    with lived_at_home(base("llama3"), tmp_path_factory.mktemp("low")) as made:
+        yield made
 
 
 @cache

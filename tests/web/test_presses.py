@@ -7,7 +7,6 @@ pressed, and what has to be written before: a button that needs more than that d
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,7 @@ from playwright.sync_api import Error as PageGone
 
 from postil.locales import say
 from postil.web.rights import PAGES, place_of
-from tests.api.served import BASE
-from tests.web.lived import Lived, lived
+from tests.web.lived import Lived, lived_at_home
 from tests.web.studio import window
 
 if TYPE_CHECKING:
@@ -28,6 +26,7 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(3600)]
 PROJECT = "proj_pressed"
 JOBS = ("paused", "queued", "running", "failed", "job_id")
 FOUND = """() => {
+  for (const one of document.querySelectorAll("[data-press]")) delete one.dataset.press;  // of an earlier look
   const all = document.querySelectorAll('button, [role=button], [role=radio], [role=switch], [role=combobox], ' +
     'a[download], input[type=file], input[type=range]');
   const seen = [...all].filter((one) => (one.offsetParent || one.type === 'file') && !one.disabled &&
@@ -55,12 +54,8 @@ JUSTIFIED = {"model.delete": "model_on_line"}  # what the state of things refuse
 
 @pytest.fixture(scope="module")
 def house(base: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
-    home = tmp_path_factory.mktemp("presses-home")
-    shutil.copytree(base("llama3"), home / "models" / BASE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POSTIL_HOME", str(home))
-        with lived(tmp_path_factory.mktemp("presses"), home) as made:
-            yield made
+    with lived_at_home(base("llama3"), tmp_path_factory.mktemp("presses")) as made:
+        yield made
 
 
 class Presser:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-import shutil
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,8 +29,7 @@ from postil.web import carry
 from postil.web.desk import Desk
 from postil.web.rights import ACTS, FILES, PAGES, needed
 from postil.web.session import ROOT
-from tests.api.served import BASE
-from tests.web.lived import Lived, lived
+from tests.web.lived import Lived, lived_at_home
 from tests.web.press import Sheet
 
 if TYPE_CHECKING:
@@ -44,14 +42,10 @@ SOURCES = sorted(Path(carry.__file__).parent.glob("*.py"))
 
 @pytest.fixture(scope="module")
 def house(base: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
-    home = tmp_path_factory.mktemp("rights-home")
-    shutil.copytree(base("llama3"), home / "models" / BASE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("POSTIL_HOME", str(home))
-        with lived(tmp_path_factory.mktemp("rights"), home) as made:
-            for project, mark in MARKS.items():
-                made.live(project, mark)
-            yield made
+    with lived_at_home(base("llama3"), tmp_path_factory.mktemp("rights")) as made:
+        for project, mark in MARKS.items():
+            made.live(project, mark)
+        yield made
 
 
 def narrow(house: Lived, client: httpx.Client, *scopes: str, revoke: bool = False) -> None:
