@@ -87,10 +87,11 @@ class _Sheet:
     """A sheet that is being filled, with what an earlier call has filled already."""
 
     def __init__(self, path: Path, output: Path, asked: Questions) -> None:
-        from postil.dataset import read_answers
+        from postil.dataset import read_answers, read_doubtful
 
         self._path, self._output, self._asked = path, output, asked
         self.answers: dict[int, str] = read_answers(output, asked.questions, asked.column)
+        self.doubtful = read_doubtful(output, asked.questions, asked.column)
         self.left = [row for row in asked.questions if row not in self.answers]
         self._earlier = len(self.answers)
         self._saved = -1  # answers
@@ -98,11 +99,14 @@ class _Sheet:
         self._lost: Sequence[str] = ()
 
     def put(self, rows: Sequence[int], given: Sequence[Answer]) -> None:
-        """Answers to rows. One without words is marked, so that nobody asks again for what does not come."""
-        from postil.evaluate import visible
+        """Answers to rows. One without words is marked, so that nobody asks again for what does not come; one that did
+        not end, or says the same over and over, is coloured."""
+        from postil.evaluate import repeats, visible
 
         for row, one in zip(rows, given, strict=True):
             text = visible(one.text)
+            if not one.stopped or repeats(text) or not text.strip():
+                self.doubtful.add(row)
             self.answers[row] = text if text.strip() else say("marks.no_answer")
         if time.monotonic() - self._saved_at > SAVE_SECONDS:
             self.save()
@@ -113,7 +117,8 @@ class _Sheet:
 
         if len(self.answers) != self._saved:
             asked = self._asked
-            self._lost = write_answers(self._path, self._output, asked.sheet, asked.header_row, self.answers)
+            self._lost = write_answers(self._path, self._output, asked.sheet, asked.header_row, self.answers,
+                                       doubtful=self.doubtful)  # fmt: skip
             self._saved, self._saved_at = len(self.answers), time.monotonic()
 
     def as_json(self) -> dict[str, Any]:
@@ -122,4 +127,5 @@ class _Sheet:
             "output": str(self._output), "rows": len(self._asked.questions), "answered": len(self.answers),
             "from_earlier": self._earlier, "empty": self._asked.empty, "not_carried_over": list(self._lost),
             "without_words": sum(text in wordless for text in self.answers.values()),
+            "doubtful": len(self.doubtful),
         }  # fmt: skip

@@ -311,7 +311,7 @@ def finish(output: Path, emit: Emit, stop: Stop, dataset: Dataset | None) -> dic
             emit(Event("message", {"code": "proof_shortened", "n": most, "of": questions}, "warn"))
             left_out["test_rows"] = [most, questions]
         evaluation = evaluate(output, emit=emit, most=most)
-        result = {**result, "verdict": evaluation.verdict.as_json(), "forgetting": evaluation.forgetting}
+        result = {**result, **evaluation.judged()}
     result["left_out"] = left_out
     result["evaluation_seconds"] = round(time.monotonic() - started, 2)
     result["stages"] = {**result.get("stages", {}), "evaluate": result["evaluation_seconds"]}
@@ -388,7 +388,8 @@ def evaluate(
         emit(Event("stage", data))
 
     learned = training.examples_of(directory, "training") if training.has_examples(directory) else ()
-    evaluation = room.evaluate(open_pair(adapter), examples, adapter.plan.metric, adapter.plan.task, tell, learned)
+    plan = adapter.plan
+    evaluation = room.evaluate(open_pair(adapter), examples, plan.metric, plan.task, tell, learned, plan.kind)
     if not path:
         write_json(directory / "evaluation.json", evaluation.as_json())
     return evaluation

@@ -528,6 +528,9 @@ class Screen:
             numbers.add_row(say(f"metric.{name}") + mark, as_metric(name, value), as_metric(name, tuned), *theirs)
         self.console.print(numbers)
         self._confusion(evaluation)
+        if evaluation.readiness:
+            tone = {"ready": "bold green", "not_yet": "bold red"}.get(evaluation.readiness.level, "bold yellow")
+            self.line(evaluation.readiness.words(), tone)
         colour = {"better": "bold green", "worse": "bold red"}.get(evaluation.verdict.outcome, "bold yellow")
         self.line(evaluation.verdict.words(), colour)
         for sentence in evaluation.against_words():

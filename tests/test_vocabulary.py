@@ -21,7 +21,7 @@ from postil.locales import LANGUAGES
 from postil.model.fields import Form
 from postil.plan import fields, groups, presets
 from postil.plan.fit import PARTS
-from postil.records import Issue, Plan, Preference, Target, Verdict
+from postil.records import Issue, Plan, Preference, Readiness, Target, Verdict
 from postil.store import ACTS, SCOPES, TERMINAL
 from tests.test_locales import sentences, trees
 
@@ -95,6 +95,7 @@ DOMAINS: dict[str, Callable[[], Iterable[str]]] = {
     "plan.{}.help": lambda: [field.name for field in fields()],
     "plan.{}.label": lambda: [field.name for field in fields()],
     "preference.{}": lambda: choices(Preference, "outcome"),
+    "readiness.{}": lambda: [*choices(Readiness, "level"), "near", "cut", "empty", "repeated"],
     "role.{}": lambda: ROLES,
     "severity.{}": lambda: choices(Issue, "severity"),
     "stage.{}": lambda: beside("stage") | handed_to("stage", "timed"),

@@ -17,6 +17,7 @@ from postil.api.house import House
 from postil.api.logs import open_log
 from postil.errors import RequestError
 from postil.jobs import Queue, Watch
+from postil.model.memory import share_arenas
 from postil.serve import opener
 from postil.settings import Settings
 from postil.store import keep_private, open_places, open_store
@@ -35,6 +36,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, house: House) -> None:
         super().__init__(config)
         self._house = house
+        share_arenas()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._house.closing.set()

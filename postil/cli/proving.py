@@ -136,6 +136,8 @@ def answer(
     for lost in result["not_carried_over"]:
         screen.line(lost, "yellow")
     screen.say("show.answered", path=output, n=result["answered"], rows=result["rows"], earlier=result["from_earlier"])
+    if result["doubtful"]:
+        screen.say("show.doubtful", "yellow", n=result["doubtful"])
     if result["without_words"]:
         screen.say("show.without_words", "yellow", n=result["without_words"])
     screen.result(result)

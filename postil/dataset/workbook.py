@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from postil.records import Dataset
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
-    from openpyxl.cell.cell import Cell
+    from openpyxl.cell.cell import Cell, MergedCell
     from openpyxl.worksheet.worksheet import Worksheet
 
 AUTHOR = "Postil"
@@ -297,22 +297,23 @@ def _link(cell: Cell, sheet: str, place: str) -> None:
 
 def write_answers(
     source: Path, output: Path, sheet: str | None, header_row: int | None, answers: Mapping[int, str],
-    lang: str | None = None,
+    lang: str | None = None, doubtful: Collection[int] = (),
 ) -> tuple[str, ...]:  # fmt: skip
     """Write the sheet of `source` to `output` with a column of answers on its right; `answers` by row number.
 
-    Give all answers each time: the file is written anew. A workbook keeps its formatting; any other file becomes a
-    new workbook. Returns sentences on what the new file does not carry. Raises FileError as `write_report` does.
+    doubtful: rows whose answer a person should look at; they are coloured. Give all answers each time: the file is
+    written anew. A workbook keeps its formatting; any other file becomes a new workbook. Returns sentences on what the
+    new file does not carry. Raises FileError as `write_report` does.
     """
     keep_macros = excel.check_target(source, output) == "xlsm"
     book, lost = excel.open_own(source, keep_macros) if excel.is_own(source) else (None, [])
     if book is not None:
-        _fill(book, _sheet(book, sheet), header_row, answers, None, lang)
+        _fill(book, _sheet(book, sheet), header_row, answers, None, lang, doubtful)
         excel.save(book, output)
         return excel.told([*lost, *excel.lost_parts(source, output)], lang)
     excel.check_new(output)
     book, places = _copied(source, sheet, lang)
-    _fill(book, book.worksheets[0], 1 if places else header_row, answers, places, lang)
+    _fill(book, book.worksheets[0], 1 if places else header_row, answers, places, lang, doubtful)
     excel.save(book, output)
     return excel.told(["format"] if source.suffix.lower().lstrip(".") in STYLED else [], lang)
 
@@ -353,24 +354,38 @@ def read_answers(output: Path, questions: Mapping[int, str], column: str | None 
     An answer counts only where the row's text in `column` (letter, or key of a record; none there: any cell) is part
     of `questions[row]`, or holds it: rows that were moved or reworded since are asked again.
     """
+    return {number: str(cell.value) for number, cell in _answer_cells(output, questions, column)}
+
+
+def read_doubtful(output: Path, questions: Mapping[int, str], column: str | None = None) -> set[int]:
+    """The rows of these answers that `write_answers` coloured."""
+    return {
+        number
+        for number, cell in _answer_cells(output, questions, column)
+        if str(cell.fill.fgColor.rgb).endswith(COLOURS["warning"])
+    }
+
+
+def _answer_cells(
+    output: Path, questions: Mapping[int, str], column: str | None
+) -> Iterator[tuple[int, Cell | MergedCell]]:
+    """Each row number with the cell of its answer, where the row still asks the same."""
     if not output.is_file() or not excel.is_own(output):
-        return {}
+        return
     book, _ = excel.open_own(output, keep_macros=False)
     place = _named_column(book, ANSWERS) if book is not None else None
     if book is None or place is None:
-        return {}
+        return
     sheet, answer = place
     numbers = _named_column(book, ROWS)
     asked_in = _letter(sheet, column) if column else None
-    kept: dict[int, str] = {}
     for cells in sheet.iter_rows(max_col=max(answer, sheet.max_column)):
         texts = {cell.column_letter: str(cell.value) for cell in cells if cell.value is not None and cell.column_letter}
         answered = texts.pop(column_letter(answer), "")
         number = _number(texts.pop(column_letter(numbers[1]), "")) if numbers else cells[0].row or 0
         asked = [texts[asked_in]] if asked_in in texts else list(texts.values())
         if answered and number in questions and _same(asked, questions[number]):
-            kept[number] = answered
-    return kept
+            yield number, sheet.cell(cells[0].row or 0, answer)
 
 
 def _same(texts: list[str], question: str) -> bool:
@@ -381,10 +396,11 @@ def _same(texts: list[str], question: str) -> bool:
 
 def _fill(
     book: Workbook, sheet: Worksheet, header_row: int | None, answers: Mapping[int, str],
-    places: Mapping[int, int] | None, lang: str | None,
+    places: Mapping[int, int] | None, lang: str | None, doubtful: Collection[int],
 ) -> None:  # fmt: skip
     """Put the answers in their column. `places`: row number -> row of the sheet, where the two differ."""
-    from openpyxl.styles import Alignment
+    from openpyxl.comments import Comment
+    from openpyxl.styles import Alignment, PatternFill
     from openpyxl.workbook.defined_name import DefinedName
 
     found = _named_column(book, ANSWERS)
@@ -396,6 +412,9 @@ def _fill(
         cell = excel.cell_at(sheet, number if places is None else places[number], column)
         cell.alignment = Alignment(wrap_text=True, vertical="top")
         excel.put_text(cell, answer)
+        if number in doubtful:
+            cell.fill = PatternFill("solid", fgColor=COLOURS["warning"])
+            cell.comment = Comment(say("marks.doubtful", lang), "Postil")
     letter, quoted = column_letter(column), sheet.title.replace("'", "''")
     sheet.column_dimensions[letter].width = 50
     book.defined_names[ANSWERS] = DefinedName(ANSWERS, attr_text=f"'{quoted}'!${letter}:${letter}")

@@ -1,6 +1,6 @@
 """Base and tuned answer the same questions: metrics, a verdict in words, neutral texts, a report."""
 
-from postil.evaluate.answers import evaluate, read_evaluation
+from postil.evaluate.answers import evaluate, read_evaluation, readiness_of
 from postil.evaluate.blind import CHOICES, Tally, order, revealed, shown_rows, sides, tally, tally_of
 from postil.evaluate.case import Case, read_case
 from postil.evaluate.diagnose import diagnose
@@ -8,6 +8,7 @@ from postil.evaluate.endpoint import EndpointJudge
 from postil.evaluate.judge import Brief, InMemoryJudge, Judge, Judgement, LocalJudge, default_brief, judged
 from postil.evaluate.metrics import METRICS, NUMBERS, score, summary, visible
 from postil.evaluate.neutral import neutral_texts
+from postil.evaluate.readiness import readiness, repeats
 from postil.evaluate.report import Facts, Run, write_report
 from postil.evaluate.verdict import FEWEST_ROWS, FORGETTING_LIMIT, forgets, forgetting_words, preference, verdict
 
@@ -38,6 +39,9 @@ __all__ = [
     "preference",
     "read_case",
     "read_evaluation",
+    "readiness",
+    "readiness_of",
+    "repeats",
     "revealed",
     "score",
     "shown_rows",

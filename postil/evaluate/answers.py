@@ -9,24 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 from postil.evaluate.metrics import score, summary, visible
 from postil.evaluate.neutral import neutral_texts
+from postil.evaluate.readiness import readiness
 from postil.evaluate.tasks import Own, of_task
 from postil.evaluate.verdict import verdict
-from postil.records import Answer, Confusion, Evaluation, Example, Verdict
+from postil.records import Answer, Confusion, Evaluation, Example, Kind, Readiness, Verdict
 from postil.store import read_json
 
 if TYPE_CHECKING:
     from postil.model.pair import Pair
 
+OF_ROWS = ("field_match", "entity_f1")  # metrics that are 1 where a row is right, and say so better than its text
 Tell = Callable[[str, float], None]  # what is being done, and how much of it [0..1]
 
 
 def evaluate(
     pair: Pair, examples: Sequence[Example], metric: str, task: str = "causal_lm",
-    tell: Tell = lambda what, share: None, training: Sequence[Example] = (),
+    tell: Tell = lambda what, share: None, training: Sequence[Example] = (), kind: Kind = "service_qa",
 ) -> Evaluation:  # fmt: skip
     """Both models on every example: greedy answers, losses on the references, the verdict and the forgetting guard.
 
     training: what the tuned model has learned from; plain means are taught the same, where the task has such.
+    kind: of the data, which says what makes an answer right enough to be used.
     """
     asked = [pair.asks(example) for example in examples]
     references = [example.answer for example in asked]
@@ -75,7 +78,18 @@ def evaluate(
         others=others,
         against=against,
         confusion=own.confusion(references, answers[True]) if own.confusion else None,
+        readiness=_readiness(own, kind, metric, references, answers[True], scores[True]),
     )
+
+
+def _readiness(
+    own: Own, kind: Kind, metric: str, references: Sequence[str], answers: Sequence[Answer],
+    scores: Mapping[str, Sequence[float]],
+) -> Readiness | None:  # fmt: skip
+    """Of the tuned model; None where it continues texts instead of answering."""
+    if not own.ends:
+        return None
+    return readiness(own.kind or kind, references, answers, scores[metric] if metric in OF_ROWS else None)
 
 
 def _asked(example: Example) -> tuple[str, ...]:
@@ -102,10 +116,17 @@ def read_evaluation(directory: Path) -> Evaluation | None:
     told = read_json(file)
     told["verdict"] = _verdict(told["verdict"])
     told["against"] = {name: _verdict(one) for name, one in told.get("against", {}).items()}
+    if told.get("readiness"):
+        told["readiness"] = readiness_of(told["readiness"])
     if told.get("confusion"):
         labels, counts = told["confusion"]["labels"], told["confusion"]["counts"]
         told["confusion"] = Confusion(tuple(labels), tuple(map(tuple, counts)))
     return Evaluation(**{**told, "rows": tuple(told["rows"])})
+
+
+def readiness_of(told: Mapping[str, Any]) -> Readiness:
+    """From its JSON."""
+    return Readiness(**{name: value for name, value in told.items() if name != "words"})
 
 
 def _verdict(told: Mapping[str, Any]) -> Verdict:

@@ -97,6 +97,8 @@ def _blocks(facts: Facts, curve: str, lang: str) -> Iterator[Block]:
     if facts.evaluation is None:
         yield Paragraph(say("report.not_evaluated", lang), lead=True)
     else:
+        if facts.evaluation.readiness:
+            yield Paragraph(facts.evaluation.readiness.words(lang), lead=True)
         yield Paragraph(facts.evaluation.verdict.words(lang), lead=True)
         yield from _evaluation(facts.evaluation, lang)
     yield from _doctor(facts, lang)

@@ -11,7 +11,7 @@ from typing import Any
 
 from postil.evaluate.plainly import by_words, most_frequent
 from postil.model.entities import Entity, read_entities
-from postil.records import Answer, Confusion, Example
+from postil.records import Answer, Confusion, Example, Kind
 
 Scores = Mapping[str, Sequence[float]]
 Rows = Callable[[Sequence[str], Sequence[Answer]], dict[str, list[float]]]
@@ -32,6 +32,7 @@ class Own:
     others: (training examples, questions) -> answers of plain means, without a language model, by name.
     confusion: which label was given for which. only: those of the general metrics that mean anything here; None: all.
     ends: whether an answer is to end by itself, or goes on as long as it may.
+    kind: as data of which kind its answers are to be read, whatever the data look like; None: as they look.
     """
 
     rows: Rows = lambda references, answers: {}
@@ -42,6 +43,7 @@ class Own:
     confusion: Counted | None = None
     only: tuple[str, ...] | None = None
     ends: bool = True
+    kind: Kind | None = None
 
 
 def macro_f1(references: Sequence[str], answers: Sequence[Answer]) -> dict[str, float]:
@@ -106,7 +108,7 @@ TASKS: Mapping[str, Own] = {
                    **most_frequent(training, asked)}, confusion=of_labels, only=("exact_match", "loss")),
     "token_cls": Own(entity_f1_rows, entity_f1, confusion=of_entities, only=("exact_match", "loss")),
     "pretraining": Own(summed=_perplexity, ends=False),
-    "dpo": Own(measured=_preferred, summed=_preferences),
+    "dpo": Own(measured=_preferred, summed=_preferences, kind="copywriting"),
 }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ class Publisher:
                 model = names.add(
                     session, project=row.project, name=name, base=plan["base"]["name"],
                     base_sha256=plan["base"]["sha256"], adapter_sha256=outcome["files"][ADAPTER_WEIGHTS],
-                    directory=directory, job_id=row.id, verdict=result.get("verdict"),
+                    directory=directory, job_id=row.id, result=result,
                 )  # fmt: skip
                 csv_file = self._store.files.add(session, row.project, "step_metrics.csv", "fine-tune-results", table)
                 row.fine_tuned_model, row.adapter_sha256 = name, model.adapter_sha256

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def register(store: Store, project: str, adapter: Adapter, suffix: str | None) -> Model:
-    """Copy the adapter into the store and name it. It is live unless its evaluation said that it is worse.
+    """Copy the adapter into the store and name it. It is live unless its evaluation speaks against it.
 
     Raises ModelError `base_unnamed` when its base is none of the models that the server knows by name.
     """
@@ -27,13 +27,12 @@ def register(store: Store, project: str, adapter: Adapter, suffix: str | None) -
     if base is None:
         raise ModelError("base_unnamed", name=adapter.base, path=str(adapter.base_path))
     directory = Publisher(store).take_in(adapter.path)
-    result = adapter.path / "result.json"
-    verdict = read_json(result).get("verdict") if result.exists() else None
+    file = adapter.path / "result.json"
     with store.database.write() as session:
         return names.add(
             session, project=project, name=model_name(base.name, project, suffix), base=base.name,
             base_sha256=adapter.base_sha256, adapter_sha256=sha256(adapter.path / ADAPTER_WEIGHTS), directory=directory,
-            verdict=verdict,
+            result=read_json(file) if file.exists() else None,
         )  # fmt: skip
 
 

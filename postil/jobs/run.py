@@ -196,8 +196,7 @@ def evaluation(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(found.as_json(), ensure_ascii=False, indent=2) + "\n", "utf-8")
     flow.write_scores(file.with_suffix(".xlsx"), found, path=source, reading=reading)
-    result = {"base": dict(found.base), "tuned": dict(found.tuned), "verdict": found.verdict.as_json(),
-              "forgetting": found.forgetting, "rows": len(found.rows)}  # fmt: skip
+    result = {"base": dict(found.base), "tuned": dict(found.tuned), **found.judged(), "rows": len(found.rows)}
     return {"result": result, "files": _files(file.parent)}
 
 

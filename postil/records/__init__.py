@@ -2,7 +2,7 @@
 
 from postil.records.bases import Base, Counts, Machine, Probe, Shape
 from postil.records.dataset import Corrections, Dataset, Example, Issue, Left, Message, Repair, Role, Severity, Split
-from postil.records.evaluation import LEANING, Answer, Confusion, Evaluation, Preference, Verdict
+from postil.records.evaluation import LEANING, Answer, Confusion, Evaluation, Preference, Readiness, Verdict
 from postil.records.plan import Choice, Estimate, Kind, Method, Plan, Proposal, Task
 from postil.records.training import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, Event, Finding, Target
 
@@ -33,6 +33,7 @@ __all__ = [
     "Preference",
     "Probe",
     "Proposal",
+    "Readiness",
     "Repair",
     "Role",
     "Severity",

@@ -46,6 +46,46 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether the tuned model's answers can be used, whatever the base would have said: not_yet | try_out | ready.
+
+    right: answers that are right, or close enough for their kind of data; None where nothing but a reader can tell.
+    near: others that are almost right. cut: did not end by themselves; empty: no words; repeated: the same piece over
+    and over. chance: the probability that answers fit their questions this well though they belong to any question
+    (see `evaluate/readiness.py`); None: too few or too equal to tell. All numbers are of `n` questions.
+    """
+
+    level: Literal["not_yet", "try_out", "ready"]
+    n: int
+    right: int | None
+    near: int
+    cut: int
+    empty: int
+    repeated: int
+    chance: float | None = None
+    exact: bool = True  # whether "right" means equal; else: with most of the words
+
+    def words(self, lang: str | None = None) -> str:
+        """The level, and what people can count: of 20 questions so many right, so many not finished."""
+        counted = "readiness.of_none" if self.right is None else "readiness.of" if self.exact else "readiness.of_close"
+        counts = say(counted, lang, n=self.n, right=self.right)
+        problems = {"near": self.near, "cut": self.cut, "empty": self.empty, "repeated": self.repeated}
+        for name, number in problems.items():
+            counts = say(f"readiness.{name}", lang, counts=counts, n=number) if number else counts
+        if self.fits is False:
+            counts = say("readiness.unfit", lang, counts=counts)
+        return say(f"readiness.{self.level}", lang, counts=counts)
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the answers belong to their questions; None: cannot be told."""
+        return None if self.chance is None else self.chance <= 0.05
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "words": self.words()}
+
+
+@dataclass(frozen=True, slots=True)
 class Preference:
     """How often the tuned answer was preferred: questions won, lost and undecided.
 
@@ -107,6 +147,7 @@ class Evaluation:
     others: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     against: Mapping[str, Verdict] = field(default_factory=dict)
     confusion: Confusion | None = None
+    readiness: Readiness | None = None  # None: made before there were levels, or a task that gives no answers
 
     @property
     def learned(self) -> int:
@@ -121,9 +162,14 @@ class Evaluation:
             for name, one in self.against.items()
         ]  # fmt: skip
 
+    def judged(self) -> dict[str, Any]:
+        """What stands of it in a result: verdict, level and forgetting."""
+        level = self.readiness.as_json() if self.readiness else None
+        return {"verdict": self.verdict.as_json(), "readiness": level, "forgetting": self.forgetting}
+
     def as_json(self) -> dict[str, Any]:
-        told = {"base": dict(self.base), "tuned": dict(self.tuned), "verdict": self.verdict.as_json(),
-                "forgetting": self.forgetting, "rows": [dict(row) for row in self.rows]}  # fmt: skip
+        told = {"base": dict(self.base), "tuned": dict(self.tuned), **self.judged(),
+                "rows": [dict(row) for row in self.rows]}  # fmt: skip
         if self.others:
             told["others"] = {name: dict(scores) for name, scores in self.others.items()}
             told["against"] = {name: one.as_json() for name, one in self.against.items()}

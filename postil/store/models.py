@@ -18,7 +18,7 @@ from postil.store.uploaded import TERMINAL
 from postil.store.versions import ABSENT, require_version, version_of
 
 TURNS = {"overridden": "model_allowed", "withdrawn": "model_withdrawn"}  # as the audit calls them
-HELD = ("worse",)  # outcomes of an evaluation with which a model does not go live by itself
+HELD = ("worse", "not_yet")  # outcomes and levels of an evaluation with which a model does not go live by itself
 
 
 class Models:
@@ -191,19 +191,36 @@ def find(session: Session, project: str, name: str) -> Model:
 
 def add(session: Session, *, project: str, name: str, base: str, base_sha256: str, adapter_sha256: str,
         directory: str, job_id: str | None = None, checkpoint: Checkpoint | None = None,
-        verdict: Mapping[str, Any] | None = None) -> Model:  # fmt: skip
-    """A new name, live unless its evaluation says that it is worse than the base."""
-    held = verdict is not None and verdict.get("outcome") in HELD
+        result: Mapping[str, Any] | None = None) -> Model:  # fmt: skip
+    """A new name, live unless its evaluation (`verdict` and `readiness` of `result`) says that it is worse than the
+    base, or that its answers cannot be used."""
+    verdict = judged(result or {})
+    reason = next((one for one in _said(verdict) if one in HELD), None)
+    held = reason is not None
     row = Model(
         id=name, project=project, base=base, base_sha256=base_sha256, adapter_sha256=adapter_sha256,
         directory=directory, job_id=job_id, checkpoint_id=checkpoint.id if checkpoint else None,
-        verdict=dict(verdict) if verdict else None, live=not held, created_at=now(),
+        verdict=verdict, live=not held, created_at=now(),
     )  # fmt: skip
     session.add(row)
-    outcome = str(verdict["outcome"]) if verdict else "not_evaluated"
+    outcome = reason or (str(verdict["outcome"]) if verdict else "not_evaluated")
     log(session, name, "held" if held else "released", "evaluation", outcome)
     record(session, "model_held" if held else "model_released", name, outcome, project=project)
     return row
+
+
+def judged(result: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The verdict of a result with level and forgetting inside, as a model keeps it; None if it was not evaluated."""
+    if not result.get("verdict"):
+        return None
+    return {**result["verdict"], "readiness": result.get("readiness"), "forgetting": result.get("forgetting")}
+
+
+def _said(verdict: Mapping[str, Any] | None) -> tuple[str | None, str | None]:
+    """The outcome, and the level."""
+    if verdict is None:
+        return None, None
+    return verdict.get("outcome"), (verdict.get("readiness") or {}).get("level")
 
 
 def log(session: Session, name: str, action: str, by: str, reason: str) -> None:

@@ -34,7 +34,7 @@ from postil.web.frame import (
 from postil.web.jobs import file_name, job_name, model_names, moment, sure
 from postil.web.place import Place
 from postil.web.reach import note_reach
-from postil.web.result import compare_path, show_proof, show_verdict, verdict_words, zip_path
+from postil.web.result import compare_path, judged_words, of_model, show_proof, show_verdict, zip_path
 from postil.web.upload import Upload
 
 if TYPE_CHECKING:
@@ -74,7 +74,12 @@ async def all_models(request: Request) -> None:
 
 
 def _outcome(desk: Desk, row: Model) -> str:
-    return desk.say(f"web.outcome.{row.verdict['outcome']}") if row.verdict else desk.say("web.outcome.none")
+    """The level, and the outcome of the comparison with the base."""
+    if not row.verdict:
+        return desk.say("web.outcome.none")
+    outcome = desk.say(f"web.outcome.{row.verdict['outcome']}")
+    level = (row.verdict.get("readiness") or {}).get("level")
+    return f"{desk.say(f'web.outcome.{level}')} · {outcome}" if level else outcome
 
 
 def _live(desk: Desk, row: Model) -> None:
@@ -99,7 +104,7 @@ async def one_model(name: str, request: Request) -> None:
                        desk.say("web.model.off" if row.live else "web.model.on"), _turning(desk, row))  # fmt: skip
             act_button(desk, "model.delete", desk.say("web.model.delete"), _deleting(desk, row))
         if row.verdict:
-            show_verdict(desk, row.verdict, None)
+            show_verdict(desk, of_model(row.verdict))
         await _origin(desk, row)
         if desk.can("note.read"):
             await _notes(desk, row)
@@ -310,8 +315,8 @@ def _turning(desk: Desk, row: Model) -> Any:
         if row.live:
             await desk.do(models.withdraw, desk.project, row.id, str(desk.key.id), desk.say("web.model.by_page"))
         else:
-            doubt = verdict_words(desk, row.verdict) if row.verdict else ""
-            if not await sure(desk, f"{desk.say('web.model.on.sure')} {doubt}"):
+            doubts = [words for _, words in judged_words(desk, of_model(row.verdict))] if row.verdict else []
+            if not await sure(desk, in_a_row(desk.say("web.model.on.sure"), *doubts)):
                 return
             await desk.do(models.allow, desk.project, row.id, str(desk.key.id), desk.say("web.model.by_page"))
         ui.navigate.reload()

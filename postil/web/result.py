@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from postil.evaluate import NUMBERS, forgets, forgetting_words, read_evaluation
+from postil.evaluate import NUMBERS, forgets, forgetting_words, read_evaluation, readiness_of
 from postil.records import Confusion, Preference, Verdict
 from postil.store import read_json
 from postil.web.desk import Desk, adapter_directory
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from postil.store.tables import Job
 
 SHOWN_ROWS = 12
-TONE = {"better": "good", "worse": "bad", "no_difference": "warn", "too_few": "warn"}
+TONE = {"better": "good", "worse": "bad", "no_difference": "warn", "too_few": "warn",
+        "ready": "good", "try_out": "info", "not_yet": "bad"}  # fmt: skip
 
 
 async def show_result(desk: Desk, job: Job) -> None:
     """The result of a job that has succeeded."""
     result: Mapping[str, Any] = job.result or {}
     if result.get("verdict"):
-        show_verdict(desk, result["verdict"], result.get("forgetting"))
+        show_verdict(desk, result)
     if job.kind == "training" and job.fine_tuned_model:
         with card(desk.say("web.result.title")):
             text(job.fine_tuned_model, "mono", "div")
@@ -44,6 +45,8 @@ async def show_result(desk: Desk, job: Job) -> None:
         note(preference_words(desk, result["preference"]), TONE.get(result["preference"]["outcome"], "info"))
         if result.get("agreement") is not None:
             text(desk.say("judge.agreement", percent=round(100 * result["agreement"])))
+    if result.get("doubtful"):
+        note(desk.say("show.doubtful", n=result["doubtful"]), "warn")
     if "base" in result and "tuned" in result:
         show_figures(desk, result["base"], result["tuned"])
     files = await desk.do(lambda: [desk.house.store.files.get(desk.project, name) for name in job.result_files])
@@ -73,10 +76,28 @@ async def show_proof(desk: Desk, model: str) -> None:
         show_rows(desk, found.rows, plan_of(adapter_directory(desk, model)).get("instruction"))
 
 
-def show_verdict(desk: Desk, told: Mapping[str, Any], forgetting: float | None) -> None:
-    note(verdict_words(desk, told), TONE.get(str(told["outcome"]), "info"))
-    if forgetting is not None:
-        note(forgetting_words(forgetting, desk.lang), "warn" if forgets(forgetting) else "info")
+def show_verdict(desk: Desk, result: Mapping[str, Any]) -> None:
+    """Whether the answers can be used, whether they are better than before, and what was forgotten for it."""
+    for tone, sentence in judged_words(desk, result):
+        note(sentence, tone)
+
+
+def judged_words(desk: Desk, result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The same as sentences, each with its tone. result: with `verdict`, and `readiness` and `forgetting` if known."""
+    said = []
+    if result.get("readiness"):
+        level = readiness_of(result["readiness"])
+        said.append((TONE[level.level], level.words(desk.lang)))
+    said.append((TONE.get(str(result["verdict"]["outcome"]), "info"), verdict_words(desk, result["verdict"])))
+    change = result.get("forgetting")
+    if change is not None:
+        said.append(("warn" if forgets(change) else "info", forgetting_words(change, desk.lang)))
+    return said
+
+
+def of_model(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model keeps of its result (`store.models.judged`), as that result has it."""
+    return {"verdict": kept, "readiness": kept.get("readiness"), "forgetting": kept.get("forgetting")}
 
 
 def verdict_words(desk: Desk, told: Mapping[str, Any]) -> str:

@@ -111,10 +111,11 @@ class Served:
         (directory / "adapter_config.json").write_text("{}")
         plan = {"plan": {"system": "Be brief.", "instruction": "Answer:", "max_new_tokens": 8}}
         (directory / "plan.json").write_text(json.dumps(plan))
-        told = {"base": BASE, "base_sha256": "0" * 64, "adapter_sha256": "1" * 64, "verdict": {"outcome": outcome}}
+        told = {"base": BASE, "base_sha256": "0" * 64, "adapter_sha256": "1" * 64}
         below = str(directory.relative_to(self.store.directory))
         with self.store.database.write() as session:
-            add_model(session, project=project, name=name, directory=below, **told)
+            add_model(session, project=project, name=name, directory=below,
+                      result={"verdict": {"outcome": outcome}}, **told)  # fmt: skip
         return name
 
     def checkpoint(self, key: str, job_id: str, step: int) -> Checkpoint:

@@ -17,7 +17,7 @@ from openpyxl.styles import Font, PatternFill
 
 from postil.dataset import excel, workbook
 from postil.dataset.raw import Line, Raw, Record, Row, Sheet
-from postil.dataset.workbook import findings, read_answers, write_answers, write_report
+from postil.dataset.workbook import findings, read_answers, read_doubtful, write_answers, write_report
 from postil.errors import FileError
 from postil.locales import say
 from postil.records import Dataset, Issue, Left, Repair
@@ -343,6 +343,19 @@ def test_answering_goes_on_where_it_stopped(own: Path, tmp_path: Path) -> None:
     assert read_answers(out, asked, "A") == {3: "九点", 4: "包"}
     assert read_answers(out, {**asked, 4: "答：邮费多少？"}, "A") == {3: "九点"}, "another question: asked again"
     assert read_answers(own, asked, "A") == {}, "not a file that we wrote"
+
+
+def test_an_answer_to_be_looked_at_is_coloured_and_stays_so_when_answering_goes_on(own: Path, tmp_path: Path) -> None:
+    out, asked = tmp_path / "out.xlsx", {3: "答：几点下班？", 4: "答：包邮吗？", 5: "答：能退吗？"}
+    assert read_doubtful(out, asked, "A") == set()
+    write_answers(own, out, "数据's", 2, {3: "九点", 4: "包包包包包包"}, "zh", doubtful={4})
+    assert read_doubtful(out, asked, "A") == {4} and read_answers(out, asked, "A") == {3: "九点", 4: "包包包包包包"}
+    cell = load_workbook(out)["数据's"]["D4"]
+    assert cell.comment is not None and "反复" in cell.comment.text
+    write_answers(
+        own, out, "数据's", 2, {3: "九点", 4: "包包包包包包", 5: "能"}, "zh", doubtful=read_doubtful(out, asked, "A")
+    )
+    assert read_doubtful(out, asked, "A") == {4}
 
 
 def test_answers_are_found_when_the_user_has_moved_the_column(own: Path, tmp_path: Path) -> None:

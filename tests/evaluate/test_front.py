@@ -9,8 +9,8 @@ def test_public_names() -> None:
         "CHOICES", "FEWEST_ROWS", "FORGETTING_LIMIT", "METRICS", "NUMBERS", "Brief", "Case", "EndpointJudge", "Facts",
         "InMemoryJudge", "Judge", "Judgement", "LocalJudge", "Run", "Tally", "default_brief", "diagnose",
         "evaluate", "forgets", "forgetting_words", "judged", "neutral_texts", "order", "preference", "read_case",
-        "read_evaluation", "revealed", "score", "shown_rows", "sides", "summary", "tally", "tally_of", "verdict",
-        "visible", "write_report",
+        "read_evaluation", "readiness", "readiness_of", "repeats", "revealed", "score", "shown_rows",
+        "sides", "summary", "tally", "tally_of", "verdict", "visible", "write_report",
     }  # fmt: skip
     assert all(hasattr(postil.evaluate, name) for name in postil.evaluate.__all__)
 

@@ -14,7 +14,7 @@ NAME = "ft:tiny:local::abcdefgh"
 def add(store: Store, name: str = NAME, outcome: str | None = None, project: str = LOCAL) -> None:
     with store.database.write() as session:
         room.add(session, project=project, name=name, base="tiny", base_sha256="b", adapter_sha256="a",
-                 directory="adapters/x", verdict={"outcome": outcome} if outcome else None)  # fmt: skip
+                 directory="adapters/x", result={"verdict": {"outcome": outcome}} if outcome else None)  # fmt: skip
 
 
 @pytest.mark.parametrize(("outcome", "live"), [
@@ -27,6 +27,23 @@ def test_a_model_that_got_worse_is_held(store: Store, outcome: str | None, live:
     assert [(one.action, one.by, one.reason) for one in log] == [
         ("released" if live else "held", "evaluation", outcome or "not_evaluated")
     ]
+
+
+@pytest.mark.parametrize(("outcome", "level", "live", "reason"), [
+    ("better", "ready", True, "better"), ("better", "try_out", True, "better"), ("better", "not_yet", False, "not_yet"),
+    ("too_few", "not_yet", False, "not_yet"), ("worse", "not_yet", False, "worse"), ("worse", "ready", False, "worse"),
+])  # fmt: skip
+def test_a_model_whose_answers_cannot_be_used_is_held_however_much_better_it_is(
+    store: Store, outcome: str, level: str, live: bool, reason: str
+) -> None:
+    result = {"verdict": {"outcome": outcome}, "readiness": {"level": level}, "forgetting": 0.3}
+    with store.database.write() as session:
+        room.add(session, project=LOCAL, name=NAME, base="tiny", base_sha256="b", adapter_sha256="a",
+                 directory="adapters/x", result=result)  # fmt: skip
+    model = store.models.get(LOCAL, NAME)
+    assert model.live is live and [one.reason for one in store.models.log(LOCAL, NAME)] == [reason]
+    kept = {"outcome": outcome, "readiness": {"level": level}, "forgetting": 0.3}
+    assert model.verdict == kept, "whoever releases it later is told the same"
 
 
 def test_a_person_overrides_and_it_is_logged(store: Store) -> None:

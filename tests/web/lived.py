@@ -18,12 +18,16 @@ from postil.api.asking import ask
 from postil.jobs import Order
 from postil.store import new_id
 from postil.store import tables as t
+from postil.store.models import judged
 from postil.web import attach
 from tests.api.served import BASE, Served
 from tests.web import dirty
 
 VERDICT = {"outcome": "better", "metric": "char_f1", "difference": 0.7, "interval": [0.5, 0.8], "n": 25,
            "p_value": 0.01, "words": "x"}  # fmt: skip
+READINESS = {"level": "not_yet", "n": 25, "right": 3, "near": 2, "cut": 18, "empty": 1, "repeated": 1, "chance": 0.001,
+             "exact": False, "words": "x"}  # fmt: skip
+RESULT = {"verdict": VERDICT, "readiness": READINESS, "forgetting": 0.0}
 ROWS = [{"rows": [i], "question": f"问题 {i}?", "reference": f"答 {i}", "base": f"base {i}", "tuned": f"tuned {i}",
          "base_score": 0.2, "tuned_score": 0.9} for i in range(12)]  # fmt: skip
 NEVER = {"memory_mb": 1 << 40, "cpus": 1, "gpus": 0}  # what no machine has
@@ -55,9 +59,9 @@ class Lived(Served):
         model = self.model(key, name=f"ft:{BASE}:local:shop:{new_id('')[:8]}")
         self._prove(project, model)
         job = self._job(project, file.id, mark, status="succeeded", fine_tuned_model=model,
-                        result={"verdict": VERDICT, "forgetting": 0.0}, resolved={"task": "causal_lm"})  # fmt: skip
+                        result=RESULT, resolved={"task": "causal_lm"})  # fmt: skip
         with self.store.database.write() as session:
-            session.query(t.Model).filter_by(id=model).update({"job_id": job, "verdict": VERDICT})
+            session.query(t.Model).filter_by(id=model).update({"job_id": job, "verdict": judged(RESULT)})
         self.store.models.set_note(project, model, f"{mark} note", "test")
         self.store.lines.set(project, f"line-{new_id('')[:8]}", model, "test", mark)
         kept = self.store.corrections.create(project, mark)
@@ -84,9 +88,9 @@ class Lived(Served):
         return job
 
     def _prove(self, project: str, model: str) -> None:
-        figures = {"base": {"char_f1": 0.2}, "tuned": {"char_f1": 0.9}, "forgetting": 0.0, "rows": ROWS}
+        figures = {"base": {"char_f1": 0.2}, "tuned": {"char_f1": 0.9}, "rows": ROWS}
         directory = self.store.directory / self.store.models.get(project, model).directory
-        proof = json.dumps({**figures, "verdict": VERDICT})
+        proof = json.dumps({**figures, **RESULT})
         (directory / "evaluation.json").write_text(proof, "utf-8")
 
 

@@ -74,6 +74,7 @@ class EvaluationRows(BaseModel):
     base: dict[str, float]
     tuned: dict[str, float]
     verdict: dict[str, Any]
+    readiness: dict[str, Any] | None = None  # whether the answers can be used; None: made before there were levels
     forgetting: float | None
     others: dict[str, dict[str, float]] = Field(default_factory=dict)  # plain means, by name
     against: dict[str, dict[str, Any]] = Field(default_factory=dict)  # the verdict against each of them
