@@ -558,7 +558,7 @@ MAIN = ("kind", "metric", "learning_rate", "r", "lora_alpha", "target_modules", 
         "validation_rows", "test_rows", "dtype", "threads")  # fmt: skip
 
 
-STAGES = ("measure", "load", "start", "base_loss", "probe", "train", "evaluate")
+STAGES = ("measure", "load", "start", "own_texts", "base_loss", "probe", "train", "evaluate")
 WIDEST = 12  # labels of a table on a screen
 
 

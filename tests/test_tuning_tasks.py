@@ -59,3 +59,13 @@ def test_settings_are_what_a_person_could_type() -> None:
     assert len(SETTINGS) == 11
     for setting in SETTINGS.values():
         check_settings(setting)
+
+
+def test_two_guards_have_nothing_in_common() -> None:
+    from benchmarks.tuning.measure import second_guard
+    from postil.evaluate import neutral_texts
+
+    first, second = neutral_texts(), second_guard()
+    pieces = {text[i : i + 20] for text in first for i in range(len(text) - 19)}
+    assert len(second) >= 20 and len({text.isascii() for text in second}) == 2
+    assert not [text for text in second for i in range(len(text) - 19) if text[i : i + 20] in pieces]

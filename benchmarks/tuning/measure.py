@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -21,7 +21,9 @@ from benchmarks.tuning.tasks import TuningTask
 ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).with_name("measured")
 WORK = ROOT / "out" / "benchmarks" / "tuning"
-RULES = ("postil/plan/choose.py", "postil/plan/presets.json", "postil/train/loop.py")  # what an automatic plan follows
+# what an automatic plan follows
+RULES = ("postil/plan/choose.py", "postil/plan/presets.json", "postil/train/loop.py", "postil/train/grade.py",
+         "postil/train/anchor.py", "postil/model/own_texts.py")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,19 @@ class Measured:
     score: float  # the task's own metric
     loss: float  # nats per token of the references
     ended: float  # answers that ended by themselves
-    forgetting: float
+    forgetting: float  # on the product's own neutral texts, by which rules were chosen
+    second_forgetting: float  # on texts by which nothing was chosen
     updates: int
     best_update: int
     learning_rate: float
     cpu_seconds: float  # of planning and training, probe and choice included
     stages: Mapping[str, float]
+
+
+def second_guard() -> list[str]:
+    """Short texts, Chinese and English in turn, by which no rule and no run was ever chosen."""
+    texts: list[str] = json.loads(Path(__file__).with_name("second_guard.json").read_text("utf-8"))
+    return texts
 
 
 def measured(task: TuningTask, name: str, setting: Mapping[str, str], seed: int) -> Measured:
@@ -51,6 +60,12 @@ def measured(task: TuningTask, name: str, setting: Mapping[str, str], seed: int)
     KEPT.mkdir(exist_ok=True)
     file.write_text(json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n", "utf-8")
     return found
+
+
+def _forgetting(pair: Any, texts: Sequence[str]) -> float:
+    """How much the loss of the texts rose, in nats per token."""
+    after, before = (pair.losses_of_texts(texts, tuned=tuned) for tuned in (True, False))
+    return round(fmean(after) - fmean(before), 4)
 
 
 def _digest(task: TuningTask, setting: Mapping[str, str], seed: int) -> str:
@@ -88,9 +103,7 @@ def _measure(task: TuningTask, name: str, setting: Mapping[str, str], seed: int)
     answers, losses = pair.tried(asked.examples, tuned=True)
     references = [pair.asks(example).answer for example in asked.examples]
     scores = score(references, answers, losses)
-    texts = neutral_texts()
-    after, before = pair.losses_of_texts(texts, tuned=True), pair.losses_of_texts(texts, tuned=False)
-    assert after and before and losses
+    assert losses
     return Measured(
         task.name,
         name,
@@ -98,7 +111,8 @@ def _measure(task: TuningTask, name: str, setting: Mapping[str, str], seed: int)
         round(fmean(scores[task.metric]), 4),
         round(fmean(losses), 4),
         round(fmean(scores["stopped"]), 4),
-        round(fmean(after) - fmean(before), 4),
+        _forgetting(pair, neutral_texts()),
+        _forgetting(pair, second_guard()),
         int(result["updates"]),
         int(result["best_update"]),
         float(result["learning_rate"]),

@@ -12,8 +12,8 @@ from itertools import product
 
 Setting = Mapping[str, str]
 
-# Nothing is held out, no choice is made on the way, and the last state is the adapter.
-PLAIN: Setting = {"learning_rate_probe": "false", "validation_rows": "0"}
+# Nothing is held out, no choice is made on the way, nothing keeps it near the base, and the last state is the adapter.
+PLAIN: Setting = {"learning_rate_probe": "false", "validation_rows": "0", "kl_weight": "0"}
 
 # TRL 1.14.2 with `--use_peft`: SFTConfig (3 epochs, batch 8, linear, no warm-up) and the LoRA of its ModelConfig (r 16,
 # alpha 32, dropout 0.05; no modules named, so that PEFT takes q and v), at 2e-4: ten times the rate of SFTConfig, as
@@ -56,4 +56,10 @@ GRID: Mapping[str, Setting] = {
     for rate, epochs, rank in product(("5e-4", "1e-3"), ("4", "8"), ("8", "32"))
 }
 
-SETTINGS: Mapping[str, Setting] = {"automatic": {}, "TRL": TRL, "LLaMA-Factory": LLAMA_FACTORY, **GRID}
+# The automatic plan with one thing changed: what each rule is worth.
+WITHOUT: Mapping[str, Setting] = {
+    "automatic, not kept near the base": {"kl_weight": "0"},
+    "automatic, rates tried": {"learning_rate_probe": "true"},
+}
+
+SETTINGS: Mapping[str, Setting] = {"automatic": {}, "TRL": TRL, "LLaMA-Factory": LLAMA_FACTORY, **GRID, **WITHOUT}

@@ -14,6 +14,7 @@ from typing import Any
 
 from postil.errors import ExportError
 from postil.model.adapt import CONFIG
+from postil.model.own_texts import TEXTS_FILE, read_texts
 from postil.model.template import Template
 from postil.records import Adapter, Example
 from postil.store import read_json
@@ -21,7 +22,7 @@ from postil.store import read_json
 SOURCE = Path(__file__).with_name("plainscript.txt")
 USED = ("r", "lora_alpha", "lora_dropout", "bias", "n_epochs", "batch_size", "lr_scheduler", "warmup_ratio",
         "weight_decay", "max_grad_norm", "prompt_loss_weight", "evaluations_per_epoch", "patience", "seed",
-        "metric", "threads", "device", "dtype", "gradient_checkpointing")  # fmt: skip
+        "metric", "kl_weight", "threads", "device", "dtype", "gradient_checkpointing")  # fmt: skip
 
 
 def write_script(adapter: Adapter, template: Template, parts: Mapping[str, Sequence[Example]],
@@ -47,6 +48,9 @@ def write_script(adapter: Adapter, template: Template, parts: Mapping[str, Seque
     for part in ("training", "validation"):
         lines = (json.dumps(row, ensure_ascii=False) for row in _rows(parts.get(part, ()), template))
         (directory / f"{part}.jsonl").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    if plan.kl_weight:
+        texts = json.dumps(read_texts(adapter.path))
+        (directory / TEXTS_FILE.name).write_text(f"{texts}\n", "utf-8")
     (directory / "train.py").write_text(SOURCE.read_text("utf-8"), "utf-8")
     (directory / "requirements.txt").write_text("torch\ntransformers>=5.3\npeft>=0.18\n", "utf-8")
 

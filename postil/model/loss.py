@@ -36,6 +36,8 @@ class Loss:
         self._model = model
         self._head = model.get_output_embeddings()
         self._head_is_all = _head_is_all(model, self._head)
+        # whether `states` gives hidden states, of which many can be kept, and not logits
+        self.states_are_small = self._head_is_all and not self._head.weight.requires_grad
 
     def each(self, batch: Batch) -> torch.Tensor:
         """Cross-entropy in nats of each of the R predictions that count, in float32, not yet weighted: [R]."""
@@ -78,6 +80,24 @@ class Loss:
         if head.weight.requires_grad:
             return (self._through_head(hidden, batch) * batch.weights).sum()
         summed: torch.Tensor = _HeadLoss.apply(hidden, head.weight, head.bias, *counts)  # type: ignore[no-untyped-call]
+        return summed
+
+    def states(self, batch: Batch) -> torch.Tensor:
+        """Without a graph, what the model makes of the R predictions that count: the hidden states before its head
+        [R, width], or where that is trained or not all, its logits [R, vocabulary]."""
+        with torch.no_grad():
+            hidden = self._hidden(batch) if self.states_are_small else None
+            return self._logits(batch) if hidden is None else hidden
+
+    def divergence(self, batch: Batch, other: torch.Tensor) -> torch.Tensor:
+        """The sum over the predictions that count of KL(other || model) in nats; other: what `states` gave of this
+        batch, of a model with the same head."""
+        if not self.states_are_small:
+            logs, wanted = (F.log_softmax(one.float(), dim=-1) for one in (self._logits(batch), other))
+            return F.kl_div(logs, wanted, reduction="sum", log_target=True)
+        hidden = self._hidden(batch)
+        head = self._head
+        summed: torch.Tensor = _HeadDivergence.apply(hidden, other, head.weight, head.bias)  # type: ignore[no-untyped-call]
         return summed
 
     def _hidden(self, batch: Batch) -> torch.Tensor | None:
@@ -202,6 +222,29 @@ class _HeadLoss(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (formed,) = ctx.saved_tensors
         return formed * grads[0].to(formed.dtype), None, None, None, None
+
+
+class _HeadDivergence(torch.autograd.Function):
+    """KL of what a frozen head says of other hidden states to what it says of these. The gradient is formed at once."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: torch.Tensor, other: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        grads = []
+        for some, base in zip(_some(hidden, len(weight)), _some(other, len(weight)), strict=True):
+            logs, wanted = (F.log_softmax(F.linear(one, weight, bias).float(), dim=-1) for one in (some, base))
+            total += F.kl_div(logs, wanted, reduction="sum", log_target=True)
+            if ctx.needs_input_grad[0]:
+                grads.append((logs.exp_() - wanted.exp_()).to(weight.dtype) @ weight)
+        ctx.save_for_backward(torch.cat(grads) if grads else hidden)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (formed,) = ctx.saved_tensors
+        return formed * grads[0].to(formed.dtype), None, None, None
 
 
 def _head_is_all(model: Any, head: Any) -> bool:

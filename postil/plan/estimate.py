@@ -25,7 +25,8 @@ def estimate(
 ) -> Estimate:
     """What training and the before/after on the test part will need. `cost` is in the settings' currency."""
     n = min(counts.n, plan.training_rows) or counts.n
-    tokens = counts.mean_length * n * plan.n_epochs
+    rows = counts.mean_length * n * plan.n_epochs
+    tokens = rows + sizes.anchor_tokens(plan) * sizes.updates(plan, n)
     low_rate, high_rate = _token_seconds(plan, counts, base, machine, probe)
     proof = _proof_tokens(plan, counts)
     work = tokens + _validation_tokens(plan, counts, n) + proof
@@ -41,10 +42,12 @@ def estimate(
         cost=(cost(seconds[0], settings), cost(seconds[1], settings)),
         currency=settings.currency,
         updates=sizes.updates(plan, n),
-        tokens=round(tokens),
+        tokens=round(rows),
         trained_parameters=sizes.trained_parameters(base.shape, plan),
         proof_seconds=(round(low + low_rate * proof, 1), round(high + high_rate * proof, 1)),
-        update_seconds=round((low_rate + high_rate) / 2 * counts.mean_length * min(plan.batch_size, n), 3),
+        update_seconds=round(
+            (low_rate + high_rate) / 2 * (counts.mean_length * min(plan.batch_size, n) + sizes.anchor_tokens(plan)), 3
+        ),
     )
 
 

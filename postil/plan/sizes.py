@@ -18,6 +18,7 @@ FRAMEWORK_BYTES = 500_000_000  # Python, torch and their libraries
 # of the machine's own memory, by a run on a GPU: CUDA's libraries and the weights on their way (a 0.5B model on an H100
 # took 1.8 GB); they stay in their file, mapped, until they are on the card
 HOST_BYTES = 3_000_000_000
+ANCHOR_TOKENS = 64  # two of the texts of `model/own_texts.py`
 _MLP = ("gate_proj", "up_proj", "down_proj")
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
@@ -127,6 +128,11 @@ def update_tokens(plan: Plan, counts: Counts) -> float:
         return plan.batch_size * (counts.longest + plan.num_virtual_tokens)
     shared = counts.shared if plan.lora_dropout == 0 else 0
     return plan.batch_size * (counts.mean_length - shared) + shared
+
+
+def anchor_tokens(plan: Plan) -> int:
+    """Tokens of the base's own texts that an update reads besides its rows (`train/anchor.py`)."""
+    return ANCHOR_TOKENS if plan.kl_weight else 0
 
 
 def work_share(plan: Plan, counts: Counts, shape: Shape) -> float:

@@ -56,6 +56,7 @@ class Plan(BaseModel):
     warmup_ratio: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0, le=1)
     dpo_beta: float = Field(0.1, gt=0, le=10)
+    kl_weight: float = Field(0.0, ge=0, le=100)  # of the divergence from the base on texts of its own; 0: not looked at
     max_grad_norm: float = Field(1.0, gt=0, le=1000)
     gradient_checkpointing: bool = False
     seed: int = Field(42, ge=0, le=2_147_483_647)

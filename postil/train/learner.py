@@ -19,6 +19,7 @@ from postil.model.layers import compile_blocks, uncompile_blocks
 from postil.model.memory import lacks_memory
 from postil.records import Plan
 from postil.settings import Ranks
+from postil.train.anchor import Anchor
 from postil.train.grade import Grade
 from postil.train.objectives import Objective
 
@@ -37,8 +38,8 @@ def dropout_seed(seed: int, step: int, micro: int, rank: int) -> int:
 class Learner:
     """An adapter on its base with AdamW. Rows are examples; an example may have several sequences."""
 
-    def __init__(self, objective: Objective, plan: Plan, ranks: Ranks) -> None:
-        self.objective = objective
+    def __init__(self, objective: Objective, plan: Plan, ranks: Ranks, anchor: Anchor | None = None) -> None:
+        self.objective, self._anchor = objective, anchor
         self.model = model = objective.model
         self.plan = plan
         self.ranks = ranks
@@ -92,9 +93,17 @@ class Learner:
             part = self.objective.sum(batch)[0] / total
             part.backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
+        self._pull_back(step)
         if self.ranks.world > 1:
             self._sum_over_ranks(loss)
         return float(loss)
+
+    def _pull_back(self, step: int) -> None:
+        """Add to the gradients what keeps the model near its base; the loss that is told is that of the rows alone."""
+        pull = self._anchor.pull(step, self.ranks) if self._anchor else None
+        if pull is not None:
+            torch.manual_seed(dropout_seed(self.plan.seed, step, -1, self.ranks.rank))
+            (self.plan.kl_weight * pull).backward()  # type: ignore[no-untyped-call]
 
     def _batches(self, sequences: Sequence[Any], *, learning: bool) -> Iterator[Any]:
         """`sequences` in as few passes as memory allows."""

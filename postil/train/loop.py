@@ -20,6 +20,7 @@ from postil.model.adapt import METHODS, trained_parameters, weights_of
 from postil.records import Plan
 from postil.settings import Ranks
 from postil.train import checkpoint
+from postil.train.anchor import Anchor
 from postil.train.batches import Schedule
 from postil.train.checkpoint import Position, Saved
 from postil.train.course import Course
@@ -43,16 +44,17 @@ class Loop:
     def __init__(
         self, objective: Objective, plan: Plan, training: Rows, validation: Rows, directory: Path, progress: Progress,
         stop: Callable[[], bool], ranks: Ranks, sample: Callable[[int], None] = lambda step: None,
-        helm: Helm | None = None, clock: Callable[[], float] = time.monotonic,
+        helm: Helm | None = None, clock: Callable[[], float] = time.monotonic, anchor: Anchor | None = None,
     ) -> None:  # fmt: skip
-        """`sample`: called with the step after each validation; `helm`: what may end it sooner, None: nothing."""
+        """`sample`: called with the step after each validation; `helm`: what may end it sooner, None: nothing;
+        `anchor`: what keeps the model near its base, None: nothing."""
         self._sample = sample
         self._plan, self._training, self._validation = plan, training, validation
         self._checkpoints = directory / "checkpoints"
         self._progress, self._stop, self._ranks = progress, stop, ranks
         self._helm = helm or Helm(Schedule(len(training), plan), Course(directory), Pace(Budget()), None, progress)
         self._clock, self._saved_at, self._validation_seconds = clock, clock(), 0.0
-        self._learner = Learner(objective, plan, ranks)
+        self._learner = Learner(objective, plan, ranks, anchor)
         self._model = objective.model
         self._best = weights_of(self._model)
         self._told: dict[str, str] = {}  # what the learner lacks, as the user has heard it

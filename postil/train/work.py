@@ -21,6 +21,7 @@ from postil.model.trust import fingerprint
 from postil.records import Adapter, Plan
 from postil.settings import Ranks
 from postil.store import sha256, write_bytes, write_json
+from postil.train.anchor import Anchor, texts_of
 from postil.train.batches import Schedule
 from postil.train.checkpoint import Position, latest, whole
 from postil.train.course import Course
@@ -84,9 +85,10 @@ def run(
             _dress(directory, model, loaded)
         progress.stage("prepare", 1.0)
         samples = Samples(loaded, model, examples_of(directory, "validation"), told, progress)
+        anchor = _anchor(directory, plan, replace(loaded, model=model), progress, ranks)
         helm = _helm(directory, plan, len(rows["training"]), progress, ranks)
         loop = Loop(learned, plan, rows["training"], rows["validation"], directory, progress, stop, ranks,
-                    samples.show if ranks.rank == 0 else lambda step: None, helm)  # fmt: skip
+                    samples.show if ranks.rank == 0 else lambda step: None, helm, anchor=anchor)  # fmt: skip
         position, best = loop.run()
         _check_base(told)  # its weights were mapped into memory: what was written into them meanwhile was trained on
         result = _result(directory, position, plan, len(rows["training"]), progress.seconds, progress.stages)
@@ -107,6 +109,18 @@ def _helm(directory: Path, plan: Plan, examples: int, progress: Progress, ranks:
         crew = Crew(plan.threads, usable_cores(), Neighbours())
     course = Course(directory, writes=ranks.rank == 0)
     return Helm(Schedule(examples, plan), course, Pace(budget), crew, progress)
+
+
+def _anchor(directory: Path, plan: Plan, loaded: Loaded, progress: Progress, ranks: Ranks) -> Anchor | None:
+    """What keeps the model near its base, where the plan wants that."""
+    if not plan.kl_weight:
+        return None
+    with progress.timed("own_texts"):
+        if ranks.rank == 0:
+            texts_of(directory, loaded, plan.seed)
+        if ranks.world > 1:
+            dist.barrier()
+        return Anchor(loaded.model, texts_of(directory, loaded, plan.seed), plan.device)
 
 
 def keep(directory: Path) -> dict[str, Any]:

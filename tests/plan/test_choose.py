@@ -116,28 +116,36 @@ def test_copywriting_is_read_less_often_than_facts_that_must_be_remembered():
     assert epochs == sorted(epochs) and epochs[0] < epochs[-1]
 
 
-def test_the_learning_rate_follows_size_batch_and_updates():
-    many = counts(1600)  # 1000 updates of 8 rows
-    assert chosen(counts=many)[0].learning_rate == pytest.approx(2e-3 * math.sqrt(8 / 128), rel=0.02)
-    assert chosen(counts=many, base=BASE["qwen3-0.6b"])[0].learning_rate == pytest.approx(2.5e-4, rel=0.02)
-    assert chosen(counts=many, base=LARGE)[0].learning_rate == pytest.approx(5e-4 * math.sqrt(8 / 128), rel=0.05)
-    few, _ = chosen(counts=many, n_epochs="1", batch_size="32")
-    assert few.learning_rate == pytest.approx(3e-3 * math.sqrt(32 / 128), rel=0.02)
+def test_the_learning_rate_follows_size_and_batch():
+    many = counts(1600)  # 8 rows an update
+    assert chosen(counts=many)[0].learning_rate == pytest.approx(1e-3, rel=0.02)
+    assert chosen(counts=many, base=BASE["qwen3-0.6b"])[0].learning_rate == pytest.approx(5e-4, rel=0.02)
+    assert chosen(counts=many, base=LARGE)[0].learning_rate == pytest.approx(2.5e-4, rel=0.05)
+    more, _ = chosen(counts=many, n_epochs="1", batch_size="32")
+    assert more.learning_rate == pytest.approx(2e-3, rel=0.02)
 
 
-def test_a_learning_rate_that_was_given_is_not_probed():
-    plan, reasons = chosen(learning_rate="2e-4")
-    assert plan.learning_rate == 2e-4 and not plan.learning_rate_probe
-    assert reasons["learning_rate_probe"].reason == "probe_rate_given"
+def test_rates_are_tried_only_where_that_is_wished():
+    plan, reasons = chosen()
+    assert not plan.learning_rate_probe and reasons["learning_rate_probe"].reason == "probe_off"
+    assert chosen(learning_rate_probe="yes")[0].learning_rate_probe
+    assert chosen(learning_rate="2e-4")[0].learning_rate == 2e-4
 
 
-def test_without_validation_there_is_nothing_to_probe_with():
-    assert not chosen(counts=replace(COUNTS, validation=0))[0].learning_rate_probe
+def test_a_model_that_writes_is_kept_near_its_base_and_others_are_not():
+    plan, reasons = chosen()
+    assert plan.kl_weight == 1.0 and reasons["kl_weight"].reason == "kl_near"
+    assert chosen(kl_weight="0")[0].kl_weight == 0.0
+    other, reasons = chosen(task="seq_cls")
+    assert other.kl_weight == 0.0 and reasons["kl_weight"].reason == "kl_off"
 
 
-def test_without_a_probe_the_rate_is_taken_from_the_upper_end():
-    probed, fixed = chosen()[0].learning_rate, chosen(learning_rate_probe="no")[0].learning_rate
-    assert probed < fixed <= 2e-3
+def test_the_estimate_counts_what_the_base_is_asked_besides():
+    from postil.model.own_texts import LENGTH
+    from postil.train.anchor import AT_ONCE
+
+    assert sizes.ANCHOR_TOKENS == AT_ONCE * LENGTH
+    assert sizes.anchor_tokens(Plan(kl_weight=1.0)) == sizes.ANCHOR_TOKENS and sizes.anchor_tokens(Plan()) == 0
 
 
 # ── length, kind, metric ──
