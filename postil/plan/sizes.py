@@ -18,7 +18,7 @@ FRAMEWORK_BYTES = 500_000_000  # Python, torch and their libraries
 # of the machine's own memory, by a run on a GPU: CUDA's libraries and the weights on their way (a 0.5B model on an H100
 # took 1.8 GB); they stay in their file, mapped, until they are on the card
 HOST_BYTES = 3_000_000_000
-ANCHOR_TOKENS = 64  # two of the texts of `model/own_texts.py`
+ANCHOR_TOKENS = 32  # a text of `model/own_texts.py`
 _MLP = ("gate_proj", "up_proj", "down_proj")
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 

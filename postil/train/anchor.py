@@ -1,6 +1,6 @@
 """Keeps the tuned model near its base where the data say nothing.
 
-At each update, besides the rows, a few texts of the base's own (`model/own_texts.py`) are read by both, and the
+At each update, besides the rows, a text of the base's own (`model/own_texts.py`) is read by both, and the
 divergence KL(base || tuned) per token is added to the loss with the plan's `kl_weight`. What the base is, is known
 without a second copy of it: the same weights with the adapter off. Measured in `benchmarks/tuning`: it forgets a fifth
 or less of what the same training forgets without it, and answers new questions at least as well.
@@ -21,22 +21,18 @@ from postil.model.own_texts import TEXTS_FILE, as_sequence, own_texts, read_text
 from postil.settings import Ranks
 from postil.store import write_json
 
-AT_ONCE = 2  # texts of an update
-
 
 class Anchor:
     """The texts of one run, and how far the model is from its base on them."""
 
     def __init__(self, model: Any, texts: Sequence[Sequence[int]], device: str) -> None:
         self._model, self._loss = model, Loss(model)
-        sequences = [as_sequence(tuple(ids)) for ids in texts]
-        groups = [sequences[at : at + AT_ONCE] for at in range(0, len(sequences), AT_ONCE)]
-        self._batches: list[Batch] = [pad(group, device=device) for group in groups]
-        self._base: dict[int, torch.Tensor] = {}  # what the base says, by batch
+        self._batches: list[Batch] = [pad([as_sequence(tuple(ids))], device=device) for ids in texts]
+        self._base: dict[int, torch.Tensor] = {}  # what the base says of each
 
     def pull(self, step: int, ranks: Ranks) -> torch.Tensor | None:
-        """The mean divergence per token of this update's texts, in nats, with its graph; of several processes each
-        takes its turn, so that all together have one mean. None: it is another's turn."""
+        """The mean divergence per token of this update's text, in nats, with its graph; of several processes one at a
+        time has its turn. None: it is another's."""
         if step % ranks.world != ranks.rank:
             return None
         at = step % len(self._batches)

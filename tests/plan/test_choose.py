@@ -142,9 +142,8 @@ def test_a_model_that_writes_is_kept_near_its_base_and_others_are_not():
 
 def test_the_estimate_counts_what_the_base_is_asked_besides():
     from postil.model.own_texts import LENGTH
-    from postil.train.anchor import AT_ONCE
 
-    assert sizes.ANCHOR_TOKENS == AT_ONCE * LENGTH
+    assert sizes.ANCHOR_TOKENS == LENGTH
     assert sizes.anchor_tokens(Plan(kl_weight=1.0)) == sizes.ANCHOR_TOKENS and sizes.anchor_tokens(Plan()) == 0
 
 

@@ -86,7 +86,6 @@ def test_learning_lowers_the_loss(make):
 def out_of_memory_above(tokens, monkeypatch, error):
     """The device holds batches of so many tokens."""
 
-
     def bounded(real):
         def asked(loss, batch):
             if batch.ids.numel() > tokens:
