@@ -87,7 +87,7 @@ def test_plain_peft_gives_the_same_tokens(story: dict[str, Any]) -> None:
         with torch.inference_mode():
             whole = model.generate(torch.tensor([ids]), max_new_tokens=8, do_sample=False)[0, len(ids) :].tolist()
         text = tokenizer.decode(whole, skip_special_tokens=True)
-        assert text.rstrip("\ufffd").strip() == ours.text.rstrip("\ufffd").strip()  # half a character may be held back
+        assert text.rstrip("\ufffd \n") == ours.text.rstrip("\ufffd \n")  # half a character may be held back
         assert len(whole) - ours.tokens in (0, 1)  # the end token is counted by one of them only
 
 

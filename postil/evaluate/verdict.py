@@ -56,7 +56,8 @@ def verdict(metric: str, base: Sequence[float], tuned: Sequence[float]) -> Verdi
         difference, interval, p_value = _of_proportions(base, tuned)
     else:
         sign = -1.0 if metric in _LOWER_IS_BETTER else 1.0
-        difference, interval, p_value = _of_means([sign * (b - a) for a, b in zip(base, tuned, strict=True)])
+        each = [sign * (b - a) for a, b in zip(base, tuned, strict=True)]
+        difference, interval, p_value = _of_means(each, None if metric in _LOWER_IS_BETTER else 1.0)
     return Verdict(_outcome(len(base), interval), metric, difference, interval, len(base), p_value)
 
 
@@ -156,13 +157,25 @@ def _wilson(hits: int, n: int) -> tuple[float, float]:
 # ── by degrees ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _of_means(differences: Sequence[float]) -> tuple[float, tuple[float, float], float]:
-    """Mean difference, its interval, and the two-sided sign-flip p-value."""
+def _of_means(differences: Sequence[float], most: float | None) -> tuple[float, tuple[float, float], float]:
+    """Mean difference, its interval, and the two-sided sign-flip p-value. most: what a difference can be at most, in
+    either direction; None: it has no bound."""
     import numpy as np
 
     rows = np.asarray(differences, dtype=np.float64)[None, :]
     low, high, p_value = resampled(rows)
-    return float(rows.mean()), (float(low[0]), float(high[0])), float(p_value[0])
+    mean, interval = float(rows.mean()), (float(low[0]), float(high[0]))
+    if interval[1] - interval[0] <= 1e-9 * abs(mean):
+        interval = _of_equals(mean, len(differences), 2 * abs(mean) if most is None else most)
+    return mean, interval, float(p_value[0])
+
+
+def _of_equals(mean: float, n: int, most: float) -> tuple[float, float]:
+    """The interval where all rows differ by the same: resampling sees no spread, but n rows that agree do not show that
+    all others would. At most this share of all others is of another kind (Clopper and Pearson 1934, for 0 of n; about
+    3.7 / n), and whatever they are, they differ by no more than `most`."""
+    others = 1 - _ONE_SIDE ** (1 / n)
+    return mean - others * (mean + most), mean + others * (most - mean)
 
 
 def resampled(

@@ -216,3 +216,17 @@ def test_forgetting_words(lang: str) -> None:
     assert "learning_rate" not in forgetting_words(0.10, lang)
     assert "-0.000" not in forgetting_words(-0.0001, lang)
     assert forgetting_words(None, lang) not in (forgetting_words(0.0, lang), forgetting_words(1.0, lang))
+
+
+@pytest.mark.parametrize(
+    ("difference", "n", "outcome"), [(1.0, 20, "better"), (0.01, 20, "no_difference"), (0.01, 2000, "better")]
+)
+def test_rows_that_all_differ_by_the_same_are_no_certainty(difference: float, n: int, outcome: str) -> None:
+    """Resampling sees no spread; twenty rows that agree leave room for a sixth of all others to disagree."""
+    found = verdict("char_f1", [0.0] * n, [difference] * n)
+    low, high = found.interval
+    assert low < difference <= high <= 1.0 and found.outcome == outcome
+    loss = verdict("loss", [2.0] * n, [2.0 - difference] * n)
+    assert loss.interval[0] < difference - 1e-9 and loss.difference == pytest.approx(difference)
+    none = verdict("char_f1", [0.5] * n, [0.5] * n)
+    assert none.outcome == "no_difference" and none.interval[0] < 0 < none.interval[1]
