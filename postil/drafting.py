@@ -38,6 +38,9 @@ class Wish:
         return {**self.kept, **self.wishes}
 
 
+TWICE = ("rows_in_two_parts", "parts_are_the_same")
+
+
 class Draft:
     """The present state of a plan. doubts: what was found to stand against it; stages: seconds, by name.
 
@@ -103,7 +106,10 @@ class Draft:
 
     def _part(self, sizes: Mapping[str, Any]) -> None:
         """Divide the data, with parts of these sizes, and count the tokens of each."""
-        self.split: Split = _parts(self._dataset, self._task, self._wish, sizes)
+        self.split: Split
+        self.split, twice = _parts(self._dataset, self._task, self._wish, sizes)
+        self.doubts = [doubt for doubt in self.doubts if doubt.code not in TWICE]
+        self.doubts += _in_two_parts(twice)
         if self._template:
             self.counts: Counts = count(self.split, self._template, self._task, self._max_length)
         else:
@@ -143,8 +149,19 @@ class Draft:
             return None
 
 
-def _parts(dataset: Dataset, task: str, wish: Wish, sizes: Mapping[str, Any]) -> Split:
-    """Three parts; the user's own validation and test files overrule what would be held out.
+def _in_two_parts(twice: Mapping[str, int]) -> list[Issue]:
+    """What is said of rows that stood in more than one part: see `dataset.apart`."""
+    found = []
+    if moved := twice.get("training", 0) + twice.get("validation", 0):
+        found.append(Issue("rows_in_two_parts", "warning", values={"n": moved}))
+    if same := twice.get("same", 0):
+        found.append(Issue("parts_are_the_same", "warning", values={"n": same}))
+    return found
+
+
+def _parts(dataset: Dataset, task: str, wish: Wish, sizes: Mapping[str, Any]) -> tuple[Split, Mapping[str, int]]:
+    """Three parts; the user's own validation and test files overrule what would be held out. And of how many rows of
+    theirs the training knew already.
 
     Raises DataError where the task has labels and these are none that can be learned: see `labelset.labels_of`.
     """
@@ -163,11 +180,11 @@ def _parts(dataset: Dataset, task: str, wish: Wish, sizes: Mapping[str, Any]) ->
         **({"validation": data.for_task(wish.validation, task).examples} if wish.validation else {}),
         **({"test": data.for_task(wish.test, task).examples} if wish.test else {}),
     }
-    split = replace(split, **own)
+    split, twice = data.apart(replace(split, **own)) if own else (split, {})
     rows = room.training_rows(wish.preset, values)
     split = replace(split, training=split.training[:rows]) if rows else split
     if task in LABELLED:
         of = LABELLED[task].of
         split = data.with_every_label(split, of, validation=wish.validation is None, test=wish.test is None)
         labels_of(task, split.training, split.validation)
-    return split
+    return split, twice
