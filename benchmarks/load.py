@@ -67,6 +67,7 @@ def serve(directory: Path) -> None:
     from postil.api.house import House
     from postil.jobs import Queue, Slot, Watch
     from postil.jobs.executor import InMemoryExecutor
+    from postil.model.memory import share_arenas
     from postil.store import Store
     from postil.web import attach
 
@@ -82,6 +83,7 @@ def serve(directory: Path) -> None:
         def lacks(self, name: str) -> bool:
             return False
 
+    share_arenas()  # as `postil serve` does
     store = Store(directory)
     queue = Queue(store)
     key, waiting, running = furnish(store, queue)

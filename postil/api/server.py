@@ -36,7 +36,6 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, house: House) -> None:
         super().__init__(config)
         self._house = house
-        share_arenas()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._house.closing.set()
@@ -62,6 +61,7 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
     `port_taken`."""
     if host not in LOOPBACK and not public:
         raise RequestError("needs_unlocked_door", host=host)
+    share_arenas()
     keep_private()
     log = open_log()
     open_engine = opener(Settings())
