@@ -16,7 +16,18 @@ from postil.settings import quiet  # noqa: E402
 
 quiet()  # before torch is loaded
 
-from benchmarks import against, evaluation, gradients, methods, parity, sooner, speed, startup, tasks  # noqa: E402
+from benchmarks import (  # noqa: E402
+    against,
+    evaluation,
+    gradients,
+    methods,
+    parity,
+    sooner,
+    speed,
+    startup,
+    tasks,
+    tuning,
+)  # fmt: skip
 
 Section = Callable[[int, bool, str], None]  # rounds, quick, command
 SECTIONS: dict[str, tuple[Section, int]] = {  # and how many rounds
@@ -34,8 +45,9 @@ SECTIONS: dict[str, tuple[Section, int]] = {  # and how many rounds
     "sooner": (sooner.run, 1),
     "methods": (methods.run, 1),
     "against": (against.run, 1),
+    "tuning": (tuning.run, 3),  # seeds
 }
-LONG = ("script", "methods", "against")  # an hour and more: only when asked for
+LONG = ("script", "methods", "against", "tuning")  # an hour and more: only when asked for
 
 
 def main() -> None:

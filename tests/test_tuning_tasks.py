@@ -56,7 +56,7 @@ def test_amounts_are_written_as_on_a_cheque(yuan: int, words: str) -> None:
 
 
 def test_settings_are_what_a_person_could_type() -> None:
-    assert len(SETTINGS) == 11
+    assert len(SETTINGS) == 13
     for setting in SETTINGS.values():
         check_settings(setting)
 
@@ -69,3 +69,19 @@ def test_two_guards_have_nothing_in_common() -> None:
     pieces = {text[i : i + 20] for text in first for i in range(len(text) - 19)}
     assert len(second) >= 20 and len({text.isascii() for text in second}) == 2
     assert not [text for text in second for i in range(len(text) - 19) if text[i : i + 20] in pieces]
+
+
+def test_the_table_has_a_column_for_each_setting_and_means_over_what_all_have() -> None:
+    from benchmarks.tuning.measure import Measured
+    from benchmarks.tuning.table import body
+
+    def made(task: str, setting: str, seed: int, score: float) -> Measured:
+        return Measured(task, setting, seed, score, 1.0, 1.0, 0.02, 0.01, 100, 90, 1e-3, 60.0, {})
+
+    measured = [made("labels", "automatic", seed, score) for seed, score in ((42, 0.9), (43, 0.8))]
+    measured += [made("labels", "TRL", 42, 0.5), made("dates", "automatic", 42, 0.7), made("dates", "TRL", 42, 0.3)]
+    measured.append(made("titles", "automatic", 42, 0.2))
+    text = body(measured)
+    assert "| labels | 85.0 | 50.0 |" in text and "| titles | 20.0 | - |" in text
+    assert "| mean of 2 | 77.5 | 40.0 |" in text, "titles was measured with one of the settings alone"
+    assert "| dates | 0.010 (0.020) |" in text and "| dates | 60 | 60 |" in text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.tuning.tasks import TuningTask
+from benchmarks.tuning.settings import PLAIN, SETTINGS
+from benchmarks.tuning.tasks import TuningTask, task_of
 
 ROOT = Path(__file__).parents[2]
 KEPT = Path(__file__).with_name("measured")
@@ -53,12 +55,23 @@ def second_guard() -> list[str]:
 
 def measured(task: TuningTask, name: str, setting: Mapping[str, str], seed: int) -> Measured:
     """From what is kept, or measured now."""
-    file = KEPT / f"{task.name}-{_digest(task, setting, seed)}.json"
+    file = KEPT / _name(task, setting, seed)
     if file.exists():
         return Measured(**json.loads(file.read_text("utf-8")))
     found = _measure(task, name, setting, seed)
     KEPT.mkdir(exist_ok=True)
     file.write_text(json.dumps(asdict(found), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return found
+
+
+def kept() -> list[Measured]:
+    """All that was measured under the present rules; what an older automatic plan came to is left out."""
+    found = []
+    for file in sorted(KEPT.glob("*.json")):
+        one = Measured(**json.loads(file.read_text("utf-8")))
+        setting = SETTINGS.get(one.setting)
+        if setting is not None and file.name == _name(task_of(one.task), setting, one.seed):
+            found.append(one)
     return found
 
 
@@ -68,9 +81,13 @@ def _forgetting(pair: Any, texts: Sequence[str]) -> float:
     return round(fmean(after) - fmean(before), 4)
 
 
+def _name(task: TuningTask, setting: Mapping[str, str], seed: int) -> str:
+    return f"{task.name}-{_digest(task, setting, seed)}.json"
+
+
 def _digest(task: TuningTask, setting: Mapping[str, str], seed: int) -> str:
     rows = [*task.lines("training"), *task.lines("test")]
-    rules = [(ROOT / file).read_text("utf-8") for file in RULES] if not setting else []
+    rules = [] if PLAIN.items() <= setting.items() else [(ROOT / file).read_text("utf-8") for file in RULES]
     content = json.dumps([rows, dict(setting), seed, rules], ensure_ascii=False, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
@@ -83,7 +100,7 @@ def _measure(task: TuningTask, name: str, setting: Mapping[str, str], seed: int)
     from postil.settings import quiet
 
     quiet()
-    directory = WORK / task.name
+    directory = WORK / f"{task.name}-{os.getpid()}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     files = {}

@@ -63,6 +63,11 @@ class Case:
         return min(self.validations, key=lambda point: point[1], default=None)
 
     @property
+    def rights(self) -> list[Point]:
+        """The share of the validation part that was right, where states were chosen by that."""
+        return _points(self.history, "validation_right")
+
+    @property
     def rate(self) -> float:
         """The learning rate that was used, or would be."""
         return _finite((self.result or {}).get("learning_rate")) or self.plan.learning_rate

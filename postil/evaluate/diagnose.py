@@ -25,6 +25,7 @@ ORDER = ("error", "warning", "advice")
 FEW, ENOUGH = 30, 100  # training examples: below the first little can be expected, below the second more helps much
 FEWEST_UPDATES = 10
 SAME_LOSS = 1e-6  # nats per token: two runs of one model differ by less
+MOSTLY_RIGHT = 0.5  # of the validation part: it does know more than its rows
 SOME_ROWS = 5  # of answers, before anything is said of all of them
 
 
@@ -117,9 +118,10 @@ def learning_rate_too_low(case: Case) -> Iterator[Finding]:
 
 
 def overfitting(case: Case) -> Iterator[Finding]:
-    """Since the best update the training loss fell on by a tenth while the validation loss rose by 5 % or more."""
-    shown, best = case.validations, case.best
-    if best is None or len(shown) < 3:
+    """Since the best update the training loss fell on by a tenth while the validation loss rose by 5 % or more, and no
+    more is right for it: loss grows with confidence, also while more and more answers are right."""
+    shown, best, rights = case.validations, case.best, case.rights
+    if best is None or len(shown) < 3 or (rights and rights[-1][1] >= max(right for _, right in rights) > 0):
         return
     last = shown[-1][1]
     then, now = _near(case, best[0]), _near(case, shown[-1][0])
@@ -134,9 +136,10 @@ def overfitting(case: Case) -> Iterator[Finding]:
 
 def memorised(case: Case) -> Iterator[Finding]:
     """The training rows are known by heart, and the others are not."""
-    best = case.best
+    best, rights = case.best, case.rights
     ends = [loss for _, loss in case.losses[-5:]]
-    if best and ends and fmean(ends) < 0.02 and best[1] > 0.5:
+    known = rights and rights[-1][1] >= MOSTLY_RIGHT
+    if best and ends and not known and fmean(ends) < 0.02 and best[1] > 0.5:
         yield Finding("memorised", "warning", {"training": round(fmean(ends), 3), "validation": round(best[1], 3)},
                       {"n_epochs": max(1, case.plan.n_epochs // 2), "r": max(1, case.plan.r // 2)})  # fmt: skip
 
@@ -228,7 +231,8 @@ def forgetting(case: Case) -> Iterator[Finding]:
     """General language has suffered."""
     change = case.evaluation.forgetting if case.evaluation else (case.result or {}).get("forgetting")
     if change is not None and forgets(change):
-        settings = _rate(case, 1 / 3)
+        free = case.plan.task == "causal_lm" and not case.plan.kl_weight
+        settings = {"kl_weight": 1.0} if free else _rate(case, 1 / 3)
         if case.plan.target_modules == "all-linear" and change > 0.5:
             settings["target_modules"] = "mlp-only"
         yield Finding("forgetting", "warning", {"change": round(float(change), 3)}, settings)

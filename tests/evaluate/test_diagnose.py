@@ -202,6 +202,31 @@ def test_a_rate_stays_a_rate() -> None:
     assert diagnose(fast)[0].settings == {"n_epochs": 6}
 
 
+def with_rights(case: Case, *rights: float) -> Case:
+    """The same run, with the share of the validation part that was right at its last looks."""
+    lines = [dict(line) for line in case.history]
+    looks = [line for line in lines if "validation_loss" in line]
+    for line, right in zip(looks[-len(rights) :], rights, strict=True):
+        line["validation_right"] = right
+    return replace(case, history=lines)
+
+
+def test_a_loss_that_rises_while_more_is_right_is_no_overfitting() -> None:
+    rising = losses(falling(0.01), lambda step: 0.5 + 0.01 * max(0, step - 30))
+    assert "overfitting" in {finding.code for finding in diagnose(rising)}
+    better, worse, none = (with_rights(rising, *rights) for rights in ((0.4, 0.5, 0.6), (0.6, 0.5, 0.4), (0, 0, 0)))
+    assert "overfitting" not in {finding.code for finding in diagnose(better)}
+    assert all("overfitting" in {finding.code for finding in diagnose(case)} for case in (worse, none))
+
+
+def test_a_model_that_forgets_is_first_kept_nearer_to_its_base() -> None:
+    forgets = healthy(evaluation=evaluation(forgetting=0.4))
+    (free,) = [finding for finding in diagnose(forgets) if finding.code == "forgetting"]
+    (near,) = [finding for finding in diagnose(replace(forgets, plan=PLAN.model_copy(update={"kl_weight": 1.0})))
+               if finding.code == "forgetting"]  # fmt: skip
+    assert free.settings == {"kl_weight": 1.0} and near.settings["learning_rate"] < 1e-3
+
+
 # ── runs that were really made ──
 
 
