@@ -232,7 +232,7 @@ def forgetting(case: Case) -> Iterator[Finding]:
     change = case.evaluation.forgetting if case.evaluation else (case.result or {}).get("forgetting")
     if change is not None and forgets(change):
         free = case.plan.task == "causal_lm" and not case.plan.kl_weight
-        settings = {"kl_weight": 1.0} if free else _rate(case, 1 / 3)
+        settings: dict[str, Any] = {"kl_weight": 1.0} if free else _rate(case, 1 / 3)
         if case.plan.target_modules == "all-linear" and change > 0.5:
             settings["target_modules"] = "mlp-only"
         yield Finding("forgetting", "warning", {"change": round(float(change), 3)}, settings)
