@@ -56,7 +56,7 @@ def test_amounts_are_written_as_on_a_cheque(yuan: int, words: str) -> None:
 
 
 def test_settings_are_what_a_person_could_type() -> None:
-    assert len(SETTINGS) == 13
+    assert len(SETTINGS) == 14
     for setting in SETTINGS.values():
         check_settings(setting)
 

@@ -60,6 +60,7 @@ GRID: Mapping[str, Setting] = {
 WITHOUT: Mapping[str, Setting] = {
     "automatic, not kept near the base": {"kl_weight": "0"},
     "automatic, rates tried": {"learning_rate_probe": "true"},
+    "automatic, all rows learned": {"validation_rows": "0"},
 }
 
 SETTINGS: Mapping[str, Setting] = {"automatic": {}, "TRL": TRL, "LLaMA-Factory": LLAMA_FACTORY, **GRID, **WITHOUT}
