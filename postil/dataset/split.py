@@ -35,16 +35,16 @@ def split(examples: Sequence[Example], *, validation_rows: int, test_rows: int, 
 def apart(parts: Split) -> tuple[Split, dict[str, int]]:
     """Parts of which none is asked what another learns from or is chosen by: the test keeps all, training gives most.
 
-    Also how many examples were taken out of "training" and "validation". A part that would be left with nothing stays
-    whole, and is counted as "same": then the other part is no proof.
+    Also how many examples were taken out of "training" and "validation". A part that would lose more than half stays
+    whole, and what it has in common is counted as "same": then the other part is no proof.
     """
     asked = {_question(example) for example in parts.test}
     kept, out = {"test": parts.test}, {"training": 0, "validation": 0, "same": 0}
     for name in ("validation", "training"):
         part: tuple[Example, ...] = getattr(parts, name)
         left = tuple(example for example in part if _question(example) not in asked)
-        if part and not left:
-            left, out["same"] = part, out["same"] + len(part)
+        if 2 * len(left) < len(part):
+            left, out["same"] = part, out["same"] + len(part) - len(left)
         out[name] = len(part) - len(left)
         kept[name] = left
         asked |= {_question(example) for example in left}

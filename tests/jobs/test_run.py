@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 def test_corrections_are_of_the_training_file_alone(base: Build, tmp_path: Path) -> None:
     inputs = {}
-    for name, count in (("training", 30), ("validation", 12)):
+    lines = data(42).splitlines(keepends=True)
+    for name, rows in (("training", lines[:30]), ("validation", lines[30:])):
         path = tmp_path / f"{name}.jsonl"
-        path.write_bytes(data(count))
+        path.write_bytes(b"".join(rows))
         inputs[name] = {"path": str(path), "sha256": sha256(path)}
     reading = {"edits": {"1:messages.2.content": "换过的答案"}, "without": [2, 30]}
     spec = {"phase": "validate", "inputs": inputs, "base": str(base("llama3")), "reading": reading, "adapter": None,
@@ -62,11 +63,11 @@ def test_a_multiplier_of_the_rate_measures_once(base: Build, tmp_path: Path, mon
 
 def test_rows_that_cannot_be_learned_from_are_told_with_their_reason(base: Build, tmp_path: Path) -> None:
     """Before anything is trained, for both files; not those that a person has left out."""
-    lines = data(30).decode().splitlines()
+    lines = data(60).decode().splitlines()
     inputs = {}
-    for name, broken in (("training", (4, 17)), ("validation", (2,))):
+    for name, own, broken in (("training", lines[:30], (4, 17)), ("validation", lines[30:], (2,))):
         path = tmp_path / f"{name}.jsonl"
-        path.write_text("\n".join("{oh" if i in broken else line for i, line in enumerate(lines, 1)), "utf-8")
+        path.write_text("\n".join("{oh" if i in broken else line for i, line in enumerate(own, 1)), "utf-8")
         inputs[name] = {"path": str(path), "sha256": sha256(path)}
     spec = {"phase": "validate", "inputs": inputs, "base": str(base("llama3")), "reading": {"without": [5]},
             "adapter": None, "seed": 7, "settings": {**SETTINGS, "test_rows": "0"}, "preset": None, "measure": False,
