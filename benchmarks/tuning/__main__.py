@@ -1,4 +1,4 @@
-"""python -m benchmarks.tuning [--tasks NAME ...] [--settings NAME ...] [--seeds 42 43 44]: measure what is not kept yet.
+"""python -m benchmarks.tuning [--tasks NAME ...] [--settings NAME ...] [--seeds 42 43]: measure what is not kept yet.
 
 Then the table is written anew; with --table, nothing else is done.
 """
