@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from postil.evaluate.metrics import char_f1, exact_match, visible
 from postil.evaluate.verdict import FEWEST_ROWS
-from postil.records import Answer, Kind, Readiness
+from postil.records import FITS, Answer, Kind, Readiness
 
 Level = Literal["not_yet", "try_out", "ready"]
 Score = Callable[[str, str], float]
@@ -46,10 +46,10 @@ class Bounds:
 
     def level(self, hits: int, n: int) -> Level:
         share = hits / n
-        missed = share < self.try_out if n >= FEWEST_ROWS else _upper(hits, n) < self.try_out
-        if missed:
+        low, high = _limits(hits, n)
+        if (share if n >= FEWEST_ROWS else high) < self.try_out:
             return "not_yet"
-        sure = n >= FEWEST_ROWS and _lower(hits, n) >= self.try_out
+        sure = n >= FEWEST_ROWS and low >= self.try_out
         return "ready" if share >= self.ready and sure else "try_out"
 
 
@@ -73,31 +73,25 @@ def readiness(
     """
     if not answers:
         return None
-    rule, n = _rules()[kind], len(answers)
-    wanted, said = [visible(text) for text in references], [visible(answer.text) for answer in answers]
-    words = [char_f1(*pair) for pair in zip(wanted, said, strict=True)]
-    exact = rule.score == "exact" or own is not None
-    scores = own if own is not None else list(map(exact_match, wanted, said)) if exact else words
+    n, wanted, said = len(answers), [visible(text) for text in references], [visible(answer.text) for answer in answers]
+    rule = _rules()["extraction"] if own is not None else _rules()[kind]
+    pairs = list(zip(wanted, said, strict=True))
+    words = [char_f1(*pair) for pair in pairs]
+    exact = rule.score == "exact"
+    scores = own if own is not None else [exact_match(*pair) for pair in pairs] if exact else words
     right = [score >= rule.right for score in scores]
-    near = [not whole and score >= rule.near for whole, score in zip(right, words, strict=True)]
-    cut = sum(not answer.stopped for answer in answers)
-    empty = sum(not text for text in said)
-    repeated = sum(repeats(text) and not repeats(reference) for text, reference in zip(said, wanted, strict=True))
+    near = sum(not whole and score >= rule.near for whole, score in zip(right, words, strict=True))
+    cut, empty = sum(not answer.stopped for answer in answers), sum(not text for text in said)
+    repeated = sum(repeats(text) and not repeats(reference) for reference, text in pairs)
     chance = chance_of_fit(wanted, said)
-    if rule.bounds is None and own is None:
-        right, near = [], []
-    levels = [_answers()[name].level(n - bad, n)
-              for name, bad in (("ended", cut), ("filled", empty), ("unrepeated", repeated))]  # fmt: skip
-    if right:
-        bounds = rule.bounds or _rules()["extraction"].bounds
-        assert bounds is not None
-        levels.append(bounds.level(sum(right) + sum(near), n))
-    else:
-        levels.append("try_out")
-    if chance is not None and chance > ONE_SIDE * 2:
-        levels.append("not_yet")
+    bad = {"ended": cut, "filled": empty, "unrepeated": repeated}
+    levels = [_answers()[name].level(n - number, n) for name, number in bad.items()]
+    levels.append(rule.bounds.level(sum(right) + near, n) if rule.bounds else "try_out")
+    levels += ["not_yet"] if chance is not None and chance > FITS else []
     level = min(levels, key=LEVELS.index)
-    return Readiness(level, n, sum(right) if right else None, sum(near), cut, empty, repeated, chance, exact)
+    if rule.bounds is None:
+        return Readiness(level, n, None, 0, cut, empty, repeated, chance, exact)
+    return Readiness(level, n, sum(right), near, cut, empty, repeated, chance, exact)
 
 
 def repeats(text: str) -> bool:
@@ -129,16 +123,12 @@ def chance_of_fit(references: Sequence[str], answers: Sequence[str], score: Scor
     return (as_good + 1) / (DEALS + 1)
 
 
-def _upper(hits: int, n: int) -> float:
+def _limits(hits: int, n: int) -> tuple[float, float]:
+    """Of the share of all answers of which these are some."""
     from scipy.stats import binomtest
 
-    return float(binomtest(hits, n).proportion_ci(1 - 2 * ONE_SIDE, method="exact").high)
-
-
-def _lower(hits: int, n: int) -> float:
-    from scipy.stats import binomtest
-
-    return float(binomtest(hits, n).proportion_ci(1 - 2 * ONE_SIDE, method="exact").low)
+    limits = binomtest(hits, n).proportion_ci(1 - 2 * ONE_SIDE, method="exact")
+    return float(limits.low), float(limits.high)
 
 
 @cache

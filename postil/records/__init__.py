@@ -2,13 +2,14 @@
 
 from postil.records.bases import Base, Counts, Machine, Probe, Shape
 from postil.records.dataset import Corrections, Dataset, Example, Issue, Left, Message, Repair, Role, Severity, Split
-from postil.records.evaluation import LEANING, Answer, Confusion, Evaluation, Preference, Readiness, Verdict
+from postil.records.evaluation import FITS, LEANING, Answer, Confusion, Evaluation, Preference, Readiness, Verdict
 from postil.records.plan import Choice, Estimate, Kind, Method, Plan, Proposal, Task
 from postil.records.training import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter, Event, Finding, Target
 
 __all__ = [
     "ADAPTER_CONFIG",
     "ADAPTER_WEIGHTS",
+    "FITS",
     "LEANING",
     "Adapter",
     "Answer",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from postil.locales import say
 
 LEANING = 0.05  # of a score; less is no lead
+FITS = 0.05  # chance that answers fit their questions this well by luck, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Readiness:
     @property
     def fits(self) -> bool | None:
         """Whether the answers belong to their questions; None: cannot be told."""
-        return None if self.chance is None else self.chance <= 0.05
+        return None if self.chance is None else self.chance <= FITS
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "words": self.words()}
