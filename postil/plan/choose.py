@@ -280,7 +280,10 @@ def _about_training(draft: _Draft, counts: Counts, shape: Shape) -> None:
     epochs, reason = _epochs(n, draft["kind"])
     epochs = draft.take("n_epochs", epochs, reason, OPENAI_NOTEBOOK, n=n)
     planned = math.ceil(n / batch) * epochs
-    draft.take("learning_rate_probe", False, "probe_off")
+    tried = draft["task"] != "causal_lm" and planned >= FEWEST_UPDATES_PER_EPOCH and counts.validation > 0
+    draft.take(
+        "learning_rate_probe", tried and not draft.wished("learning_rate"), "probe_task" if tried else "probe_off"
+    )
     way, of_task = WAYS[draft["method"]], terms_of(draft["task"]).rate
     usual = _learning_rate(shape.parameters, batch)
     rate = float(f"{way.rate * of_task * usual:.2g}")

@@ -36,8 +36,8 @@ class Terms:
 
 TERMS: Mapping[str, Terms] = {
     "causal_lm": Terms(encoder=False),
-    "seq_cls": Terms("exact_match", labels=True),
-    "token_cls": Terms("entity_f1", labels=True),
+    "seq_cls": Terms("exact_match", labels=True, rate=2.0),
+    "token_cls": Terms("entity_f1", labels=True, rate=2.0),
     "seq_2_seq_lm": Terms("rouge_l", encoder=True),
     "pretraining": Terms("loss", encoder=False, needs=None, longest=1024, new_tokens=96),
     "dpo": Terms("preferred", encoder=False, needs="rejected", rate=0.1),
