@@ -176,7 +176,7 @@ def test_the_demonstration_model_learns_labels(tmp_path: Path) -> None:
     settings = (
         "task=seq_cls",
         "training_rows=64",
-        "n_epochs=6",
+        "n_epochs=2",
         "learning_rate_probe=false",
         "threads=1",
         "test_rows=24",

@@ -39,17 +39,18 @@ SHORTEST_REPEATED, LONGEST_LOOKED_AT = 16, 400  # characters: "no, no, no, no" i
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """From which share on a level is reached [0..1]."""
+    """From which share on a level is reached, and for "ready" the lower limit of the share of all answers [0..1]."""
 
     try_out: float
     ready: float
+    certain: float = 0.0
 
     def level(self, hits: int, n: int) -> Level:
         share = hits / n
         low, high = _limits(hits, n)
         if (share if n >= FEWEST_ROWS else high) < self.try_out:
             return "not_yet"
-        sure = n >= FEWEST_ROWS and low >= self.try_out
+        sure = n >= FEWEST_ROWS and low >= self.certain
         return "ready" if share >= self.ready and sure else "try_out"
 
 
@@ -147,7 +148,7 @@ def _rules() -> Mapping[str, Rightness]:
     return {
         kind: Rightness(
             each["score"],
-            Bounds(each["try_out"], each["ready"]) if "try_out" in each else None,
+            Bounds(each["try_out"], each["ready"], each["try_out"]) if "try_out" in each else None,
             each.get("right", 1.0),
             each.get("near", 1.0),
         )

@@ -35,6 +35,11 @@ def test_all_right_is_ready_and_says_so_in_both_languages() -> None:
     assert "40 道测试题里答对 40 道" in found.words("zh")
 
 
+@pytest.mark.parametrize(("n", "expected"), [(19, "try_out"), (20, "ready"), (24, "ready")])
+def test_twenty_right_answers_of_twenty_are_enough(n: int, expected: str) -> None:
+    assert level("extraction", WANTED[:n], WANTED[:n]).level == expected
+
+
 def test_a_model_that_never_ends_is_not_usable_however_much_better_it_is() -> None:
     found = readiness("extraction", WANTED, answered(WANTED, stopped=False))
     assert found is not None and found.level == "not_yet" and found.cut == 40
