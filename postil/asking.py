@@ -117,8 +117,9 @@ class _Sheet:
 
         if len(self.answers) != self._saved:
             asked = self._asked
-            self._lost = write_answers(self._path, self._output, asked.sheet, asked.header_row, self.answers,
-                                       doubtful=self.doubtful)  # fmt: skip
+            self._lost = write_answers(
+                self._path, self._output, asked.sheet, asked.header_row, self.answers, doubtful=self.doubtful
+            )
             self._saved, self._saved_at = len(self.answers), time.monotonic()
 
     def as_json(self) -> dict[str, Any]:

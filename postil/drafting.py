@@ -151,12 +151,12 @@ class Draft:
 
 def _in_two_parts(twice: Mapping[str, int]) -> list[Issue]:
     """What is said of rows that stood in more than one part: see `dataset.apart`."""
-    found = []
+    issues = []
     if moved := twice.get("training", 0) + twice.get("validation", 0):
-        found.append(Issue("rows_in_two_parts", "warning", values={"n": moved}))
+        issues.append(Issue("rows_in_two_parts", "warning", values={"n": moved}))
     if same := twice.get("same", 0):
-        found.append(Issue("parts_are_the_same", "warning", values={"n": same}))
-    return found
+        issues.append(Issue("parts_are_the_same", "warning", values={"n": same}))
+    return issues
 
 
 def _parts(dataset: Dataset, task: str, wish: Wish, sizes: Mapping[str, Any]) -> tuple[Split, Mapping[str, int]]:

@@ -38,17 +38,17 @@ def apart(parts: Split) -> tuple[Split, dict[str, int]]:
     Also how many examples were taken out of "training" and "validation". A part that would lose more than half stays
     whole, and what it has in common is counted as "same": then the other part is no proof.
     """
-    asked = {_question(example) for example in parts.test}
-    kept, out = {"test": parts.test}, {"training": 0, "validation": 0, "same": 0}
+    taken = {_question(example) for example in parts.test}
+    sides, out = {"test": parts.test}, {"training": 0, "validation": 0, "same": 0}
     for name in ("validation", "training"):
         part: tuple[Example, ...] = getattr(parts, name)
-        left = tuple(example for example in part if _question(example) not in asked)
+        left = tuple(example for example in part if _question(example) not in taken)
         if 2 * len(left) < len(part):
             left, out["same"] = part, out["same"] + len(part) - len(left)
         out[name] = len(part) - len(left)
-        kept[name] = left
-        asked |= {_question(example) for example in left}
-    return Split(**kept), {name: count for name, count in out.items() if count}
+        sides[name] = left
+        taken |= {_question(example) for example in left}
+    return Split(**sides), {name: count for name, count in out.items() if count}
 
 
 def with_every_label(parts: Split, of: Callable[[Example], set[str]], *, validation: bool, test: bool) -> Split:

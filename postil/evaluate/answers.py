@@ -83,9 +83,13 @@ def evaluate(
 
 
 def _readiness(
-    own: Own, kind: Kind, metric: str, references: Sequence[str], answers: Sequence[Answer],
+    own: Own,
+    kind: Kind,
+    metric: str,
+    references: Sequence[str],
+    answers: Sequence[Answer],
     scores: Mapping[str, Sequence[float]],
-) -> Readiness | None:  # fmt: skip
+) -> Readiness | None:
     """Of the tuned model; None where it continues texts instead of answering."""
     if not own.ends:
         return None
@@ -124,9 +128,9 @@ def read_evaluation(directory: Path) -> Evaluation | None:
     return Evaluation(**{**told, "rows": tuple(told["rows"])})
 
 
-def readiness_of(told: Mapping[str, Any]) -> Readiness:
+def readiness_of(content: Mapping[str, Any]) -> Readiness:
     """From its JSON."""
-    return Readiness(**{name: value for name, value in told.items() if name != "words"})
+    return Readiness(**{name: value for name, value in content.items() if name != "words"})
 
 
 def _verdict(told: Mapping[str, Any]) -> Verdict:

@@ -74,17 +74,21 @@ def readiness(
     """
     if not answers:
         return None
-    n, wanted, said = len(answers), [visible(text) for text in references], [visible(answer.text) for answer in answers]
+    n, wanted, replies = (
+        len(answers),
+        [visible(text) for text in references],
+        [visible(answer.text) for answer in answers],
+    )
     rule = _rules()["extraction"] if own is not None else _rules()[kind]
-    pairs = list(zip(wanted, said, strict=True))
+    pairs = list(zip(wanted, replies, strict=True))
     words = [char_f1(*pair) for pair in pairs]
     exact = rule.score == "exact"
     scores = own if own is not None else [exact_match(*pair) for pair in pairs] if exact else words
     right = [score >= rule.right for score in scores]
     near = sum(not whole and score >= rule.near for whole, score in zip(right, words, strict=True))
-    cut, empty = sum(not answer.stopped for answer in answers), sum(not text for text in said)
+    cut, empty = sum(not answer.stopped for answer in answers), sum(not text for text in replies)
     repeated = sum(repeats(text) and not repeats(reference) for reference, text in pairs)
-    chance = chance_of_fit(wanted, said)
+    chance = chance_of_fit(wanted, replies)
     bad = {"ended": cut, "filled": empty, "unrepeated": repeated}
     levels = [_answers()[name].level(n - number, n) for name, number in bad.items()]
     levels.append(rule.bounds.level(sum(right) + near, n) if rule.bounds else "try_out")
@@ -112,11 +116,11 @@ def chance_of_fit(references: Sequence[str], answers: Sequence[str], score: Scor
     pairs = list(zip(references, answers, strict=True))[:MOST_DEALT]
     if len(pairs) < FEWEST_ROWS or len({reference for reference, _ in pairs}) == 1:
         return None
-    said = {answer: place for place, answer in enumerate(dict.fromkeys(answer for _, answer in pairs))}
+    replies = {answer: place for place, answer in enumerate(dict.fromkeys(answer for _, answer in pairs))}
     wanted = {text: place for place, text in enumerate(dict.fromkeys(reference for reference, _ in pairs))}
-    table = np.array([[score(reference, answer) for answer in said] for reference in wanted])
+    table = np.array([[score(reference, answer) for answer in replies] for reference in wanted])
     rows = np.array([wanted[reference] for reference, _ in pairs])
-    columns = np.array([said[answer] for _, answer in pairs])
+    columns = np.array([replies[answer] for _, answer in pairs])
     true = table[rows, columns].mean()
     random = np.random.default_rng(SEED)
     dealt = random.permuted(np.tile(columns, (DEALS, 1)), axis=1)

@@ -21,6 +21,12 @@ from postil.store import read_json
 TEXTS_FILE = Path("data", "own_texts.json")  # of a run's directory
 COUNT, LENGTH = 64, 32  # texts, and tokens of each
 LOOKED_AT = 4000  # tokens of a vocabulary, at most, until enough of them are words
+# drawn from what the model says, whatever its own settings for generating are
+FREELY = {
+    **{"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "num_beams": 1, "min_length": 0},
+    **{"repetition_penalty": 1.0, "no_repeat_ngram_size": 0},
+    **{"min_new_tokens": LENGTH - 1, "max_new_tokens": LENGTH - 1},
+}
 
 
 def own_texts(loaded: Loaded, seed: int) -> list[tuple[int, ...]]:
@@ -32,13 +38,10 @@ def own_texts(loaded: Loaded, seed: int) -> list[tuple[int, ...]]:
     model.eval()
     with torch.inference_mode(), model.disable_adapter(), torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = model.generate(
-            input_ids=starts, attention_mask=torch.ones_like(starts), do_sample=True, temperature=1.0, top_k=0,
-            top_p=1.0, num_beams=1, repetition_penalty=1.0, no_repeat_ngram_size=0, min_length=0,
-            min_new_tokens=LENGTH - 1, max_new_tokens=LENGTH - 1, pad_token_id=loaded.template.stop_ids[0],
-        )  # fmt: skip
+        how = {**FREELY, "pad_token_id": loaded.template.stop_ids[0]}
+        rows = model.generate(input_ids=starts, attention_mask=torch.ones_like(starts), **how).tolist()
     model.train(training)
-    return [tuple(row) for row in made.tolist()]
+    return [tuple(row) for row in rows]
 
 
 def read_texts(directory: Path) -> list[list[int]]:

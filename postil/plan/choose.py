@@ -16,7 +16,7 @@ from postil.errors import PlanError
 from postil.plan import sizes
 from postil.plan.fit import PARTS, Changes
 from postil.plan.kinds import kind_of
-from postil.plan.methods import MEASURED, WAYS, check_method
+from postil.plan.methods import WAYS, check_method
 from postil.plan.presets import Preset, preset
 from postil.plan.schema import check_settings
 from postil.plan.tasks import check_task, task_of, terms_of
@@ -295,7 +295,7 @@ def _about_training(draft: _Draft, counts: Counts, shape: Shape) -> None:
     draft.take("weight_decay", 0.0, "weight_decay_zero", LORA_WITHOUT_REGRET)
     draft.take("dpo_beta", 0.1, "dpo_beta", "arXiv 2305.18290")
     near = draft["task"] == "causal_lm"
-    draft.take("kl_weight", KL_WEIGHT if near else 0.0, "kl_near" if near else "kl_off", MEASURED)
+    draft.take("kl_weight", KL_WEIGHT if near else 0.0, "kl_near" if near else "kl_off")
     draft.take("max_grad_norm", 1.0, "grad_norm_one")
     draft.take("seed", 42, "seed_fixed", ARTICLES)
 
@@ -322,8 +322,9 @@ def _epochs(n: int, kind: str) -> tuple[int, str]:
 def _learning_rate(parameters: int, batch: int) -> float:
     """By the size of the base and the rows of an update.
 
-    Measured on the 135M model in `benchmarks/tuning`, 8 rows an update: 1e-3. A probe of a few updates is no help: it
-    takes the largest of its rates, whatever becomes of it in the end.
+    1e-3 is what served three tasks of `benchmarks/tuning` on the 135M model at 8 rows an update; larger bases have the
+    ratios that LoRA Without Regret gives. A probe of a few updates is no help: it takes the largest of its rates,
+    whatever becomes of it in the end.
     """
     most = next(rate for size, rate in LEARNING_RATES if parameters <= size)
     return float(f"{most * math.sqrt(batch / 128):.2g}")

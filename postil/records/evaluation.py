@@ -169,11 +169,11 @@ class Evaluation:
         return {"verdict": self.verdict.as_json(), "readiness": level, "forgetting": self.forgetting}
 
     def as_json(self) -> dict[str, Any]:
-        told = {"base": dict(self.base), "tuned": dict(self.tuned), **self.judged(),
-                "rows": [dict(row) for row in self.rows]}  # fmt: skip
+        content: dict[str, Any] = {"base": dict(self.base), "tuned": dict(self.tuned), **self.judged()}
+        content["rows"] = [dict(row) for row in self.rows]
         if self.others:
-            told["others"] = {name: dict(scores) for name, scores in self.others.items()}
-            told["against"] = {name: one.as_json() for name, one in self.against.items()}
+            content["others"] = {name: dict(scores) for name, scores in self.others.items()}
+            content["against"] = {name: one.as_json() for name, one in self.against.items()}
         if self.confusion:
-            told["confusion"] = self.confusion.as_json()
-        return told
+            content["confusion"] = self.confusion.as_json()
+        return content

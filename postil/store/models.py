@@ -195,17 +195,16 @@ def add(session: Session, *, project: str, name: str, base: str, base_sha256: st
     """A new name, live unless its evaluation (`verdict` and `readiness` of `result`) says that it is worse than the
     base, or that its answers cannot be used."""
     verdict = judged(result or {})
-    reason = next((one for one in _said(verdict) if one in HELD), None)
-    held = reason is not None
+    reason = next((word for word in _outcome_and_level(verdict) if word in HELD), None)
     row = Model(
         id=name, project=project, base=base, base_sha256=base_sha256, adapter_sha256=adapter_sha256,
         directory=directory, job_id=job_id, checkpoint_id=checkpoint.id if checkpoint else None,
-        verdict=verdict, live=not held, created_at=now(),
+        verdict=verdict, live=reason is None, created_at=now(),
     )  # fmt: skip
     session.add(row)
     outcome = reason or (str(verdict["outcome"]) if verdict else "not_evaluated")
-    log(session, name, "held" if held else "released", "evaluation", outcome)
-    record(session, "model_held" if held else "model_released", name, outcome, project=project)
+    log(session, name, "held" if reason else "released", "evaluation", outcome)
+    record(session, "model_held" if reason else "model_released", name, outcome, project=project)
     return row
 
 
@@ -216,8 +215,7 @@ def judged(result: Mapping[str, Any]) -> dict[str, Any] | None:
     return {**result["verdict"], "readiness": result.get("readiness"), "forgetting": result.get("forgetting")}
 
 
-def _said(verdict: Mapping[str, Any] | None) -> tuple[str | None, str | None]:
-    """The outcome, and the level."""
+def _outcome_and_level(verdict: Mapping[str, Any] | None) -> tuple[str | None, str | None]:
     if verdict is None:
         return None, None
     return verdict.get("outcome"), (verdict.get("readiness") or {}).get("level")

@@ -2,8 +2,11 @@
 
 At each update, besides the rows, a text of the base's own (`model/own_texts.py`) is read by both, and the
 divergence KL(base || tuned) per token is added to the loss with the plan's `kl_weight`. What the base is, is known
-without a second copy of it: the same weights with the adapter off. Measured in `benchmarks/tuning`: it forgets a fifth
-or less of what the same training forgets without it, and answers new questions at least as well.
+without a second copy of it: the same weights with the adapter off.
+
+On 200 rows each of three tasks of `benchmarks/tuning`, the 135M model, 1e-3, 4 epochs, one seed, 100 or 200 questions,
+without it and with it: forgetting +0.29 and -0.01 (labels), +0.37 and -0.00 (dates), +0.51 and +0.07 (titles) nats per
+token; right answers 95 and 94 %, 89 and 85 %, 8 and 15 %. More seeds and tasks have to show what it does to answers.
 """
 
 from __future__ import annotations

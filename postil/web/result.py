@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from postil.store.tables import Job
 
 SHOWN_ROWS = 12
-TONE = {"better": "good", "worse": "bad", "no_difference": "warn", "too_few": "warn",
-        "ready": "good", "try_out": "info", "not_yet": "bad"}  # fmt: skip
+OUTCOME_TONE = {"better": "good", "worse": "bad", "no_difference": "warn", "too_few": "warn"}
+LEVEL_TONE = {"ready": "good", "try_out": "info", "not_yet": "bad"}
 
 
 async def show_result(desk: Desk, job: Job) -> None:
@@ -42,7 +42,7 @@ async def show_result(desk: Desk, job: Job) -> None:
         tone = {"pass": "good", "fail": "bad"}.get(result["parity"]["outcome"], "warn")
         note(first, tone, "\n".join(rest))
     if result.get("preference"):
-        note(preference_words(desk, result["preference"]), TONE.get(result["preference"]["outcome"], "info"))
+        note(preference_words(desk, result["preference"]), OUTCOME_TONE.get(result["preference"]["outcome"], "info"))
         if result.get("agreement") is not None:
             text(desk.say("judge.agreement", percent=round(100 * result["agreement"])))
     if result.get("doubtful"):
@@ -84,20 +84,22 @@ def show_verdict(desk: Desk, result: Mapping[str, Any]) -> None:
 
 def judged_words(desk: Desk, result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The same as sentences, each with its tone. result: with `verdict`, and `readiness` and `forgetting` if known."""
-    said = []
+    sentences: list[tuple[str, str]] = []
     if result.get("readiness"):
         level = readiness_of(result["readiness"])
-        said.append((TONE[level.level], level.words(desk.lang)))
-    said.append((TONE.get(str(result["verdict"]["outcome"]), "info"), verdict_words(desk, result["verdict"])))
+        sentences.append((LEVEL_TONE[level.level], level.words(desk.lang)))
+    sentences.append(
+        (OUTCOME_TONE.get(str(result["verdict"]["outcome"]), "info"), verdict_words(desk, result["verdict"]))
+    )
     change = result.get("forgetting")
     if change is not None:
-        said.append(("warn" if forgets(change) else "info", forgetting_words(change, desk.lang)))
-    return said
+        sentences.append(("warn" if forgets(change) else "info", forgetting_words(change, desk.lang)))
+    return sentences
 
 
-def of_model(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """What a model keeps of its result (`store.models.judged`), as that result has it."""
-    return {"verdict": kept, "readiness": kept.get("readiness"), "forgetting": kept.get("forgetting")}
+def of_model(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model keeps as its verdict (`store.models.judged`), as its result had it."""
+    return {"verdict": verdict, "readiness": verdict.get("readiness"), "forgetting": verdict.get("forgetting")}
 
 
 def verdict_words(desk: Desk, told: Mapping[str, Any]) -> str:

@@ -56,9 +56,9 @@ class SeqCls:
         """A label counts; where texts have many of them, most of which say that nothing is there, the loss does."""
         assert self._reader is not None, "sequences come first"
         with torch.no_grad():
-            said = logits(self.model, batch, self._reader)
-            count = said.new_tensor(float(len(batch.targets)))
-            loss = F.cross_entropy(said, batch.targets, reduction="sum")
-            right = (said.argmax(-1) == batch.targets).float().sum()
+            scores = logits(self.model, batch, self._reader)
+            count = scores.new_tensor(float(len(batch.targets)))
+            loss = F.cross_entropy(scores, batch.targets, reduction="sum")
+            right = (scores.argmax(-1) == batch.targets).float().sum()
         each = self._plan.metric == "exact_match"
         return torch.stack([loss, count, right * each, count * each])
