@@ -29,8 +29,15 @@ class Comparison:
         self._adapter = open_adapter(directory)
         self._pair = open_pair(self._adapter)
 
-    def ask(self, question: str, *, tuned: bool, say: Callable[[str], None] = lambda piece: None,
-            sample: bool = False, system: str | None = None) -> Answer:  # fmt: skip
+    def ask(
+        self,
+        question: str,
+        *,
+        tuned: bool,
+        say: Callable[[str], None] = lambda piece: None,
+        sample: bool = False,
+        system: str | None = None,
+    ) -> Answer:
         """The answer of the tuned model, or of the base; `say` hears it piece by piece."""
         return self._pair.stream(self._messages(question, system), say, tuned=tuned, sample=sample)
 
@@ -125,8 +132,12 @@ class _Sheet:
     def as_json(self) -> dict[str, Any]:
         wordless = {say("marks.no_answer", lang) for lang in LANGUAGES}
         return {
-            "output": str(self._output), "rows": len(self._asked.questions), "answered": len(self.answers),
-            "from_earlier": self._earlier, "empty": self._asked.empty, "not_carried_over": list(self._lost),
+            "output": str(self._output),
+            "rows": len(self._asked.questions),
+            "answered": len(self.answers),
+            "from_earlier": self._earlier,
+            "empty": self._asked.empty,
+            "not_carried_over": list(self._lost),
             "without_words": sum(text in wordless for text in self.answers.values()),
             "doubtful": len(self.doubtful),
-        }  # fmt: skip
+        }

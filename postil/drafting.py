@@ -47,8 +47,16 @@ class Draft:
     Raises PlanError for values that do not go together, and what `_parts` raises.
     """
 
-    def __init__(self, dataset: Dataset, base: Base, task: str, template: Template | None, max_length: int, wish: Wish,
-                 output: Path | None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        dataset: Dataset,
+        base: Base,
+        task: str,
+        template: Template | None,
+        max_length: int,
+        wish: Wish,
+        output: Path | None,
+    ) -> None:
         self._dataset, self._base, self._task, self._template = dataset, base, task, template
         self._max_length, self._wish, self._output = max_length, wish, output
         self.doubts: list[Issue] = []
@@ -85,11 +93,14 @@ class Draft:
         if not (self.plan.minutes and self._probe and self._probe.step_seconds):
             return
         own = {"validation_rows": self._wish.validation, "test_rows": self._wish.test}
-        fixed = [*(name for name, part in own.items() if part),
-                 *(name for name, choice in self.reasons.items() if choice.source in ("user", "plan"))]  # fmt: skip
+        fixed = [
+            *(name for name, part in own.items() if part),
+            *(name for name, choice in self.reasons.items() if choice.source in ("user", "plan")),
+        ]
         left = 60 * self.plan.minutes - (time.monotonic() - begun)
-        self._changes = room.fit(self.plan, self.counts.n, left, lambda plan: sum(self._estimate(plan).seconds) / 2,
-                                 fixed)  # fmt: skip
+        self._changes = room.fit(
+            self.plan, self.counts.n, left, lambda plan: sum(self._estimate(plan).seconds) / 2, fixed
+        )
         if self._changes:
             # what is held out no longer is not learned instead
             self._part({"training_rows": self.counts.n, **{name: c.after for name, c in self._changes.items()}})
@@ -120,8 +131,17 @@ class Draft:
         wish = self._wish
         self.plan: Plan
         self.reasons: dict[str, Choice]
-        self.plan, self.reasons = room.choose(self.split.training, self.counts, self._base, self.machine, self._probe,
-                                              wish.preset, wish.wishes, wish.kept, self._changes)  # fmt: skip
+        self.plan, self.reasons = room.choose(
+            self.split.training,
+            self.counts,
+            self._base,
+            self.machine,
+            self._probe,
+            wish.preset,
+            wish.wishes,
+            wish.kept,
+            self._changes,
+        )
 
     def _estimate(self, plan: Plan) -> Estimate:
         return room.estimate(plan, self.counts, self._base, self.machine, self._probe, Settings())

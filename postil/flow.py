@@ -26,7 +26,7 @@ from postil.bases import (
     recommended_base,
     template_of,
     thinks,
-)  # fmt: skip
+)
 from postil.errors import DataError
 from postil.exporting import pack
 from postil.records import (
@@ -41,7 +41,7 @@ from postil.records import (
     Proposal,
     Split,
     Target,
-)  # fmt: skip
+)
 from postil.settings import EMBEDDED, Ranks, Settings, quiet
 
 if TYPE_CHECKING:
@@ -52,11 +52,43 @@ if TYPE_CHECKING:
     from postil.plan import Given
 
 __all__ = [
-    "EMBEDDED", "Comparison", "Emit", "Prepared", "Reading", "Stop", "add_base", "adopted", "advice_on_base", "answer",
-    "check", "count_votes", "diagnose", "evaluate", "export", "fetched", "find_base", "fingerprint", "finish",
-    "is_adapter", "judge", "judge_run", "keep", "lay_out", "open_adapter", "pack", "parity", "plan", "price_per_second",
-    "recommended_base", "report", "resume", "train", "vote_sheet", "write_scores", "xray",
-]  # fmt: skip
+    "EMBEDDED",
+    "Comparison",
+    "Emit",
+    "Prepared",
+    "Reading",
+    "Stop",
+    "add_base",
+    "adopted",
+    "advice_on_base",
+    "answer",
+    "check",
+    "count_votes",
+    "diagnose",
+    "evaluate",
+    "export",
+    "fetched",
+    "find_base",
+    "fingerprint",
+    "finish",
+    "is_adapter",
+    "judge",
+    "judge_run",
+    "keep",
+    "lay_out",
+    "open_adapter",
+    "pack",
+    "parity",
+    "plan",
+    "price_per_second",
+    "recommended_base",
+    "report",
+    "resume",
+    "train",
+    "vote_sheet",
+    "write_scores",
+    "xray",
+]
 
 Emit = Callable[[Event], None]
 Stop = Callable[[], bool]  # whether a person wants the run to stop after the present update
@@ -192,8 +224,12 @@ def plan(
         draft.fit_into_time(begun)
         hints = room.suggestions(task, dataset.examples, tagged=data.looks_tagged(dataset.examples))
         proposal = draft.proposal()
-        doubts = (*draft.doubts, *room.doubts(proposal.plan, draft.counts, proposal.estimate, draft.machine),
-                  *hints, *_marks(dataset, template))  # fmt: skip
+        doubts = (
+            *draft.doubts,
+            *room.doubts(proposal.plan, draft.counts, proposal.estimate, draft.machine),
+            *hints,
+            *_marks(dataset, template),
+        )
         measured = draft.stages
         planned = {"plan": time.monotonic() - begun - sum(measured.values())} if measured else {}
         return Prepared(dataset, draft.split, base, draft.counts, proposal, doubts, {**measured, **planned})
@@ -244,12 +280,25 @@ def lay_out(prepared: Prepared, output: Path, *, force: bool = False, start: Pat
 
     dataset, base = prepared.dataset, prepared.base
     source = {
-        "path": str(dataset.path.resolve()), "sha256": dataset.sha256, "check": _summary(dataset),
-        "system": dataset.system, "instruction": dataset.instruction,
-        "columns": dict(dataset.columns), "column_names": dict(dataset.column_names),
-    }  # fmt: skip
-    room.prepare(output, prepared.proposal, base, fingerprint(base), prepared.split, source, force=force,
-                 start=start, stages=prepared.stages)  # fmt: skip
+        "path": str(dataset.path.resolve()),
+        "sha256": dataset.sha256,
+        "check": _summary(dataset),
+        "system": dataset.system,
+        "instruction": dataset.instruction,
+        "columns": dict(dataset.columns),
+        "column_names": dict(dataset.column_names),
+    }
+    room.prepare(
+        output,
+        prepared.proposal,
+        base,
+        fingerprint(base),
+        prepared.split,
+        source,
+        force=force,
+        start=start,
+        stages=prepared.stages,
+    )
 
 
 def resume(output: Path, emit: Emit, path: Path | None = None, *, stop: Stop = lambda: False) -> dict[str, Any]:
@@ -297,9 +346,9 @@ def finish(output: Path, emit: Emit, stop: Stop, dataset: Dataset | None) -> dic
     from postil.store import read_json, write_json
 
     done = output / "result.json"
-    result: dict[str, Any] = read_json(done) if done.exists() else room.run(
-        output, emit, price_per_second=price_per_second(), stop=stop
-    )  # fmt: skip
+    result: dict[str, Any] = (
+        read_json(done) if done.exists() else room.run(output, emit, price_per_second=price_per_second(), stop=stop)
+    )
     if Ranks().rank:
         return result
     started = time.monotonic()
@@ -417,18 +466,28 @@ def answer(
 
 
 def judge(
-    rows: Sequence[Mapping[str, Any]], named: str, kind: Kind = "service_qa", *, prompt: str = "", criteria: str = "",
-    notes: Path | None = None, emit: Emit = lambda event: None,
-) -> Judgement:  # fmt: skip
+    rows: Sequence[Mapping[str, Any]],
+    named: str,
+    kind: Kind = "service_qa",
+    *,
+    prompt: str = "",
+    criteria: str = "",
+    notes: Path | None = None,
+    emit: Emit = lambda event: None,
+) -> Judgement:
     """Let a judge (`local:MODEL` or `endpoint`) compare "base" and "tuned" of each row, in both orders."""
     quiet()
     return judging.judge(rows, named, kind, prompt=prompt, criteria=criteria, notes=notes, emit=emit)
 
 
 def judge_run(
-    directory: Path, found: Evaluation, named: str, prompt: Path | None = None, criteria: str = "",
+    directory: Path,
+    found: Evaluation,
+    named: str,
+    prompt: Path | None = None,
+    criteria: str = "",
     emit: Emit = lambda event: None,
-) -> Judgement:  # fmt: skip
+) -> Judgement:
     """Let a judge compare the answers of a run's evaluation; broken off, it goes on when it is called again.
 
     prompt: a file with the user's own. The judgement also stands in the run's judgement.json.
@@ -437,8 +496,15 @@ def judge_run(
     from postil.store import write_json
 
     own = judging.read_prompt(prompt) if prompt else ""
-    made = judge(found.rows, named, read_case(directory).plan.kind, prompt=own, criteria=criteria,
-                 notes=directory / "judging.jsonl", emit=emit)  # fmt: skip
+    made = judge(
+        found.rows,
+        named,
+        read_case(directory).plan.kind,
+        prompt=own,
+        criteria=criteria,
+        notes=directory / "judging.jsonl",
+        emit=emit,
+    )
     write_json(directory / "judgement.json", made.as_json())
     return made
 
@@ -454,9 +520,13 @@ def count_votes(directory: Path, found: Evaluation, sheets: Sequence[Path]) -> T
 
 
 def write_scores(
-    output: Path, found: Evaluation, judgement: Judgement | None = None, tally: Tally | None = None,
-    path: Path | None = None, reading: Reading = Reading(),
-) -> tuple[str, ...]:  # fmt: skip
+    output: Path,
+    found: Evaluation,
+    judgement: Judgement | None = None,
+    tally: Tally | None = None,
+    path: Path | None = None,
+    reading: Reading = Reading(),
+) -> tuple[str, ...]:
     """Answers and all scores there are as a workbook: new columns of the user's own, if the questions came from one
     (`path`). Returns sentences on what the new file does not carry."""
     from postil import dataset as room
@@ -524,12 +594,27 @@ def report(output: Path, result: Mapping[str, Any], evaluation: Evaluation | Non
 
     told = train.read_run(output)
     run = room.Run(
-        updates=result["updates"], epochs=result["epochs"], seconds=result["seconds"],
-        trained_tokens=result["trained_tokens"], trained_parameters=result.get("trained_parameters"),
-        tokens_per_second=told.tokens_per_second, peak_bytes=result["peak_rss_bytes"], best_step=result["best_update"],
+        updates=result["updates"],
+        epochs=result["epochs"],
+        seconds=result["seconds"],
+        trained_tokens=result["trained_tokens"],
+        trained_parameters=result.get("trained_parameters"),
+        tokens_per_second=told.tokens_per_second,
+        peak_bytes=result["peak_rss_bytes"],
+        best_step=result["best_update"],
         cost=cost(result["seconds"], Settings()),
-    )  # fmt: skip
+    )
     case = replace(room.read_case(output), result=result, evaluation=evaluation)
-    facts = room.Facts(output, told.base, told.base_sha256, told.proposal, run, dataset, told.split, told.history,
-                       evaluation, room.diagnose(case))  # fmt: skip
+    facts = room.Facts(
+        output,
+        told.base,
+        told.base_sha256,
+        told.proposal,
+        run,
+        dataset,
+        told.split,
+        told.history,
+        evaluation,
+        room.diagnose(case),
+    )
     room.write_report(output, facts)

@@ -119,9 +119,13 @@ class Screen:
             ]
             self.line(say("show.columns", columns=" · ".join(named)))
         self.say(
-            "show.rows", rows=dataset.rows, used=dataset.used, examples=len(dataset.examples),
-            dropped=len(dataset.dropped), not_data=len(dataset.not_data),
-        )  # fmt: skip
+            "show.rows",
+            rows=dataset.rows,
+            used=dataset.used,
+            examples=len(dataset.examples),
+            dropped=len(dataset.dropped),
+            not_data=len(dataset.not_data),
+        )
         if dataset.edited or dataset.left_out:
             self.say("show.corrected", edited=dataset.edited, left_out=dataset.left_out)
         self._findings(dataset)
@@ -143,8 +147,9 @@ class Screen:
             for issues in groups[:FEW_ALIKE]:
                 first, colour = issues[0], COLOURS[issues[0].severity]
                 told = Text(f"{first.message()}\n").append(f"→ {first.fix()}", style="bright_black")
-                table.add_row(Text(say(f"severity.{first.severity}"), style=colour), told,
-                              Text(places(issues), style=colour))  # fmt: skip
+                table.add_row(
+                    Text(say(f"severity.{first.severity}"), style=colour), told, Text(places(issues), style=colour)
+                )
             rest = [issue for issues in groups[FEW_ALIKE:] for issue in issues]
             if rest:
                 table.add_row("", Text(say("show.more_alike", n=len(rest)), style="bright_black"), places(rest))
@@ -221,9 +226,12 @@ class Screen:
             key = "show.xray_labels_bad" if bad else "show.xray_labels_good"
             self.say(key, "bold red" if bad else "bold green", examples=found["examples"], bad=bad)
             return
-        self.say("show.xray_good" if right and not bad else "show.xray_bad", "bold green" if right and not bad
-                 else "bold red", **{k: found[k] for k in ("examples", "end_token_learned", "cut", "all_masked")},
-                 bad=bad)  # fmt: skip
+        self.say(
+            "show.xray_good" if right and not bad else "show.xray_bad",
+            "bold green" if right and not bad else "bold red",
+            **{k: found[k] for k in ("examples", "end_token_learned", "cut", "all_masked")},
+            bad=bad,
+        )
 
     def migration(self, found: Mapping[str, Any]) -> None:
         """What of another service's job was carried over, and what was not."""
@@ -254,9 +262,13 @@ class Screen:
         for base, fits in bases:
             size = base.shape.parameters
             table.add_row(
-                base.name, f"{size / 1e9:.2g}B", Text(f"{size * 4 / 1e9:.1f} GB", style="" if fits else "yellow"),
-                " ".join(base.languages), base.licence, say("show.yes") if base.path else "",
-            )  # fmt: skip
+                base.name,
+                f"{size / 1e9:.2g}B",
+                Text(f"{size * 4 / 1e9:.1f} GB", style="" if fits else "yellow"),
+                " ".join(base.languages),
+                base.licence,
+                say("show.yes") if base.path else "",
+            )
         self.console.print(table)
 
     def proposal(self, proposal: Proposal, doubts: Sequence[Issue], *, every: bool = True) -> None:
@@ -277,10 +289,14 @@ class Screen:
         self.console.print(table)
         e = proposal.estimate
         self.say(
-            "show.estimate", "bold", low=duration(e.seconds[0]), high=duration(e.seconds[1]),
-            memory=f"{e.memory_bytes / 1e9:.1f}", disk=f"{e.disk_bytes / 1e9:.2f}",
+            "show.estimate",
+            "bold",
+            low=duration(e.seconds[0]),
+            high=duration(e.seconds[1]),
+            memory=f"{e.memory_bytes / 1e9:.1f}",
+            disk=f"{e.disk_bytes / 1e9:.2f}",
             cost=moneys(*e.cost, e.currency),
-        )  # fmt: skip
+        )
         self.say("show.parameters", method=proposal.plan.method, count=f"{e.trained_parameters:,}")
         for doubt in doubts:
             self.line(f"{doubt.message()} {doubt.fix()}", COLOURS[doubt.severity])
@@ -294,8 +310,12 @@ class Screen:
         for key in ("field", "default", "allowed", "meaning"):
             table.add_column(say(f"show.{key}"), overflow="fold")
         for field in fields:
-            table.add_row(Text(field.name, style="bold"), as_value(field.default), Text(allowed(field)),
-                          Text(f"{field.label}: {field.help}"))  # fmt: skip
+            table.add_row(
+                Text(field.name, style="bold"),
+                as_value(field.default),
+                Text(allowed(field)),
+                Text(f"{field.label}: {field.help}"),
+            )
         self.console.print(table)
 
     def measuring(self, base: Base) -> None:
@@ -413,8 +433,13 @@ class Screen:
         agreement = tally.agreement
         if agreement.percent is not None:
             kappa = "-" if agreement.kappa is None else f"{agreement.kappa:.2f}"
-            self.say("show.agreement", percent=round(100 * agreement.percent), raters=agreement.raters,
-                     rows=agreement.rows, kappa=kappa)  # fmt: skip
+            self.say(
+                "show.agreement",
+                percent=round(100 * agreement.percent),
+                raters=agreement.raters,
+                rows=agreement.rows,
+                kappa=kappa,
+            )
 
     def findings(self, found: Sequence[Finding]) -> None:
         """What is wrong with a run, and what would mend it."""
@@ -454,8 +479,12 @@ class Screen:
 
     def _draw(self, event: Event) -> None:
         if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(bar_width=12),
-                       TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[numbers]}"))  # fmt: skip
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=12),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[numbers]}"),
+            )
             self._bar = Progress(*columns, console=self.console)
             self._task = self._bar.add_task("", total=100, numbers="")
             self._bar.start()
@@ -512,9 +541,11 @@ class Screen:
         for row in evaluation.rows[:most]:
             good = row["tuned"].strip() == row["reference"].strip()
             table.add_row(
-                escape(end_of(row["question"][start:])), escape(short(row["reference"])), escape(short(row["base"])),
+                escape(end_of(row["question"][start:])),
+                escape(short(row["reference"])),
+                escape(short(row["base"])),
                 Text(short(row["tuned"]), style="green" if good else ""),
-            )  # fmt: skip
+            )
         self.console.print(table)
         numbers = Table(box=None, pad_edge=False)
         for key in ("metric", "base", "tuned"):
@@ -554,8 +585,20 @@ class Screen:
         self.console.print(table)
 
 
-MAIN = ("kind", "metric", "learning_rate", "r", "lora_alpha", "target_modules", "n_epochs", "batch_size",
-        "validation_rows", "test_rows", "dtype", "threads")  # fmt: skip
+MAIN = (
+    "kind",
+    "metric",
+    "learning_rate",
+    "r",
+    "lora_alpha",
+    "target_modules",
+    "n_epochs",
+    "batch_size",
+    "validation_rows",
+    "test_rows",
+    "dtype",
+    "threads",
+)
 
 
 STAGES = ("measure", "load", "start", "own_texts", "base_loss", "probe", "train", "evaluate")

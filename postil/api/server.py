@@ -49,11 +49,19 @@ def configured(app: Any, *, sockets: bool = False, most: Connections | None = No
     """uvicorn with our limits; it says nothing of requests, in which secrets may stand. `sockets`: for live pages."""
     counted = most or as_many_as_there_are_files()
     return uvicorn.Config(
-        app, http=http_protocol(counted), ws=socket_protocol(counted) if sockets else "none", ws_max_size=SOCKET_BYTES,
-        log_level="warning", log_config=None, access_log=False, server_header=False,
-        proxy_headers=False, timeout_keep_alive=30, timeout_graceful_shutdown=GRACE_SECONDS,
+        app,
+        http=http_protocol(counted),
+        ws=socket_protocol(counted) if sockets else "none",
+        ws_max_size=SOCKET_BYTES,
+        log_level="warning",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=64 << 10,
-    )  # fmt: skip
+    )
 
 
 def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Pages | None = None) -> None:
@@ -77,9 +85,13 @@ def serve(host: str, port: int, tell: Tell, *, public: bool = False, pages: Page
     named = addresses(host, port, Settings().hosts)
     url, paths = f"http://{_bracketed(host)}:{port}", []
     app = create_app(
-        house, lambda: named, begin=watch.start, end=lambda: watch.stop(grace=GRACE_SECONDS),
-        pages=lambda app: paths.append(pages(app, house)) if pages else None, watches=watch.alive,
-    )  # fmt: skip
+        house,
+        lambda: named,
+        begin=watch.start,
+        end=lambda: watch.stop(grace=GRACE_SECONDS),
+        pages=lambda app: paths.append(pages(app, house)) if pages else None,
+        watches=watch.alive,
+    )
     server = Server(configured(app, sockets=pages is not None), house)
     try:
         first = store.keys.first()

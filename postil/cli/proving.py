@@ -40,8 +40,10 @@ def compare(
     question: Annotated[str | None, typer.Argument(metavar="QUESTION", help=say("cli.compare.question"))] = None,
     system: Annotated[str | None, typer.Option("--system", metavar="TEXT", help=say("cli.compare.system"))] = None,
     sample: Annotated[bool, typer.Option("--sample", help=say("cli.compare.sample"))] = False,
-    as_json: Json = False, lang: Lang = None, debug: Debug = False,
-) -> None:  # fmt: skip
+    as_json: Json = False,
+    lang: Lang = None,
+    debug: Debug = False,
+) -> None:
     from postil import flow
 
     screen = open_screen(as_json)
@@ -69,12 +71,21 @@ def compare(
 def evaluate(
     adapter: AdapterDir,
     data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help=say("cli.evaluate.data"))] = None,
-    sheet: Sheet = None, question: Question = None, answer: AnswerColumn = None, conversation: Conversation = None,
+    sheet: Sheet = None,
+    question: Question = None,
+    answer: AnswerColumn = None,
+    conversation: Conversation = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help=say("cli.evaluate.rows"))] = 8,
-    judge: JudgeName = None, prompt: JudgePrompt = None, criteria: Criteria = "", blind: Blind = None,
-    votes: Votes = None, scores: Scores = None,
-    as_json: Json = False, lang: Lang = None, debug: Debug = False,
-) -> None:  # fmt: skip
+    judge: JudgeName = None,
+    prompt: JudgePrompt = None,
+    criteria: Criteria = "",
+    blind: Blind = None,
+    votes: Votes = None,
+    scores: Scores = None,
+    as_json: Json = False,
+    lang: Lang = None,
+    debug: Debug = False,
+) -> None:
     from postil import flow
     from postil.evaluate import read_evaluation
 
@@ -98,9 +109,15 @@ def evaluate(
 
 
 def _compared(
-    screen: "Screen", adapter: Path, found: "Evaluation", told: dict[str, Any], judge: str | None,
-    brief: tuple[Path | None, str], blind: Path | None, votes: list[Path],
-) -> "tuple[Judgement | None, Tally | None]":  # fmt: skip
+    screen: "Screen",
+    adapter: Path,
+    found: "Evaluation",
+    told: dict[str, Any],
+    judge: str | None,
+    brief: tuple[Path | None, str],
+    blind: Path | None,
+    votes: list[Path],
+) -> "tuple[Judgement | None, Tally | None]":
     """By a judge, and by people on sheets; `told` gets what `--json` tells of it."""
     from postil import flow
 
@@ -122,11 +139,15 @@ def _compared(
 
 @verb(help=say("cli.answer.help"))
 def answer(
-    adapter: AdapterDir, file: File,
+    adapter: AdapterDir,
+    file: File,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.xlsx", help=say("cli.answer.output"))],
-    sheet: Sheet = None, question: Question = None,
-    as_json: Json = False, lang: Lang = None, debug: Debug = False,
-) -> None:  # fmt: skip
+    sheet: Sheet = None,
+    question: Question = None,
+    as_json: Json = False,
+    lang: Lang = None,
+    debug: Debug = False,
+) -> None:
     from postil import flow
 
     screen = open_screen(as_json)
@@ -149,12 +170,15 @@ def golden(
     endpoint: Annotated[str, typer.Option("--endpoint", metavar="URL", help=say("cli.golden.endpoint"))],
     model: Annotated[str, typer.Option("--model", metavar="NAME", help=say("cli.golden.model"))],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.jsonl", help=say("cli.golden.output"))],
-    sheet: Sheet = None, question: Question = None,
+    sheet: Sheet = None,
+    question: Question = None,
     system: Annotated[str | None, typer.Option("--system", metavar="TEXT", help=say("cli.golden.system"))] = None,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help=say("cli.golden.max_tokens"))] = None,
     per_minute: Annotated[float, typer.Option("--per-minute", min=0.1, help=say("cli.golden.per_minute"))] = 60.0,
-    as_json: Json = False, lang: Lang = None, debug: Debug = False,
-) -> None:  # fmt: skip
+    as_json: Json = False,
+    lang: Lang = None,
+    debug: Debug = False,
+) -> None:
     from postil.golden import Remote, record
 
     screen = open_screen(as_json)

@@ -50,8 +50,10 @@ def findings(dataset: Dataset, lang: str | None = None) -> list[Finding]:
         found.append(Finding(left.row, None, "error", left.message(lang), fix))
     out = (left for left in dataset.dropped if left.code == "left_out_by_user")
     found += [Finding(left.row, None, "repair", left.message(lang), own=True) for left in out]
-    found += [Finding(r.row, r.cell, "repair", r.message(lang), "", r.before, r.after, r.code == "edited_by_user")
-              for r in dataset.repaired]  # fmt: skip
+    found += [
+        Finding(r.row, r.cell, "repair", r.message(lang), "", r.before, r.after, r.code == "edited_by_user")
+        for r in dataset.repaired
+    ]
     return sorted(found, key=lambda f: (f.row or 0, ORDER[f.severity]))
 
 
@@ -296,9 +298,14 @@ def _link(cell: Cell, sheet: str, place: str) -> None:
 
 
 def write_answers(
-    source: Path, output: Path, sheet: str | None, header_row: int | None, answers: Mapping[int, str],
-    lang: str | None = None, doubtful: Collection[int] = (),
-) -> tuple[str, ...]:  # fmt: skip
+    source: Path,
+    output: Path,
+    sheet: str | None,
+    header_row: int | None,
+    answers: Mapping[int, str],
+    lang: str | None = None,
+    doubtful: Collection[int] = (),
+) -> tuple[str, ...]:
     """Write the sheet of `source` to `output` with a column of answers on its right; `answers` by row number.
 
     doubtful: rows whose answer a person should look at; they are coloured. Give all answers each time: the file is
@@ -319,9 +326,13 @@ def write_answers(
 
 
 def write_beside(
-    source: Path, output: Path, sheet: str | None, header_row: int | None, head: Sequence[str],
+    source: Path,
+    output: Path,
+    sheet: str | None,
+    header_row: int | None,
+    head: Sequence[str],
     cells: Mapping[int, Sequence[str | float | None]],
-) -> tuple[str, ...] | None:  # fmt: skip
+) -> tuple[str, ...] | None:
     """Write the user's own workbook to `output` with further columns on its right. `cells`: row number -> a value for
     each name in `head`.
 
@@ -395,9 +406,14 @@ def _same(texts: list[str], question: str) -> bool:
 
 
 def _fill(
-    book: Workbook, sheet: Worksheet, header_row: int | None, answers: Mapping[int, str],
-    places: Mapping[int, int] | None, lang: str | None, doubtful: Collection[int],
-) -> None:  # fmt: skip
+    book: Workbook,
+    sheet: Worksheet,
+    header_row: int | None,
+    answers: Mapping[int, str],
+    places: Mapping[int, int] | None,
+    lang: str | None,
+    doubtful: Collection[int],
+) -> None:
     """Put the answers in their column. `places`: row number -> row of the sheet, where the two differ."""
     from openpyxl.comments import Comment
     from openpyxl.styles import Alignment, PatternFill

@@ -23,9 +23,14 @@ Tell = Callable[[str, float], None]  # what is being done, and how much of it [0
 
 
 def evaluate(
-    pair: Pair, examples: Sequence[Example], metric: str, task: str = "causal_lm",
-    tell: Tell = lambda what, share: None, training: Sequence[Example] = (), kind: Kind = "service_qa",
-) -> Evaluation:  # fmt: skip
+    pair: Pair,
+    examples: Sequence[Example],
+    metric: str,
+    task: str = "causal_lm",
+    tell: Tell = lambda what, share: None,
+    training: Sequence[Example] = (),
+    kind: Kind = "service_qa",
+) -> Evaluation:
     """Both models on every example: greedy answers, losses on the references, the verdict and the forgetting guard.
 
     training: what the tuned model has learned from; plain means are taught the same, where the task has such.
@@ -102,9 +107,12 @@ def _asked(example: Example) -> tuple[str, ...]:
 
 
 def _scored(
-    own: Own, references: Sequence[str], answers: Sequence[Answer], losses: Sequence[float] | None,
+    own: Own,
+    references: Sequence[str],
+    answers: Sequence[Answer],
+    losses: Sequence[float] | None,
     measured: Mapping[str, list[float]],
-) -> tuple[dict[str, list[float]], dict[str, float]]:  # fmt: skip
+) -> tuple[dict[str, list[float]], dict[str, float]]:
     """The scores of each row, and the metrics over all rows that mean anything in this task."""
     rows = {**score(references, answers, losses), **own.rows(references, answers), **measured}
     whole = summary(references, answers, losses, rows)

@@ -130,8 +130,9 @@ def overfitting(case: Case) -> Iterator[Finding]:
         settings: dict[str, Any] = {"n_epochs": max(1, min(case.plan.n_epochs, math.ceil(epochs)))}
         if case.plan.r > 4:
             settings |= {"r": case.plan.r // 2, "lora_alpha": case.plan.lora_alpha / 2}
-        yield Finding("overfitting", "warning", {"best": round(best[1], 3), "last": round(last, 3), "step": best[0]},
-                      settings)  # fmt: skip
+        yield Finding(
+            "overfitting", "warning", {"best": round(best[1], 3), "last": round(last, 3), "step": best[0]}, settings
+        )
 
 
 def memorised(case: Case) -> Iterator[Finding]:
@@ -140,8 +141,12 @@ def memorised(case: Case) -> Iterator[Finding]:
     ends = [loss for _, loss in case.losses[-5:]]
     known = rights and rights[-1][1] >= MOSTLY_RIGHT
     if best and ends and not known and fmean(ends) < 0.02 and best[1] > 0.5:
-        yield Finding("memorised", "warning", {"training": round(fmean(ends), 3), "validation": round(best[1], 3)},
-                      {"n_epochs": max(1, case.plan.n_epochs // 2), "r": max(1, case.plan.r // 2)})  # fmt: skip
+        yield Finding(
+            "memorised",
+            "warning",
+            {"training": round(fmean(ends), 3), "validation": round(best[1], 3)},
+            {"n_epochs": max(1, case.plan.n_epochs // 2), "r": max(1, case.plan.r // 2)},
+        )
 
 
 def still_improving(case: Case) -> Iterator[Finding]:
@@ -160,8 +165,12 @@ def nothing_learned(case: Case) -> Iterator[Finding]:
     if case.result is None or not case.result.get("updates") or loss is None or best is None:
         return
     if best[1] > 0.99 * loss and loss > 0.05:
-        yield Finding("nothing_learned", "error", {"base": round(loss, 3), "tuned": round(best[1], 3)},
-                      {**_rate(case, 3.0), "n_epochs": min(200, 2 * case.plan.n_epochs)})  # fmt: skip
+        yield Finding(
+            "nothing_learned",
+            "error",
+            {"base": round(loss, 3), "tuned": round(best[1], 3)},
+            {**_rate(case, 3.0), "n_epochs": min(200, 2 * case.plan.n_epochs)},
+        )
 
 
 def known_already(case: Case) -> Iterator[Finding]:
@@ -182,8 +191,12 @@ def adapter_not_applied(case: Case) -> Iterator[Finding]:
     if base is not None and tuned is not None and abs(base - tuned) < SAME_LOSS:
         yield Finding("adapter_not_applied", "error", {"n": len(rows)}, {"target_modules": "all-linear"})
     else:
-        yield Finding("answers_unchanged", "warning", {"n": len(rows)},
-                      {**_rate(case, 2.0), "n_epochs": min(200, 2 * case.plan.n_epochs)})  # fmt: skip
+        yield Finding(
+            "answers_unchanged",
+            "warning",
+            {"n": len(rows)},
+            {**_rate(case, 2.0), "n_epochs": min(200, 2 * case.plan.n_epochs)},
+        )
 
 
 def answers_cut(case: Case) -> Iterator[Finding]:
@@ -197,8 +210,12 @@ def answers_cut(case: Case) -> Iterator[Finding]:
     said = fmean(len(str(row["tuned"])) for row in case.evaluation.rows)
     share = round(100 * (1 - stopped))
     if said > 2 * wanted + 20:
-        yield Finding("never_stops", "error", {"share": share, "said": round(said), "wanted": round(wanted)},
-                      {"n_epochs": min(200, 2 * case.plan.n_epochs)})  # fmt: skip
+        yield Finding(
+            "never_stops",
+            "error",
+            {"share": share, "said": round(said), "wanted": round(wanted)},
+            {"n_epochs": min(200, 2 * case.plan.n_epochs)},
+        )
     else:
         more = min(32_768, 2 * case.plan.max_new_tokens)
         yield Finding("answers_cut", "warning", {"share": share, "limit": case.plan.max_new_tokens, "more": more})
@@ -259,12 +276,36 @@ def validation_is_training(case: Case) -> Iterator[Finding]:
 
 
 RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
-    ended_badly, not_finite, no_updates, memory_tight, learning_rate_too_high, learning_rate_too_low, overfitting,
-    memorised, nothing_learned, adapter_not_applied, one_answer, empty_answers, answers_cut, worse, forgetting,
-    still_improving, known_already, rows, validation_is_training,
-)  # fmt: skip
-CAUSES = {"not_finite", "no_updates", "learning_rate_too_high", "learning_rate_too_low", "adapter_not_applied",
-          "one_answer", "never_stops", "overfitting"}  # fmt: skip
+    ended_badly,
+    not_finite,
+    no_updates,
+    memory_tight,
+    learning_rate_too_high,
+    learning_rate_too_low,
+    overfitting,
+    memorised,
+    nothing_learned,
+    adapter_not_applied,
+    one_answer,
+    empty_answers,
+    answers_cut,
+    worse,
+    forgetting,
+    still_improving,
+    known_already,
+    rows,
+    validation_is_training,
+)
+CAUSES = {
+    "not_finite",
+    "no_updates",
+    "learning_rate_too_high",
+    "learning_rate_too_low",
+    "adapter_not_applied",
+    "one_answer",
+    "never_stops",
+    "overfitting",
+}
 EFFECTS = {"nothing_learned", "answers_unchanged", "memorised"}
 
 

@@ -24,9 +24,19 @@ _TEXT_SHOWN = 160  # characters of a cell
 _FINDINGS_SHOWN = 8
 _OPENING = 12  # characters, from which a shared beginning of all questions is told apart
 _MAIN_FIELDS = (
-    "kind", "metric", "learning_rate", "r", "lora_alpha", "lora_dropout", "target_modules", "n_epochs", "batch_size",
-    "max_length", "device", "dtype",
-)  # fmt: skip
+    "kind",
+    "metric",
+    "learning_rate",
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "target_modules",
+    "n_epochs",
+    "batch_size",
+    "max_length",
+    "device",
+    "dtype",
+)
 _CLASSES = {
     "seq_cls": ("AutoModelForSequenceClassification", ", num_labels=len(labels)"),
     "token_cls": ("AutoModelForTokenClassification", ", num_labels=len(labels)"),
@@ -116,8 +126,10 @@ def _evaluation(evaluation: Evaluation, lang: str) -> Iterator[Block]:
     names = [name for name in known if name in evaluation.base and name in evaluation.tuned]
     head = [say(f"report.metrics.{part}", lang) for part in ("metric", "base", "tuned", "change")]
     plain = list(evaluation.others)
-    yield Table([*head, *(say(f"others.{name}", lang) for name in plain)],
-                [[*_metric(evaluation, name, lang), *_theirs(evaluation, name)] for name in names])  # fmt: skip
+    yield Table(
+        [*head, *(say(f"others.{name}", lang) for name in plain)],
+        [[*_metric(evaluation, name, lang), *_theirs(evaluation, name)] for name in names],
+    )
     if evaluation.confusion is not None:
         yield Paragraph(say("report.labels_base", lang))
     for sentence in evaluation.against_words(lang):
@@ -141,8 +153,10 @@ def _confusion(confusion: Confusion, lang: str) -> Iterator[Block]:
     yield Heading(say("report.confusion", lang))
     yield Paragraph(say("report.confusion.legend", lang))
     rows = zip(confusion.labels, confusion.counts, strict=True)
-    yield Table([say("report.confusion.wanted", lang), *confusion.labels],
-                [[label, *(str(count) if count else "" for count in counts)] for label, counts in rows])  # fmt: skip
+    yield Table(
+        [say("report.confusion.wanted", lang), *confusion.labels],
+        [[label, *(str(count) if count else "" for count in counts)] for label, counts in rows],
+    )
 
 
 def _theirs(evaluation: Evaluation, name: str) -> list[str]:
@@ -187,19 +201,24 @@ def _doctor(facts: Facts, lang: str) -> Iterator[Block]:
         return
     yield Heading(say("report.doctor", lang))
     head = [say(f"report.doctor.{part}", lang) for part in ("finding", "fix", "settings")]
-    yield Table(head, [
-        [one.message(lang), one.fix(lang), one.options()]
-        for one in facts.findings
-    ])  # fmt: skip
+    yield Table(head, [[one.message(lang), one.fix(lang), one.options()] for one in facts.findings])
 
 
 def _data(dataset: Dataset, split: tuple[int, int, int] | None, lang: str) -> Iterator[Block]:
     yield Heading(say("report.data", lang))
     yield Paragraph(
-        say("report.data.rows", lang, file=dataset.path.name, rows=dataset.rows, used=dataset.used,
-            examples=len(dataset.examples), dropped=len(dataset.dropped), not_data=len(dataset.not_data),
-            repaired=len(dataset.repaired))
-    )  # fmt: skip
+        say(
+            "report.data.rows",
+            lang,
+            file=dataset.path.name,
+            rows=dataset.rows,
+            used=dataset.used,
+            examples=len(dataset.examples),
+            dropped=len(dataset.dropped),
+            not_data=len(dataset.not_data),
+            repaired=len(dataset.repaired),
+        )
+    )
     if split is not None:
         yield Paragraph(say("report.data.split", lang, training=split[0], validation=split[1], test=split[2]))
     if dataset.edited or dataset.left_out:
@@ -217,8 +236,9 @@ def _findings(dataset: Dataset, lang: str) -> Iterator[Block]:
     first = {(type(each), each.code): each for each in reversed(found)}
     common = kinds.most_common(_FINDINGS_SHOWN)
     head = [say(f"report.data.{part}", lang) for part in ("finding", "times", "first")]
-    yield Table(head, [[_short(first[kind].message(lang)), str(times), str(first[kind].row or "-")]
-                       for kind, times in common])  # fmt: skip
+    yield Table(
+        head, [[_short(first[kind].message(lang)), str(times), str(first[kind].row or "-")] for kind, times in common]
+    )
     if len(kinds) > len(common):
         yield Paragraph(say("report.data.more", lang, more=len(kinds) - len(common)))
 
@@ -245,8 +265,11 @@ def _measured(run: Run, proposal: Proposal, lang: str) -> Iterator[list[str]]:
         estimated = f"{estimate.trained_parameters:,}" if estimate.trained_parameters else "-"
         yield [say("report.run.parameters", lang), estimated, f"{run.trained_parameters:,}"]
     if run.trained_tokens is not None:
-        yield [say("report.run.tokens", lang), f"{estimate.tokens:,}" if estimate.tokens else "-",
-               f"{run.trained_tokens:,}"]  # fmt: skip
+        yield [
+            say("report.run.tokens", lang),
+            f"{estimate.tokens:,}" if estimate.tokens else "-",
+            f"{run.trained_tokens:,}",
+        ]
     if run.tokens_per_second is not None:
         yield [say("report.run.speed", lang), "-", f"{run.tokens_per_second:,.0f}"]
 
@@ -275,8 +298,12 @@ def _choice(proposal: Proposal, field: str, value: Any, lang: str) -> list[str]:
 def _base(facts: Facts, lang: str) -> Iterator[Block]:
     yield Heading(say("report.base", lang))
     base = facts.base
-    rows = [("name", base.name), ("source", base.source), ("licence", base.licence or say("report.base.ask", lang)),
-            ("sha256", facts.base_sha256)]  # fmt: skip
+    rows = [
+        ("name", base.name),
+        ("source", base.source),
+        ("licence", base.licence or say("report.base.ask", lang)),
+        ("sha256", facts.base_sha256),
+    ]
     head = [say(f"report.base.{part}", lang) for part in ("what", "value")]
     yield Table(head, [[say(f"report.base.{key}", lang), value or "-"] for key, value in rows])
 

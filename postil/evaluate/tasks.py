@@ -104,12 +104,16 @@ def _perplexity(scores: Scores) -> dict[str, float]:
 
 
 TASKS: Mapping[str, Own] = {
-    "seq_cls": Own(whole=macro_f1, others=lambda training, asked: {**by_words(training, asked),
-                   **most_frequent(training, asked)}, confusion=of_labels, only=("exact_match", "loss")),
+    "seq_cls": Own(
+        whole=macro_f1,
+        others=lambda training, asked: {**by_words(training, asked), **most_frequent(training, asked)},
+        confusion=of_labels,
+        only=("exact_match", "loss"),
+    ),
     "token_cls": Own(entity_f1_rows, entity_f1, confusion=of_entities, only=("exact_match", "loss")),
     "pretraining": Own(summed=_perplexity, ends=False),
     "dpo": Own(measured=_preferred, summed=_preferences, kind="copywriting"),
-}  # fmt: skip
+}
 
 
 def of_task(task: str) -> Own:

@@ -20,13 +20,38 @@ from postil.records import Adapter, Example
 from postil.store import read_json
 
 SOURCE = Path(__file__).with_name("plainscript.txt")
-USED = ("r", "lora_alpha", "lora_dropout", "bias", "n_epochs", "batch_size", "lr_scheduler", "warmup_ratio",
-        "weight_decay", "max_grad_norm", "prompt_loss_weight", "evaluations_per_epoch", "patience", "seed",
-        "metric", "kl_weight", "threads", "device", "dtype", "gradient_checkpointing")  # fmt: skip
+USED = (
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "bias",
+    "n_epochs",
+    "batch_size",
+    "lr_scheduler",
+    "warmup_ratio",
+    "weight_decay",
+    "max_grad_norm",
+    "prompt_loss_weight",
+    "evaluations_per_epoch",
+    "patience",
+    "seed",
+    "metric",
+    "kl_weight",
+    "threads",
+    "device",
+    "dtype",
+    "gradient_checkpointing",
+)
 
 
-def write_script(adapter: Adapter, template: Template, parts: Mapping[str, Sequence[Example]],
-                 result: Mapping[str, Any], directory: Path, reference: str) -> None:  # fmt: skip
+def write_script(
+    adapter: Adapter,
+    template: Template,
+    parts: Mapping[str, Sequence[Example]],
+    result: Mapping[str, Any],
+    directory: Path,
+    reference: str,
+) -> None:
     """train.py, plan.json and the rows. parts: the training and the validation examples of the run.
 
     Raises ExportError `script_no_rows` when the rows of the run are not here, `script_start` when it went on from
@@ -40,10 +65,16 @@ def write_script(adapter: Adapter, template: Template, parts: Mapping[str, Seque
     if plan.lora_dropout:
         raise ExportError("script_dropout", dropout=plan.lora_dropout)
     told = {name: getattr(plan, name) for name in USED}
-    told |= {"target_modules": read_json(adapter.path / CONFIG)["target_modules"],
-             "learning_rate": result["learning_rate"], "base": reference,
-             "expected": {"updates": result["updates"], "best_update": result["best_update"],
-                          "validation_loss": result["validation_loss"]}}  # fmt: skip
+    told |= {
+        "target_modules": read_json(adapter.path / CONFIG)["target_modules"],
+        "learning_rate": result["learning_rate"],
+        "base": reference,
+        "expected": {
+            "updates": result["updates"],
+            "best_update": result["best_update"],
+            "validation_loss": result["validation_loss"],
+        },
+    }
     (directory / "plan.json").write_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", "utf-8")
     for part in ("training", "validation"):
         lines = (json.dumps(row, ensure_ascii=False) for row in _rows(parts.get(part, ()), template))

@@ -28,8 +28,16 @@ from postil.store.pages import bury
 from postil.store.tables import Checkpoint, Job, JobEvent, Model, Permission
 
 KEPT_CHECKPOINTS = 3
-COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy",
-           "train_mean_token_accuracy", "full_valid_loss", "full_valid_mean_token_accuracy")  # fmt: skip
+COLUMNS = (
+    "step",
+    "train_loss",
+    "train_accuracy",
+    "valid_loss",
+    "valid_mean_token_accuracy",
+    "train_mean_token_accuracy",
+    "full_valid_loss",
+    "full_valid_mean_token_accuracy",
+)
 NOT_OF_A_CHECKPOINT = (
     "result.json",
     "evaluation.json",
@@ -64,8 +72,9 @@ class Publisher:
             return self._succeed_training(job, run, directory, outcome, metrics)
         return self._succeed_other(job, files, outcome)
 
-    def _succeed_training(self, job: Job, run: Path, directory: str, outcome: Mapping[str, Any],
-                          metrics: Sequence[Mapping[str, Any]]) -> bool:  # fmt: skip
+    def _succeed_training(
+        self, job: Job, run: Path, directory: str, outcome: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]
+    ) -> bool:
         plan, result = read_json(run / "plan.json"), outcome["result"]
         with self._store.files.incoming() as table:
             # an earlier attempt may have told of steps beyond the end that the run has found since
@@ -78,10 +87,16 @@ class Publisher:
                     return False
                 name = _name_of(session, row, plan["base"]["name"])
                 model = names.add(
-                    session, project=row.project, name=name, base=plan["base"]["name"],
-                    base_sha256=plan["base"]["sha256"], adapter_sha256=outcome["files"][ADAPTER_WEIGHTS],
-                    directory=directory, job_id=row.id, result=result,
-                )  # fmt: skip
+                    session,
+                    project=row.project,
+                    name=name,
+                    base=plan["base"]["name"],
+                    base_sha256=plan["base"]["sha256"],
+                    adapter_sha256=outcome["files"][ADAPTER_WEIGHTS],
+                    directory=directory,
+                    job_id=row.id,
+                    result=result,
+                )
                 csv_file = self._store.files.add(session, row.project, "step_metrics.csv", "fine-tune-results", table)
                 row.fine_tuned_model, row.adapter_sha256 = name, model.adapter_sha256
                 row.trained_tokens, row.result, row.result_files = result["trained_tokens"], dict(result), [csv_file.id]
@@ -137,13 +152,28 @@ class Publisher:
             if row is None or known:
                 return
             name = f"{_name_of(session, row, plan['base']['name'])}:ckpt-step-{step}"
-            made = Checkpoint(id=new_id("ftckpt_"), job_id=row.id, project=row.project, model_id=name, step=step,
-                              metrics=_metrics_of(session, job.id, step), created_at=now())  # fmt: skip
+            made = Checkpoint(
+                id=new_id("ftckpt_"),
+                job_id=row.id,
+                project=row.project,
+                model_id=name,
+                step=step,
+                metrics=_metrics_of(session, job.id, step),
+                created_at=now(),
+            )
             session.add(made)
             weights = sha256(self._store.directory / directory / ADAPTER_WEIGHTS)
-            names.add(session, project=row.project, name=name, base=plan["base"]["name"],
-                      base_sha256=plan["base"]["sha256"], adapter_sha256=weights, directory=directory, job_id=row.id,
-                      checkpoint=made)  # fmt: skip
+            names.add(
+                session,
+                project=row.project,
+                name=name,
+                base=plan["base"]["name"],
+                base_sha256=plan["base"]["sha256"],
+                adapter_sha256=weights,
+                directory=directory,
+                job_id=row.id,
+                checkpoint=made,
+            )
             session.flush()
             self._make_room(session, row)
 

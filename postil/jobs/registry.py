@@ -30,10 +30,15 @@ def register(store: Store, project: str, adapter: Adapter, suffix: str | None) -
     file = adapter.path / "result.json"
     with store.database.write() as session:
         return names.add(
-            session, project=project, name=model_name(base.name, project, suffix), base=base.name,
-            base_sha256=adapter.base_sha256, adapter_sha256=sha256(adapter.path / ADAPTER_WEIGHTS), directory=directory,
+            session,
+            project=project,
+            name=model_name(base.name, project, suffix),
+            base=base.name,
+            base_sha256=adapter.base_sha256,
+            adapter_sha256=sha256(adapter.path / ADAPTER_WEIGHTS),
+            directory=directory,
             result=read_json(file) if file.exists() else None,
-        )  # fmt: skip
+        )
 
 
 def _same(path: Path, adapter: Adapter) -> bool:

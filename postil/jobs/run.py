@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 MOST_NAMED = 20  # rows in one event
 RETRIED = ("storage_full", "storage_broken")  # the disk's fault, not the job's
 NAMES = {  # of ours in the words of the API
-    "too_few_examples": "invalid_n_examples", "labels_wrong": "no_trainable_tokens", "diverged": "diverged",
-    "out_of_memory": "out_of_memory", "memory_short": "out_of_memory",
-    "model_memory": "out_of_memory", **dict.fromkeys(RETRIED, "storage_full"),
-}  # fmt: skip
+    "too_few_examples": "invalid_n_examples",
+    "labels_wrong": "no_trainable_tokens",
+    "diverged": "diverged",
+    "out_of_memory": "out_of_memory",
+    "memory_short": "out_of_memory",
+    "model_memory": "out_of_memory",
+    **dict.fromkeys(RETRIED, "storage_full"),
+}
 
 
 def work(spec: Mapping[str, Any], desk: Desk) -> int:
@@ -56,9 +60,17 @@ def _failed(error: PostilError, desk: Desk) -> int:
         desk.end("paused" if desk.wish == "pause" else "stopped")
         return 0
     try:
-        desk.end("failed", code=_name(error), postil=error.code, kind=type(error).__name__, message=error.cause("en"),
-                 remedy=error.remedy("en"), values=error.values, rows=list(error.rows),
-                 retryable=error.code in RETRIED)  # fmt: skip
+        desk.end(
+            "failed",
+            code=_name(error),
+            postil=error.code,
+            kind=type(error).__name__,
+            message=error.cause("en"),
+            remedy=error.remedy("en"),
+            values=error.values,
+            rows=list(error.rows),
+            retryable=error.code in RETRIED,
+        )
     except OSError as fault:
         return STORAGE_FULL if fault.errno in FULL else 1
     return 0
@@ -132,10 +144,15 @@ def _lay_out(spec: Mapping[str, Any], desk: Desk, run: Path) -> None:
             _tell_left_out(checked, desk)
     start = Path(spec["adapter"]) if spec["adapter"] else None
     prepared = flow.plan(
-        dataset, base, preset=spec["preset"], validation=validation, measure=spec["measure"], output=desk.directory,
+        dataset,
+        base,
+        preset=spec["preset"],
+        validation=validation,
+        measure=spec["measure"],
+        output=desk.directory,
         settings={"seed": str(spec["seed"]), **_shape_of(start), **spec["settings"]},
         rate_multiplier=spec["learning_rate_multiplier"],
-    )  # fmt: skip
+    )
     flow.lay_out(prepared, run, start=start)
 
 
@@ -147,10 +164,21 @@ def _tell_left_out(dataset: Dataset, desk: Desk) -> None:
             reasons.setdefault(left.code, []).append(left)
     for code, rows in reasons.items():
         numbers = ", ".join(str(left.row) for left in rows[:MOST_NAMED]) + (", …" if len(rows) > MOST_NAMED else "")
-        desk.emit(Event("message", {
-            "code": "rows_left_out", "reason": code, "file": dataset.path.name, "n": len(rows), "rows": dataset.rows,
-            "numbers": numbers, "why": {lang: rows[0].message(lang) for lang in LANGUAGES},
-        }, "warn"))  # fmt: skip
+        desk.emit(
+            Event(
+                "message",
+                {
+                    "code": "rows_left_out",
+                    "reason": code,
+                    "file": dataset.path.name,
+                    "n": len(rows),
+                    "rows": dataset.rows,
+                    "numbers": numbers,
+                    "why": {lang: rows[0].message(lang) for lang in LANGUAGES},
+                },
+                "warn",
+            )
+        )
 
 
 def _shape_of(start: Path | None) -> dict[str, str]:
@@ -173,11 +201,20 @@ def _planned(run: Path) -> dict[str, Any]:
     """What the plan says, for the job's row."""
     told = read_json(run / "plan.json")
     estimate = told["estimate"]
-    examples = {name: len((run / "data" / f"{name}.jsonl").read_text("utf-8").split("\n")) - 1
-                for name in ("training", "validation", "test")}  # fmt: skip
-    return {"plan": told["plan"], "estimate": estimate, "examples": examples,
-            "needs": {"memory_mb": estimate["host_bytes"] >> 20, "cpus": told["plan"]["threads"],
-                      "gpus": 1 if told["plan"]["device"] == "cuda" else 0}}  # fmt: skip
+    examples = {
+        name: len((run / "data" / f"{name}.jsonl").read_text("utf-8").split("\n")) - 1
+        for name in ("training", "validation", "test")
+    }
+    return {
+        "plan": told["plan"],
+        "estimate": estimate,
+        "examples": examples,
+        "needs": {
+            "memory_mb": estimate["host_bytes"] >> 20,
+            "cpus": told["plan"]["threads"],
+            "gpus": 1 if told["plan"]["device"] == "cuda" else 0,
+        },
+    }
 
 
 def _files(directory: Path) -> dict[str, str]:
@@ -205,8 +242,9 @@ def answers(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
     source = _input(spec["inputs"]["training"])
     output = desk.directory / RUN / "answers.xlsx"
     output.parent.mkdir(exist_ok=True)
-    before = next((one / RUN / output.name for one in map(Path, spec["earlier"]) if (one / RUN / output.name).exists()),
-                  None)  # fmt: skip
+    before = next(
+        (one / RUN / output.name for one in map(Path, spec["earlier"]) if (one / RUN / output.name).exists()), None
+    )
     if before is not None:
         output.write_bytes(before.read_bytes())
     result = flow.answer(Path(spec["adapter"]), source, output, flow.Reading(**spec["reading"]), desk.emit)
@@ -222,12 +260,20 @@ def judgement(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
     run = desk.directory / RUN
     run.mkdir(exist_ok=True)
     notes = run / "judging.jsonl"
-    before = next((one / RUN / notes.name for one in map(Path, spec["earlier"]) if (one / RUN / notes.name).exists()),
-                  None)  # fmt: skip
+    before = next(
+        (one / RUN / notes.name for one in map(Path, spec["earlier"]) if (one / RUN / notes.name).exists()), None
+    )
     if before is not None:
         notes.write_bytes(before.read_bytes())
-    made = flow.judge(rows, wanted["judge"], wanted["kind"], prompt=wanted["prompt"], criteria=wanted["criteria"],
-                      notes=notes, emit=desk.emit)  # fmt: skip
+    made = flow.judge(
+        rows,
+        wanted["judge"],
+        wanted["kind"],
+        prompt=wanted["prompt"],
+        criteria=wanted["criteria"],
+        notes=notes,
+        emit=desk.emit,
+    )
     told = made.as_json()
     (run / "judgement.json").write_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", "utf-8")
     write_scores(run / "judgement.xlsx", *judging.score_table(None, rows, made))
@@ -256,13 +302,25 @@ def export(spec: Mapping[str, Any], desk: Desk) -> dict[str, Any]:
     """A model as files for others, in one archive; its certificate stands in the result."""
     told, run = spec["settings"], desk.directory / RUN
     run.mkdir(exist_ok=True)
-    made = flow.export(Path(spec["adapter"]), told["to"], desk.directory / "export", type=told.get("type"),
-                       name=told.get("name"), emit=desk.emit)  # fmt: skip
+    made = flow.export(
+        Path(spec["adapter"]),
+        told["to"],
+        desk.directory / "export",
+        type=told.get("type"),
+        name=told.get("name"),
+        emit=desk.emit,
+    )
     flow.pack(desk.directory / "export", run / f"{made['name']}-{told['to']}.zip")
     result = {name: value for name, value in made.items() if name not in ("output", "files")}
     return {"result": {**result, "contents": made["files"]}, "files": _files(run)}
 
 
 SUMMARY = ("judge", "preference", "agreement", "first_share", "unclear", "base_mark", "tuned_mark")
-KINDS = {"training": training, "evaluation": evaluation, "answers": answers,
-         "judgement": judgement, "base": base, "export": export}  # fmt: skip
+KINDS = {
+    "training": training,
+    "evaluation": evaluation,
+    "answers": answers,
+    "judgement": judgement,
+    "base": base,
+    "export": export,
+}

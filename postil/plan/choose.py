@@ -34,8 +34,13 @@ BATCHES = ((2_000, 8), (8_000, 16), (math.inf, 32))  # examples below -> rows an
 FEWEST_UPDATES_PER_EPOCH = 20
 SMALLEST_RANK, LARGEST_RANK = 8, 256
 PASSES = {"copywriting": 1.0, "consulting": 4 / 3, "chat": 4 / 3, "extraction": 5 / 3, "service_qa": 2.0}
-METRICS = {"extraction": "exact_match", "service_qa": "char_f1", "consulting": "char_f1", "chat": "char_f1",
-           "copywriting": "loss"}  # fmt: skip
+METRICS = {
+    "extraction": "exact_match",
+    "service_qa": "char_f1",
+    "consulting": "char_f1",
+    "chat": "char_f1",
+    "copywriting": "loss",
+}
 # Where the form of the answers says more than their kind: the reason of the kind -> metric
 FORM_METRICS = {"kind_structured": "field_match", "kind_rewritten": "char_f1"}
 MEMORY_SHARE = 0.7  # of what is free; the rest belongs to whatever else runs
@@ -176,8 +181,14 @@ def _about_machine(draft: _Draft, machine: Machine, probe: Probe | None) -> None
     measured = {"float32": "?", "bfloat16": "?", **rates}
     draft.take("device", probe.device, "device_measured", "measured")
     draft.take("dtype", probe.dtype, "dtype_measured", "measured", **measured)
-    draft.take("threads", probe.threads, "threads_measured", "measured", cores=machine.cores,
-               tried=str(probe.reason.get("tried", "?")))  # fmt: skip
+    draft.take(
+        "threads",
+        probe.threads,
+        "threads_measured",
+        "measured",
+        cores=machine.cores,
+        tried=str(probe.reason.get("tried", "?")),
+    )
 
 
 def _about_memory(draft: _Draft, counts: Counts, shape: Shape, machine: Machine) -> None:
@@ -193,13 +204,19 @@ def _about_memory(draft: _Draft, counts: Counts, shape: Shape, machine: Machine)
     tokens = _tokens_in(room, draft, counts, shape, checkpointing=checkpointing)
     needed = max(64, draft["max_length"])
     tight = tokens < needed and "gradient_checkpointing" not in WAYS[draft["method"]].without
-    draft.take("gradient_checkpointing", tight, "checkpointing_tight" if tight else "checkpointing_off",
-               free=_gigabytes(free))  # fmt: skip
+    draft.take(
+        "gradient_checkpointing", tight, "checkpointing_tight" if tight else "checkpointing_off", free=_gigabytes(free)
+    )
     if draft["gradient_checkpointing"] and not checkpointing:
         tokens = _tokens_in(room, draft, counts, shape, checkpointing=True)
     fitting = min(largest, 1 << max(6, int(math.log2(max(64, tokens)))))
-    draft.take("micro_batch_tokens", max(fitting, needed), "micro_batch_memory", free=_gigabytes(free),
-               longest=draft["max_length"])  # fmt: skip
+    draft.take(
+        "micro_batch_tokens",
+        max(fitting, needed),
+        "micro_batch_memory",
+        free=_gigabytes(free),
+        longest=draft["max_length"],
+    )
 
 
 def _about_compiling(draft: _Draft, counts: Counts, shape: Shape, probe: Probe | None) -> None:
@@ -234,8 +251,9 @@ def _fixed_bytes(shape: Shape, plan: Plan) -> float:
 def _tokens_in(room: float, draft: _Draft, counts: Counts, shape: Shape, *, checkpointing: bool) -> float:
     """Tokens of a micro-batch that fit into `room` bytes."""
     learned = counts.loss_tokens / max(1, counts.tokens)
-    each = sizes.token_bytes(shape, draft["dtype"], counts.mean_length, checkpointing=checkpointing,
-                             gpu=draft["device"].startswith("cuda"))  # fmt: skip
+    each = sizes.token_bytes(
+        shape, draft["dtype"], counts.mean_length, checkpointing=checkpointing, gpu=draft["device"].startswith("cuda")
+    )
     return room / (each + sizes.logit_bytes(shape, learned))
 
 
@@ -252,8 +270,7 @@ def _about_adapter(draft: _Draft, counts: Counts, shape: Shape, machine: Machine
     enough = _power_of_two(math.ceil(counts.loss_tokens / each))
     rank = min(max(enough, SMALLEST_RANK), LARGEST_RANK)
     reason = {SMALLEST_RANK: "rank_smallest", LARGEST_RANK: "rank_largest"}.get(rank, "rank_by_tokens")
-    rank = draft.take("r", rank, reason, LORA_WITHOUT_REGRET, tokens=counts.loss_tokens,
-                      parameters=each * rank)  # fmt: skip
+    rank = draft.take("r", rank, reason, LORA_WITHOUT_REGRET, tokens=counts.loss_tokens, parameters=each * rank)
     alpha, reason = (2 * SMALLEST_RANK, "alpha_rslora") if method == "rslora" else (2 * rank, "alpha_twice_rank")
     draft.take("lora_alpha", float(alpha), reason, ARTICLES, r=rank)
     draft.take("lora_dropout", 0.0, "dropout_zero")
@@ -287,9 +304,17 @@ def _about_training(draft: _Draft, counts: Counts, shape: Shape) -> None:
     way, of_task = WAYS[draft["method"]], terms_of(draft["task"]).rate
     usual = _learning_rate(shape.parameters, batch)
     rate = float(f"{way.rate * of_task * usual:.2g}")
-    draft.take("learning_rate", rate, "learning_rate_fixed" if way.rate == 1 else "learning_rate_method",
-               way.source or LORA_WITHOUT_REGRET, size=_billions(shape.parameters), batch=batch, updates=planned,
-               method=draft["method"], times=_shown(way.rate))  # fmt: skip
+    draft.take(
+        "learning_rate",
+        rate,
+        "learning_rate_fixed" if way.rate == 1 else "learning_rate_method",
+        way.source or LORA_WITHOUT_REGRET,
+        size=_billions(shape.parameters),
+        batch=batch,
+        updates=planned,
+        method=draft["method"],
+        times=_shown(way.rate),
+    )
     draft.take("lr_scheduler", "linear", "scheduler_linear", ARTICLES)
     draft.take("warmup_ratio", 0.05, "warmup_short")
     draft.take("weight_decay", 0.0, "weight_decay_zero", LORA_WITHOUT_REGRET)

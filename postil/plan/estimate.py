@@ -146,8 +146,13 @@ def memory_bytes(plan: Plan, counts: Counts, base: Base) -> int:
     tokens = min(plan.micro_batch_tokens, sizes.update_tokens(plan, counts))
     tokens = max(tokens, min(counts.longest, plan.max_length))
     learned = counts.loss_tokens / max(1, counts.n)
-    each = sizes.token_bytes(shape, plan.dtype, counts.mean_length, checkpointing=plan.gradient_checkpointing,
-                             gpu=plan.device.startswith("cuda"))  # fmt: skip
+    each = sizes.token_bytes(
+        shape,
+        plan.dtype,
+        counts.mean_length,
+        checkpointing=plan.gradient_checkpointing,
+        gpu=plan.device.startswith("cuda"),
+    )
     return int(
         sizes.FRAMEWORK_BYTES
         + sizes.weights_bytes(shape, plan.dtype, four_bits=plan.method == "qlora")

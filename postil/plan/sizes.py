@@ -74,8 +74,9 @@ def _partial(shape: Shape, trained_modules: str) -> int:
         return min(shape.layers, int(trained_modules.removeprefix("last-"))) * block
     groups = {
         "mlp": sum(linears[name] for name in _MLP if name in linears),
-        "self_attn": sum(linears[name] for name in _ATTENTION), **linears,
-    }  # fmt: skip
+        "self_attn": sum(linears[name] for name in _ATTENTION),
+        **linears,
+    }
     named = [name.strip() for name in trained_modules.split(",")]
     blocks = sum(groups[name] for name in named if name in groups)
     heads = sum(name in ("head", "lm_head", "embed_tokens") for name in named)

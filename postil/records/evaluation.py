@@ -39,8 +39,15 @@ class Verdict:
         unit, scale, digits = (".loss", 1, 3) if self.metric == "loss" else ("", 100, 1)
         # + 0.0: nobody wants to read "-0.0"
         difference, low, high = (round(scale * value, digits) + 0.0 for value in (self.difference, *self.interval))
-        return say(f"verdict.{self.outcome}{unit}", lang, metric=say(f"metric.{self.metric}", lang), n=self.n,
-                   difference=difference, low=low, high=high)  # fmt: skip
+        return say(
+            f"verdict.{self.outcome}{unit}",
+            lang,
+            metric=say(f"metric.{self.metric}", lang),
+            n=self.n,
+            difference=difference,
+            low=low,
+            high=high,
+        )
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "words": self.words()}
@@ -108,8 +115,17 @@ class Preference:
     def words(self, lang: str | None = None) -> str:
         """The outcome in a sentence, rates in percent."""
         rate, low, high = (round(100 * value, 1) for value in (self.win_rate, *self.interval))
-        return say(f"preference.{self.outcome}", lang, n=self.n, won=self.won, lost=self.lost, tied=self.tied,
-                   rate=rate, low=low, high=high)  # fmt: skip
+        return say(
+            f"preference.{self.outcome}",
+            lang,
+            n=self.n,
+            won=self.won,
+            lost=self.lost,
+            tied=self.tied,
+            rate=rate,
+            low=low,
+            high=high,
+        )
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "n": self.n, "words": self.words()}
@@ -158,10 +174,16 @@ class Evaluation:
     def against_words(self, lang: str | None = None) -> list[str]:
         """What the comparison with each of the plain means says, in a sentence: also that they would do as well."""
         return [
-            say(f"against.{name}.{_leaning(one)}", lang, metric=say(f"metric.{one.metric}", lang), n=one.n,
-                theirs=100 * self.others[name].get(one.metric, 0.0), tuned=100 * self.tuned.get(one.metric, 0.0))
+            say(
+                f"against.{name}.{_leaning(one)}",
+                lang,
+                metric=say(f"metric.{one.metric}", lang),
+                n=one.n,
+                theirs=100 * self.others[name].get(one.metric, 0.0),
+                tuned=100 * self.tuned.get(one.metric, 0.0),
+            )
             for name, one in self.against.items()
-        ]  # fmt: skip
+        ]
 
     def judged(self) -> dict[str, Any]:
         """What stands of it in a result: verdict, level and forgetting."""

@@ -12,8 +12,23 @@ from postil.locales import say
 
 Kind = Literal["copywriting", "service_qa", "consulting", "extraction", "chat"]
 Task = Literal["causal_lm", "seq_cls", "token_cls", "seq_2_seq_lm", "pretraining", "dpo"]
-Method = Literal["lora", "rslora", "dora", "lora_plus", "pissa", "olora", "eva", "qlora", "full", "partial",
-                 "bottleneck", "ia3", "prefix", "prompt", "p_tuning"]  # fmt: skip
+Method = Literal[
+    "lora",
+    "rslora",
+    "dora",
+    "lora_plus",
+    "pissa",
+    "olora",
+    "eva",
+    "qlora",
+    "full",
+    "partial",
+    "bottleneck",
+    "ia3",
+    "prefix",
+    "prompt",
+    "p_tuning",
+]
 Metric = Literal["exact_match", "field_match", "char_f1", "rouge_l", "bleu", "loss", "entity_f1", "preferred"]
 
 
@@ -98,8 +113,13 @@ class Choice:
         return say(f"reason.{self.reason}", lang, **self.values)
 
     def as_json(self) -> dict[str, Any]:
-        return {"value": self.value, "reason": self.why(), "source": self.source,
-                "code": self.reason, "values": dict(self.values)}  # fmt: skip
+        return {
+            "value": self.value,
+            "reason": self.why(),
+            "source": self.source,
+            "code": self.reason,
+            "values": dict(self.values),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,5 +154,9 @@ class Proposal:
     estimate: Estimate
 
     def as_json(self) -> dict[str, Any]:
-        return {"plan": self.plan.model_dump(), "reasons": {k: c.as_json() for k, c in self.reasons.items()},
-                "kind": self.plan.kind, "estimate": self.estimate.as_json()}  # fmt: skip
+        return {
+            "plan": self.plan.model_dump(),
+            "reasons": {k: c.as_json() for k, c in self.reasons.items()},
+            "kind": self.plan.kind,
+            "estimate": self.estimate.as_json(),
+        }

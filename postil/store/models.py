@@ -130,8 +130,16 @@ class Models:
                 made.append(known)
         return made
 
-    def permissions(self, project: str, name: str, *, for_project: str | None = None, after: str | None = None,
-                    limit: int = 10, ascending: bool = False) -> Page[Permission]:  # fmt: skip
+    def permissions(
+        self,
+        project: str,
+        name: str,
+        *,
+        for_project: str | None = None,
+        after: str | None = None,
+        limit: int = 10,
+        ascending: bool = False,
+    ) -> Page[Permission]:
         """Newest first unless `ascending`."""
         with self._database.read() as session:
             row = find(session, project, name)
@@ -189,18 +197,36 @@ def find(session: Session, project: str, name: str) -> Model:
     return row
 
 
-def add(session: Session, *, project: str, name: str, base: str, base_sha256: str, adapter_sha256: str,
-        directory: str, job_id: str | None = None, checkpoint: Checkpoint | None = None,
-        result: Mapping[str, Any] | None = None) -> Model:  # fmt: skip
+def add(
+    session: Session,
+    *,
+    project: str,
+    name: str,
+    base: str,
+    base_sha256: str,
+    adapter_sha256: str,
+    directory: str,
+    job_id: str | None = None,
+    checkpoint: Checkpoint | None = None,
+    result: Mapping[str, Any] | None = None,
+) -> Model:
     """A new name, live unless its evaluation (`verdict` and `readiness` of `result`) says that it is worse than the
     base, or that its answers cannot be used."""
     verdict = judged(result or {})
     reason = next((word for word in _outcome_and_level(verdict) if word in HELD), None)
     row = Model(
-        id=name, project=project, base=base, base_sha256=base_sha256, adapter_sha256=adapter_sha256,
-        directory=directory, job_id=job_id, checkpoint_id=checkpoint.id if checkpoint else None,
-        verdict=verdict, live=reason is None, created_at=now(),
-    )  # fmt: skip
+        id=name,
+        project=project,
+        base=base,
+        base_sha256=base_sha256,
+        adapter_sha256=adapter_sha256,
+        directory=directory,
+        job_id=job_id,
+        checkpoint_id=checkpoint.id if checkpoint else None,
+        verdict=verdict,
+        live=reason is None,
+        created_at=now(),
+    )
     session.add(row)
     outcome = reason or (str(verdict["outcome"]) if verdict else "not_evaluated")
     log(session, name, "held" if reason else "released", "evaluation", outcome)

@@ -42,10 +42,20 @@ class Loop:
     """One run of training on one adapter, from wherever its checkpoints stand."""
 
     def __init__(
-        self, objective: Objective, plan: Plan, training: Rows, validation: Rows, directory: Path, progress: Progress,
-        stop: Callable[[], bool], ranks: Ranks, sample: Callable[[int], None] = lambda step: None,
-        helm: Helm | None = None, clock: Callable[[], float] = time.monotonic, anchor: Anchor | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        objective: Objective,
+        plan: Plan,
+        training: Rows,
+        validation: Rows,
+        directory: Path,
+        progress: Progress,
+        stop: Callable[[], bool],
+        ranks: Ranks,
+        sample: Callable[[int], None] = lambda step: None,
+        helm: Helm | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        anchor: Anchor | None = None,
+    ) -> None:
         """`sample`: called with the step after each validation; `helm`: what may end it sooner, None: nothing;
         `anchor`: what keeps the model near its base, None: nothing."""
         self._sample = sample
@@ -205,9 +215,11 @@ class Loop:
         best = min(tried, key=lambda factor: tried[factor].loss)
         self._learner.restore(*start)
         self._progress.tell(
-            "learning_rate_probed", best=best * plan.learning_rate, updates=updates,
+            "learning_rate_probed",
+            best=best * plan.learning_rate,
+            updates=updates,
             tried=", ".join(f"{factor * plan.learning_rate:.1e} → {grade.loss:.3f}" for factor, grade in tried.items()),
-        )  # fmt: skip
+        )
         return best * plan.learning_rate
 
     def _grade_after(self, updates: int, learning_rate: float) -> Grade:
@@ -225,9 +237,13 @@ class Loop:
 
     def _save(self) -> None:
         self._at = replace(
-            self._at, seconds=self._progress.seconds, stages=dict(self._progress.stages), packs=self._learner.packs,
-            micro_batch_tokens=self._learner.micro_batch_tokens, dropout=DROPOUT,
-        )  # fmt: skip
+            self._at,
+            seconds=self._progress.seconds,
+            stages=dict(self._progress.stages),
+            packs=self._learner.packs,
+            micro_batch_tokens=self._learner.micro_batch_tokens,
+            dropout=DROPOUT,
+        )
         if not self._validation:
             self._best = weights_of(self._model)
             self._at = replace(self._at, best_step=self._at.step)

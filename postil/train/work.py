@@ -64,8 +64,13 @@ def run(
     ranks = ranks or Ranks()
     told = read_unfinished(directory)
     plan = told.plan
-    progress = Progress(directory, emit if ranks.rank == 0 else lambda event: None, price_per_second,
-                        writes=ranks.rank == 0, afterwards=proof_seconds(directory))  # fmt: skip
+    progress = Progress(
+        directory,
+        emit if ranks.rank == 0 else lambda event: None,
+        price_per_second,
+        writes=ranks.rank == 0,
+        afterwards=proof_seconds(directory),
+    )
     with ExitStack() as leave:
         leave.enter_context(_together(ranks))
         if ranks.rank == 0:
@@ -87,8 +92,19 @@ def run(
         samples = Samples(loaded, model, examples_of(directory, "validation"), told, progress)
         anchor = _anchor(directory, plan, replace(loaded, model=model), progress, ranks)
         helm = _helm(directory, plan, len(rows["training"]), progress, ranks)
-        loop = Loop(learned, plan, rows["training"], rows["validation"], directory, progress, stop, ranks,
-                    samples.show if ranks.rank == 0 else lambda step: None, helm, anchor=anchor)  # fmt: skip
+        loop = Loop(
+            learned,
+            plan,
+            rows["training"],
+            rows["validation"],
+            directory,
+            progress,
+            stop,
+            ranks,
+            samples.show if ranks.rank == 0 else lambda step: None,
+            helm,
+            anchor=anchor,
+        )
         position, best = loop.run()
         _check_base(told)  # its weights were mapped into memory: what was written into them meanwhile was trained on
         result = _result(directory, position, plan, len(rows["training"]), progress.seconds, progress.stages)

@@ -88,8 +88,9 @@ class Compare:
         fitting = await desk.do(model_names, desk, [row for row in self._known.values() if row.base == self._base])
         self._names = fitting
         with card():
-            ui.select(fitting, value=self._chosen, multiple=True, label=desk.say("web.compare.models"),
-                      on_change=self._choose).props("outlined use-chips").classes("w-full")  # fmt: skip
+            ui.select(
+                fitting, value=self._chosen, multiple=True, label=desk.say("web.compare.models"), on_change=self._choose
+            ).props("outlined use-chips").classes("w-full")
             self._input = ui.textarea(desk.say("web.compare.question"), value=question).props("outlined autogrow")
             self._input.classes("w-full").on("keydown.ctrl.enter", act(desk, "compare.ask", self._ask))
             await self._chips()
@@ -148,8 +149,10 @@ class Compare:
         for name in (self._base, *self._chosen):
             with self._sides, card():
                 with box("line"):
-                    chip(desk.say("web.compare.base" if name == self._base else "web.compare.tuned"),
-                         "" if name == self._base else "bad")  # fmt: skip
+                    chip(
+                        desk.say("web.compare.base" if name == self._base else "web.compare.tuned"),
+                        "" if name == self._base else "bad",
+                    )
                     text(self._names.get(name, name), "strong wrap grow", "div")
                 self._places[name] = box("answer").props("aria-live=polite")
                 with self._places[name]:
@@ -242,8 +245,7 @@ class Compare:
     def _request(self, name: str, words: str) -> Question:
         plan = self._plan
         messages = ask(words, plan.get("system"), plan.get("instruction"))
-        request = Question(messages, max_tokens=self._most, temperature=0.0,
-                           project=self._desk.project)  # fmt: skip
+        request = Question(messages, max_tokens=self._most, temperature=0.0, project=self._desk.project)
         if name == self._base:  # asked as the first model is asked, so that the two can be compared
             return replace(request, adapter=self._directory(self._chosen[0]), scale=0.0)
         return replace(request, adapter=self._directory(name), scale=self._scale)
@@ -291,7 +293,7 @@ class Compare:
 
     async def _note_down(
         self, name: str, words: str, answer: str, *_: Any, thumb: str, right: str | None = None
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Into the project's correction set: rows of it become the next training's data."""
         desk, plan, kept = self._desk, self._plan, self._desk.house.store.corrections
 
@@ -299,8 +301,16 @@ class Compare:
             sets = kept.list(desk.project, limit=1).rows
             into = sets[0] if sets else kept.create(desk.project, desk.say("web.corrections.name"))
             messages = ask(words, plan.get("system"), plan.get("instruction"))
-            kept.add(desk.project, into.id, messages=[{"role": one.role, "content": one.content} for one in messages],
-                     answer=answer, by=str(desk.key.id), right=right, thumb=thumb, model=name)  # fmt: skip
+            kept.add(
+                desk.project,
+                into.id,
+                messages=[{"role": one.role, "content": one.content} for one in messages],
+                answer=answer,
+                by=str(desk.key.id),
+                right=right,
+                thumb=thumb,
+                model=name,
+            )
 
         await desk.do(add)
         ui.notify(desk.say("web.compare.kept"), type="positive")
@@ -311,8 +321,11 @@ def differences(before: str, after: str) -> list[tuple[str, str]]:
     matcher = SequenceMatcher(None, before, after, autojunk=False)
     if matcher.quick_ratio() < 0.3:  # two different texts: every letter would be marked
         return [("span", after)]
-    pieces = [("span" if tag == "equal" else "ins", after[low:high])
-              for tag, _, _, low, high in matcher.get_opcodes() if high > low]  # fmt: skip
+    pieces = [
+        ("span" if tag == "equal" else "ins", after[low:high])
+        for tag, _, _, low, high in matcher.get_opcodes()
+        if high > low
+    ]
     return pieces or [("span", after)]
 
 

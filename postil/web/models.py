@@ -66,11 +66,20 @@ async def all_models(request: Request) -> None:
             return
         names = await desk.do(model_names, desk, whole)
         headers = [desk.say(f"web.models.{name}") for name in ("name", "base", "verdict", "live", "created")]
-        table(headers, [
-            (lambda row=row: link(names[row.id], f"/models/{quote(row.id, safe='')}", "wrap"), row.base,
-             _outcome(desk, row), lambda row=row: _live(desk, row), moment(row.created_at))
-            for row in whole
-        ], desk.say("web.models.title"))  # fmt: skip
+        table(
+            headers,
+            [
+                (
+                    lambda row=row: link(names[row.id], f"/models/{quote(row.id, safe='')}", "wrap"),
+                    row.base,
+                    _outcome(desk, row),
+                    lambda row=row: _live(desk, row),
+                    moment(row.created_at),
+                )
+                for row in whole
+            ],
+            desk.say("web.models.title"),
+        )
 
 
 def _outcome(desk: Desk, row: Model) -> str:
@@ -100,8 +109,12 @@ async def one_model(name: str, request: Request) -> None:
         with box("line"):
             way(desk.say("web.result.compare"), compare_path([row.id]), main=True)
             way(desk.say("web.result.download"), zip_path(row.id))
-            act_button(desk, "model.withdraw" if row.live else "model.allow",
-                       desk.say("web.model.off" if row.live else "web.model.on"), _turning(desk, row))  # fmt: skip
+            act_button(
+                desk,
+                "model.withdraw" if row.live else "model.allow",
+                desk.say("web.model.off" if row.live else "web.model.on"),
+                _turning(desk, row),
+            )
             act_button(desk, "model.delete", desk.say("web.model.delete"), _deleting(desk, row))
         if row.verdict:
             show_verdict(desk, of_model(row.verdict))
@@ -203,8 +216,9 @@ class Notes:
             return str(self._written.value or "")  # as it is when the button is pressed
 
         with box("line"):
-            act_button(desk, "note.write", desk.say("web.newer.note.both"), lambda *_: put(f"{mine()}\n{words}"),
-                       main=True)  # fmt: skip
+            act_button(
+                desk, "note.write", desk.say("web.newer.note.both"), lambda *_: put(f"{mine()}\n{words}"), main=True
+            )
             act_button(desk, "note.write", desk.say("web.newer.note.mine"), lambda *_: put(mine()))
 
 
@@ -215,8 +229,11 @@ async def _lines(desk: Desk, row: Model) -> None:
         text(desk.say("web.lines.lead"), "soft")
         if lines:
             headers = [desk.say(f"web.lines.{name}") for name in ("name", "model", "act")]
-            table(headers, [(f"line:{line.name}", line.model, partial(_line_acts, desk, row, line)) for line in lines],
-                  desk.say("web.lines.title"))  # fmt: skip
+            table(
+                headers,
+                [(f"line:{line.name}", line.model, partial(_line_acts, desk, row, line)) for line in lines],
+                desk.say("web.lines.title"),
+            )
         if not desk.can("line.set"):
             return
         name = ui.input(desk.say("web.lines.new")).props("outlined dense").style("max-width: 24rem")
@@ -271,8 +288,9 @@ def _export(desk: Desk, row: Model) -> None:
         chosen = ui.select(choices, value="merged", label=desk.say("web.export.to")).props("outlined dense")
 
         async def begin(event: Any) -> None:
-            order = Order(kind="export", model=row.id, training_file=None,
-                          settings={"to": str(chosen.value), "name": row.id})  # fmt: skip
+            order = Order(
+                kind="export", model=row.id, training_file=None, settings={"to": str(chosen.value), "name": row.id}
+            )
             job = await desk.do(desk.house.queue.create, desk.project, order)
             go(f"/jobs/{job.id}")
 
@@ -302,11 +320,17 @@ async def _history(desk: Desk, row: Model) -> None:
     with card(desk.say("web.model.history")):
         table(
             [desk.say(f"web.model.log.{name}") for name in ("when", "what", "who", "why")],
-            [(moment(one.created_at), desk.say(f"web.model.log.{one.action}"), names.get(one.by, one.by),
-              desk.say(f"web.outcome.{one.reason}") if one.by == "evaluation" and one.reason else one.reason)
-             for one in log],
+            [
+                (
+                    moment(one.created_at),
+                    desk.say(f"web.model.log.{one.action}"),
+                    names.get(one.by, one.by),
+                    desk.say(f"web.outcome.{one.reason}") if one.by == "evaluation" and one.reason else one.reason,
+                )
+                for one in log
+            ],
             desk.say("web.model.history"),
-        )  # fmt: skip
+        )
 
 
 def _turning(desk: Desk, row: Model) -> Any:

@@ -139,10 +139,15 @@ def show_rows(desk: Desk, rows: Sequence[Mapping[str, Any]], instruction: str | 
         there = [name for name in sides if any(row.get(name) for row in rows)]
         table(
             [desk.say("web.result.question"), *(desk.say(f"web.result.{sides[name]}") for name in there)],
-            [(asked(row["question"], instruction), *(marked(row["question"], str(row.get(name, ""))) for name in there))
-             for row in rows[:SHOWN_ROWS]],
+            [
+                (
+                    asked(row["question"], instruction),
+                    *(marked(row["question"], str(row.get(name, ""))) for name in there),
+                )
+                for row in rows[:SHOWN_ROWS]
+            ],
             desk.say("web.result.answers"),
-        )  # fmt: skip
+        )
 
 
 def asked(question: str, instruction: str | None) -> str:

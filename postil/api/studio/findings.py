@@ -148,10 +148,15 @@ def case_of(house: House, job: Job) -> Case:
     error = (str(job.error.get("postil")), job.error.get("values") or {}) if job.error else None
     sizes = [int(examples.get(part, 0)) for part in PARTS]
     return Case(
-        plan=Plan.model_validate(known), parts=(sizes[0], sizes[1], sizes[2]),
-        history=losses.lines(), result=job.result, evaluation=_proof(house, job),
-        told=house.queue.codes(job), error=error, memory=machine().memory_bytes,
-    )  # fmt: skip
+        plan=Plan.model_validate(known),
+        parts=(sizes[0], sizes[1], sizes[2]),
+        history=losses.lines(),
+        result=job.result,
+        evaluation=_proof(house, job),
+        told=house.queue.codes(job),
+        error=error,
+        memory=machine().memory_bytes,
+    )
 
 
 def _proof(house: House, job: Job) -> Any:
@@ -171,11 +176,20 @@ def order_again(job: Job, labels: dict[str, str], settings: dict[str, Any], suff
     asked |= {name: settings[name] for name in OPENAI_NAMES if name in settings}
     own = {**job.request.get("x_postil", {}), "again_of": job.id, "settings": settings}
     return Order(
-        kind="training", model=job.model, training_file=job.training_file or "", validation_file=job.validation_file,
-        suffix=suffix or job.suffix, seed=settings.get("seed", job.seed), settings={**worker["settings"], **settings},
-        learning_rate_multiplier=worker["learning_rate_multiplier"], preset=worker["preset"], reading=worker["reading"],
-        metadata=labels, request={**job.request, "hyperparameters": asked, "x_postil": own}, priority=job.priority,
-    )  # fmt: skip
+        kind="training",
+        model=job.model,
+        training_file=job.training_file or "",
+        validation_file=job.validation_file,
+        suffix=suffix or job.suffix,
+        seed=settings.get("seed", job.seed),
+        settings={**worker["settings"], **settings},
+        learning_rate_multiplier=worker["learning_rate_multiplier"],
+        preset=worker["preset"],
+        reading=worker["reading"],
+        metadata=labels,
+        request={**job.request, "hyperparameters": asked, "x_postil": own},
+        priority=job.priority,
+    )
 
 
 def _shown(finding: Finding, plan: Plan) -> FindingObject:

@@ -39,9 +39,13 @@ class CausalLM:
         self, sequences: Sequence[Tokens], most_tokens: int, *, packed: bool, learning: bool
     ) -> Iterator[Batch]:
         found = lay_out(
-            sequences, most_tokens, packed=packed, share=self.shares,
-            prompt_weight=self._plan.prompt_loss_weight if learning else 0.0, device=self._plan.device,
-        )  # fmt: skip
+            sequences,
+            most_tokens,
+            packed=packed,
+            share=self.shares,
+            prompt_weight=self._plan.prompt_loss_weight if learning else 0.0,
+            device=self._plan.device,
+        )
         return (batch for _, batch in found)
 
     def sum(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

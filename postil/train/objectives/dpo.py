@@ -50,8 +50,9 @@ class DPO:
         self.model.eval()
         with self.model.disable_adapter():
             packed = bool(both) and self.why_not_packed(both, plan.micro_batch_tokens, gradients=False) is None
-            said = margins(self.model, both, plan.micro_batch_tokens, packed=packed, share=self.shares,
-                           device=plan.device)  # fmt: skip
+            said = margins(
+                self.model, both, plan.micro_batch_tokens, packed=packed, share=self.shares, device=plan.device
+            )
         self.model.train(training)
         return [[replace(two, reference=reference)] for two, reference in zip(both, said, strict=True)]
 
